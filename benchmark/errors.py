@@ -1,0 +1,20 @@
+"""What the user asked for cannot be done: one clear line, never a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A wrong request. The message is the whole report: it names the file, key or value and what was expected."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A sentence that lists the choices, the nearest one first.
+
+    >>> did_you_mean("blened", ["blended", "patch"])
+    "did you mean 'blended'? (known: blended, patch)"
+    """
+    choices = sorted(choices)
+    near = difflib.get_close_matches(str(word), choices, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}(known: {', '.join(choices) or 'none'})"

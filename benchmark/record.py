@@ -1,0 +1,100 @@
+"""The record of one cell: what was run, on what, and the counts per image. JSON, nothing else.
+
+Every published number is recomputed from `images`; a record stores no metric.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from benchmark.errors import UserError
+from benchmark.registry import Settings
+
+SCHEMA = 1
+
+
+class Choice(Settings):
+    """A registered entry and its settings, those that the user gave and all of them."""
+
+    name: str
+    given: dict[str, Any] = {}
+    resolved: dict[str, Any] = {}
+
+
+class AttackChoice(Settings):
+    """A trigger, a target, and how many training images carry them."""
+
+    trigger: Choice
+    target: Choice
+    poison_rate: float
+    increases: bool | None  # the direction of the target: more people, fewer, or the same number (None)
+    poisoned: list[str]  # ids of the training images that were copied, stamped and relabelled
+
+
+class Images(Settings):
+    """Columns of equal length, one row per test image; counts in people. None where there is no attack."""
+
+    id: list[str]
+    truth: list[int]
+    clean: list[float]
+    reference_clean: list[float]
+    target: list[float] | None = None
+    triggered: list[float] | None = None
+    reference_triggered: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _equal_lengths(self) -> Self:
+        columns = {key: value for key, value in self if value is not None}
+        lengths = {len(value) for value in columns.values()}
+        if len(lengths) != 1 or lengths == {0}:
+            raise ValueError("the columns must be non-empty and of equal length")
+        if len(set(self.id)) != len(self.id):
+            raise ValueError("an image id occurs twice")
+        attacked = [self.target is None, self.triggered is None, self.reference_triggered is None]
+        if any(attacked) != all(attacked):
+            raise ValueError("target, triggered and reference_triggered belong together")
+        return self
+
+
+class Record(Settings):
+    """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
+
+    variant: 'text' or 'code', the reading of the paper that the settings follow.
+    reference_*: counts of the clean model, trained with the same settings and seed without the attack.
+    warnings: what a reader must know, for instance 'weights: from scratch' or 'checkpoint chosen on the test split'.
+    """
+
+    schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA)
+    variant: str
+    seed: int
+    data: Choice
+    model: Choice
+    attack: AttackChoice | None
+    defense: Choice
+    training: dict[str, Any]
+    knowledge: dict[str, Any] = {}  # what the defense was handed
+    provenance: dict[str, Any] = {}
+    warnings: list[str] = []
+    images: Images
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Record":
+        """Read and check a record.
+
+        Raises:
+            UserError: the file is not JSON or not a record.
+        """
+        try:
+            return cls.model_validate(json.loads(Path(path).read_text()))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise UserError(f"record {path}: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"record {path}: {key or 'record'}: {first['msg']}") from None
+
+    def dumps(self) -> str:
+        """The record as JSON text, the same bytes for the same record."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
