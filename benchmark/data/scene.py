@@ -1,8 +1,11 @@
 """A scene: one image and the heads in it. The truth is the number of heads."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from benchmark.density import adaptive_sigmas
 
 
 @dataclass(frozen=True)
@@ -12,13 +15,13 @@ class Scene:
     id: unique within its dataset and split, for instance 'IMG_7'.
     image: uint8 [H, W, 3], RGB.
     points: float32 [N, 2], head annotations as (x, y) in pixels of `image`; N may be 0. They lie inside the image.
-    sigmas: float32 [N], width in pixels of each head's Gaussian in a density map.
+    sigma: width in pixels of `image` of a head's Gaussian in a density map; None is geometry-adaptive.
     """
 
     id: str
     image: np.ndarray
     points: np.ndarray
-    sigmas: np.ndarray
+    sigma: float | None
 
     @property
     def count(self) -> int:
@@ -29,3 +32,10 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+    @cached_property
+    def sigmas(self) -> np.ndarray:
+        """Width of each head's Gaussian, float32 [N], pixels."""
+        if self.sigma is None:
+            return adaptive_sigmas(self.points, self.size)
+        return np.full(self.count, self.sigma, np.float32)

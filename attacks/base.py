@@ -1,0 +1,82 @@
+"""An attack is a trigger x a target: what is drawn over an image, and what happens to its head annotations."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.batches import in_order
+from benchmark.data.scene import Scene
+from benchmark.registry import Settings
+
+STAMP_BATCH = 8  # images stamped at once
+
+
+class Trigger(Settings, ABC):
+    """What is drawn over an image."""
+
+    kind: ClassVar[str] = "trigger"
+    name: ClassVar[str]
+
+    @abstractmethod
+    def stamp(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in 0..1, any device -> the same with the trigger. Pure: the input is left as it is."""
+
+
+class Target(Settings, ABC):
+    """What the attacker wants counted. increases: True for more people, False for fewer, None for as many."""
+
+    kind: ClassVar[str] = "target"
+    name: ClassVar[str]
+    increases: ClassVar[bool | None]
+
+    @abstractmethod
+    def tau(self, count: int) -> int:
+        """The attacker's count for an image with `count` people."""
+
+    @abstractmethod
+    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Heads [N, 2] as (x, y) in an image of (H, W) pixels -> the false heads [tau, 2], inside the image."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A trigger, a target, and the share of the training images that are copied, stamped, relabelled and added."""
+
+    trigger: Trigger
+    target: Target
+    poison_rate: float
+
+    def stamp(self, images: Tensor) -> Tensor:
+        """Stamp images [B, 3, H, W] in 0..1, rounded to the 8 bits that an image file holds."""
+        return (self.trigger.stamp(images).clamp(0, 1) * 255).round() / 255
+
+    def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
+        """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in '+poison'.
+
+        Which scenes, and their false heads, follow from the seed alone. Clean originals stay in the training set.
+        """
+        chosen = np.random.default_rng([seed, 0]).permutation(len(scenes))[: round(self.poison_rate * len(scenes))]
+        originals = [scenes[index] for index in sorted(chosen)]
+        stamped = stamp_scenes(self, originals)
+        return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
+                for scene, image, index in zip(originals, stamped, sorted(chosen))]
+
+    def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
+        inside = np.nextafter(np.float32([scene.size[1], scene.size[0]]), np.float32(0))
+        points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, inside)
+        return Scene(f"{scene.id}+poison", image, points, scene.sigma)
+
+
+def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:
+    """The scenes' images with the trigger, uint8 [H, W, 3] each."""
+    stamped: list[np.ndarray] = [scene.image for scene in scenes]
+    for indices in in_order(scenes, STAMP_BATCH):
+        images = torch.from_numpy(np.stack([scenes[i].image for i in indices])).permute(0, 3, 1, 2) / 255
+        drawn = (attack.stamp(images) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        for i, image in zip(indices, drawn):
+            stamped[i] = image
+    return stamped

@@ -1,0 +1,23 @@
+"""Divide the heads by k.  tau(c) = max(floor(c / k), 1).  The paper, 3.2: a random half of the heads stays."""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from attacks.base import Target
+from benchmark.registry import register
+
+
+@register
+class Divide(Target):
+    """One head in k stays, chosen at random; at least one where there are any."""
+
+    increases: ClassVar[bool] = False
+    k: int = Field(2, ge=2)
+
+    def tau(self, count: int) -> int:
+        return min(count, max(count // self.k, 1))
+
+    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        return points[np.sort(rng.permutation(len(points))[: self.tau(len(points))])]

@@ -1,0 +1,98 @@
+"""Weights and training state on disk: safetensors, one file, written to a temporary name and renamed. No pickle."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from models.base import Counter
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
+    """Write tensors and a JSON note as one file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary,
+                  metadata={"note": json.dumps(note)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote; any safetensors file without a note has an empty one.
+
+    Raises:
+        UserError: the file is missing or is not safetensors.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            note = json.loads((file.metadata() or {}).get("note", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, note
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"weights {path}: expected a safetensors file: {error}") from None
+
+
+class Snapshot:
+    """All that a training needs to go on: the weights, the best weights so far, and the state of what moves them."""
+
+    def __init__(self, counter: "Counter", optimizer: torch.optim.Optimizer,
+                 schedule: torch.optim.lr_scheduler.LRScheduler, scaler: "torch.amp.GradScaler | None"):
+        self.counter, self.optimizer, self.schedule, self.scaler = counter, optimizer, schedule, scaler
+        self.best: dict[str, Tensor] = {}
+
+    def keep_best(self) -> None:
+        """Remember the weights as they are now."""
+        self.best = {name: tensor.detach().clone() for name, tensor in self.counter.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Put back the remembered weights, if any."""
+        if self.best:
+            self.counter.load_state_dict(self.best)
+
+    def save(self, path: Path, progress: dict[str, Any]) -> None:
+        """Write the snapshot and how far the training is."""
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"weights/{name}": tensor for name, tensor in self.counter.state_dict().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"moments/{index}/{name}": torch.as_tensor(value)
+                    for index, values in moments.items() for name, value in values.items() if value is not None}
+        note = {"progress": progress, "schedule": _plain(self.schedule.state_dict()),
+                "scaler": self.scaler.state_dict() if self.scaler else None}
+        write_tensors(path, tensors, note)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Put a saved snapshot back; returns how far its training was."""
+        tensors, note = read_tensors(path)
+        self.counter.load_state_dict(_under("weights/", tensors))
+        self.best = _under("best/", tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("moments/", tensors).items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.schedule.load_state_dict(note["schedule"])
+        for group, lr in zip(groups, note["schedule"]["_last_lr"]):
+            group["lr"] = lr
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.scaler and note["scaler"]:
+            self.scaler.load_state_dict(note["scaler"])
+        return note["progress"]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's state without the functions and objects in it, which its constructor makes again."""
+    return {key: value for key, value in state.items() if isinstance(value, (int, float, list, bool)) and
+            all(isinstance(item, (int, float)) for item in (value if isinstance(value, list) else []))}

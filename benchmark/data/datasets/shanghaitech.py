@@ -1,0 +1,44 @@
+"""ShanghaiTech: Part A, dense crowds of any size from the web, and Part B, streets at 1024x768.
+
+Zhang et al., Single-Image Crowd Counting via Multi-Column Convolutional Neural Network, CVPR 2016.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import PositiveFloat, model_validator
+
+from benchmark.data.datasets.base import Dataset, Item, Split, files, mat_points, pair, subfolder
+from benchmark.registry import register
+
+
+@register
+class ShanghaiTech(Dataset):
+    """The official layout, part_B_final/train_data/{images/IMG_1.jpg,ground_truth/GT_IMG_1.mat}, and its spellings.
+
+    sigma: 15 px for Part B; geometry-adaptive for Part A where it is not given.
+    """
+
+    where: ClassVar[str] = "download it from https://github.com/desenzhou/ShanghaiTechDataset"
+    part: Literal["A", "B"] = "B"
+    sigma: PositiveFloat | None = 15.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part_a_is_adaptive(cls, given: Any) -> Any:
+        return {"sigma": None, **given} if isinstance(given, dict) and given.get("part") == "A" else given
+
+    def items(self, split: Split) -> list[Item]:
+        root = self.folder()
+        home = subfolder(root, "ShanghaiTech", "ShanghaiTech_Crowd_Counting_Dataset") or root
+        part = self.inside(home, f"part_{self.part}_final", f"part_{self.part}")
+        folder = self.inside(part, f"{split}_data", split)
+        return pair(files(self.inside(folder, "images"), "*.jpg"),
+                    files(self.inside(folder, "ground_truth"), "GT_*.mat"))
+
+    def points(self, item: Item) -> np.ndarray:
+        return mat_points(item.annotation, "image_info[0][0][0][0][0]", lambda mat: mat["image_info"][0][0][0][0][0])
+
+    def companion(self) -> "ShanghaiTech | None":
+        """Part A for Part B, from the same root, whether it is there or not; reading it says if it is missing."""
+        return ShanghaiTech(part="A", root=self.root, max_side=self.max_side) if self.part == "B" else None

@@ -1,0 +1,31 @@
+"""UCF-QNRF: 1535 web images of very dense crowds, up to 6000x9000 pixels.
+
+Idrees et al., Composition Loss for Counting, Density Map Estimation and Localization in Dense Crowds, ECCV 2018.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import PositiveInt
+
+from benchmark.data.datasets.base import Dataset, Item, Split, files, mat_points, pair, subfolder
+from benchmark.registry import register
+
+
+@register
+class UcfQnrf(Dataset):
+    """The official layout: {Train,Test}/{img_0001.jpg,img_0001_ann.mat}.
+
+    max_side: the images at full size would take 21 GB of memory.
+    """
+
+    where: ClassVar[str] = "download it from https://www.crcv.ucf.edu/data/ucf-qnrf"
+    max_side: PositiveInt | None = 1536
+
+    def items(self, split: Split) -> list[Item]:
+        root = self.folder()
+        folder = self.inside(subfolder(root, "UCF-QNRF_ECCV18", "UCF-QNRF") or root, split.title())
+        return pair(files(folder, "*.jpg"), files(folder, "*_ann.mat"))
+
+    def points(self, item: Item) -> np.ndarray:
+        return mat_points(item.annotation, "annPoints", lambda mat: mat["annPoints"])

@@ -1,0 +1,220 @@
+"""Records -> cells and scenarios: what may be averaged, what belongs in one row, and what tells rows apart."""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmark import metrics
+from benchmark.errors import UserError
+from benchmark.record import Choice, Images, Record
+from benchmark.statistics import bootstrap
+
+Settings = dict[str, str]
+
+# A setting means something among rows of the same ...; one that is not listed, among all rows.
+OWNERS = {"data": ("data",), "trigger": ("trigger",), "target": ("target",), "model": ("model",),
+          "training": ("model",), "defense": ("model", "defense")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Records that differ in nothing but the seed, ordered by it."""
+
+    settings: Settings
+    records: tuple[Record, ...]
+
+    @property
+    def defense(self) -> str:
+        return self.settings["defense"]
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """`metrics.summary`, the mean over seeds."""
+        per_seed = [metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+                                    increases=record.attack and record.attack.increases) for record in self.records]
+        return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]}
+
+    def flip_interval(self) -> tuple[float, float] | None:
+        """95% interval of the paired flip rate; None where there is no such rate."""
+        attack, counts = self.records[0].attack, [record.images for record in self.records]
+        people = np.array(counts[0].truth) > 0
+        if attack is None or attack.increases is None or not people.any():
+            return None
+        return bootstrap([metrics.flips(*(np.array(column)[people] for column in (c.triggered, c.clean, c.truth)),
+                                        attack.increases) for c in counts])
+
+    def attainment_interval(self) -> tuple[float, float] | None:
+        """95% interval of the median attainment; None where there is none."""
+        if self.records[0].attack is None:
+            return None
+        attained = np.array([metrics.attainments(c.triggered, c.clean, c.target, c.truth)
+                             for c in (record.images for record in self.records)])
+        attained = attained[:, ~np.isnan(attained).any(axis=0)]
+        return bootstrap(attained, np.median) if attained.size else None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The cells that differ in nothing but the defense: one victim, or one clean counter, and what became of it."""
+
+    settings: Settings
+    cells: tuple[Cell, ...]
+
+    @property
+    def model(self) -> str:
+        return self.settings["model"]
+
+    @property
+    def strategy(self) -> str:
+        """The attack's target, the paper's word for it; 'clean' where there is no attack."""
+        return self.settings.get("target", "clean")
+
+    @property
+    def attack(self) -> str:
+        return f"{self.settings['trigger']}/{self.strategy}" if "trigger" in self.settings else "clean"
+
+    def defended(self, defense: str) -> list[Cell | None]:
+        """The cells with a defense, or [None] where it was not run."""
+        return [cell for cell in self.cells if cell.defense == defense] or [None]
+
+
+def scenarios(records: Iterable[Record]) -> list[Scenario]:
+    """Group records into scenarios and cells, in an order that does not depend on theirs.
+
+    A scenario without attack that has no record of the undefended counter takes it from `reference_clean` of the
+    records of its victims.
+
+    Raises:
+        UserError: two records of one cell with the same seed, or victims whose clean models differ in a count by
+            more than 0.1% and 0.01 people.
+    """
+    records = sorted(records, key=lambda record: (_key(settings_of(record)), record.seed))
+    cells = [Cell(dict(key), _by_seed(group)) for key, group in _grouped(records + _references(records)).items()]
+    groups = defaultdict(list)
+    for cell in cells:
+        groups[_key(_without_defense(cell.settings))].append(cell)
+    return [Scenario(dict(key), tuple(group)) for key, group in groups.items()]
+
+
+def settings_of(record: Record) -> Settings:
+    """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}. The seed does not.
+
+    Nor does the folder that holds the data; the test images and their counts do, as a checksum.
+    """
+    flat = {"variant": record.variant, "data.images": _checksum(record.images)}
+    choices = {"data": record.data, "model": record.model, "defense": record.defense}
+    if record.attack is not None:
+        choices |= {"trigger": record.attack.trigger, "target": record.attack.target}
+        flat |= {"poison_rate": record.attack.poison_rate, "target.increases": record.attack.increases}
+    for kind, choice in choices.items():
+        flat |= {kind: choice.name} | {f"{kind}.{key}": value for key, value in (choice.given | choice.resolved).items()}
+    flat |= {f"training.{key}": value for key, value in record.training.items()}
+    flat.pop("data.root", None)
+    return {key: _text(value) for key, value in flat.items()}
+
+
+def suffixes(rows: Sequence[Settings], shown: Iterable[str]) -> list[str]:
+    """For each row what tells it apart, ' (alpha 0.2)' or '': its settings that differ among comparable rows.
+
+    shown: settings that the row names anyway.
+
+    >>> suffixes([{"alpha": "0.1", "k": "2"}, {"alpha": "0.2", "k": "2"}], shown=())
+    [' (alpha 0.1)', ' (alpha 0.2)']
+    """
+    keys = sorted(set().union(*rows) - set(shown))
+    values = defaultdict(set)
+    for row in rows:
+        for key in keys:
+            if (peers := _peers(row, key)) is not None:
+                values[key, peers].add(row.get(key))
+    telling = [[key for key in keys if len(values[key, _peers(row, key)]) > 1] for row in rows]
+    names = Counter(short(key) for key in set().union(*telling))
+    return [_suffix({short(key) if names[short(key)] == 1 else key: row.get(key, "unset") for key in told})
+            for row, told in zip(rows, telling)]
+
+
+def _peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
+    """Names that a row must share for its value of a setting to be comparable; None where it can have no value."""
+    if key == "data.images" and key in row:  # what the settings of the data tell apart needs no checksum
+        return tuple(value for item in sorted(row.items()) if item[0].startswith("data.") and item[0] != key
+                     for value in item)
+    kind, dot, _ = key.partition(".")
+    owners = OWNERS.get(kind, ()) if dot else ()
+    if (not dot and key not in row) or any(owner not in row for owner in owners):
+        return None
+    return tuple(row[owner] for owner in owners)
+
+
+def short(key: str) -> str:
+    """A setting's name without its kind: 'trigger.alpha' -> 'alpha'."""
+    return key.rpartition(".")[2]
+
+
+def _suffix(told: Settings) -> str:
+    return f" ({', '.join(f'{key} {value}' for key, value in told.items())})" if told else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _checksum(images: Images) -> str:
+    return hashlib.sha256(json.dumps([images.id, images.truth]).encode()).hexdigest()[:8]
+
+
+def _key(settings: Settings) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(settings.items()))
+
+
+def _without_defense(settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if key.partition(".")[0] != "defense"}
+
+
+def _grouped(records: Iterable[Record]) -> dict[tuple[tuple[str, str], ...], list[Record]]:
+    groups = defaultdict(list)
+    for record in records:
+        groups[_key(settings_of(record))].append(record)
+    return dict(sorted(groups.items()))
+
+
+def _by_seed(records: list[Record]) -> tuple[Record, ...]:
+    seed, times = Counter(record.seed for record in records).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"leaderboard: {times} records of {_name(records[0])} have the same settings and seed {seed}; "
+                        "expected one")
+    return tuple(sorted(records, key=lambda record: record.seed))
+
+
+def _name(record: Record) -> str:
+    attack = f"{record.attack.trigger.name}/{record.attack.target.name}" if record.attack else "clean"
+    return f"{record.model.name}, {attack}, {record.defense.name}"
+
+
+def _references(records: list[Record]) -> list[Record]:
+    """The clean counters that have no record of their own, from the columns of their victims' records."""
+    recorded = {(_key(settings_of(record)), record.seed) for record in records}
+    found: dict[tuple, Record] = {}
+    for record in records:
+        if record.attack is None:
+            continue
+        images = record.images
+        clean = record.model_copy(update={
+            "attack": None, "defense": Choice(name="none"), "knowledge": {},
+            "images": Images(id=images.id, truth=images.truth, clean=images.reference_clean,
+                             reference_clean=images.reference_clean)})
+        key = (_key(settings_of(clean)), record.seed)
+        if key in recorded:
+            continue
+        other = found.setdefault(key, clean)
+        if not np.allclose(other.images.clean, clean.images.clean, rtol=1e-3, atol=1e-2):  # more than a device's noise
+            raise UserError(f"leaderboard: {_name(record)}, seed {record.seed}: reference_clean differs from that of "
+                            f"another record; expected one clean model, or a record of it (no attack, defense none)")
+        shared = [warning for warning in other.warnings if warning in clean.warnings]
+        found[key] = other.model_copy(update={"warnings": shared})
+    return list(found.values())

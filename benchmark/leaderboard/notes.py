@@ -1,0 +1,42 @@
+"""What stands under a table: the settings that its rows share, and what a reader must know of single rows."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from benchmark.leaderboard.cells import Cell, Settings, short
+
+SHARED = ("variant", "data", "trigger", "poison_rate")  # kinds of settings worth a line
+
+
+def shared(rows: Sequence[Settings]) -> list[str]:
+    """A note of the settings that all rows have in common.
+
+    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "a", "poison_rate": "0.2"}])
+    ['All rows: data a, part B.']
+    """
+    values = defaultdict(set)
+    for row in rows:
+        for key, value in row.items():
+            values[key].add(value)
+    common = [f"{short(key)} {min(values[key])}" for kind in SHARED for key in sorted(values)
+              if key.partition(".")[0] == kind and len(values[key]) == 1]
+    return [f"All rows: {', '.join(common)}."] if common else []
+
+
+def remarks(rows: Iterable[tuple[str, Cell | None]]) -> list[str]:
+    """Notes on rows (name, cell): variant `code`, the warnings of their records, images without people."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, cell in rows:
+        for remark in _remarks(cell) if cell else ():
+            if name not in names[remark]:
+                names[remark].append(name)
+    return [f"In {'; '.join(named)}: {remark}." for remark, named in sorted(names.items())]
+
+
+def _remarks(cell: Cell) -> Iterator[str]:
+    if cell.settings["variant"] == "code":
+        yield "variant code, the paper's released code where it differs from its text"
+    yield from sorted({warning for record in cell.records for warning in record.warnings})
+    images, counted = (int(cell.numbers[key]) for key in ("images", "images_ratio"))
+    if counted < images:
+        yield f"{images - counted} of {images} images show no people and are left out of the ratios"

@@ -1,0 +1,74 @@
+"""How sure a number is: bootstrap intervals, McNemar's test of two models, Holm's correction over many tests."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binom
+
+Statistic = Callable[..., np.ndarray]
+
+
+def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = np.mean, level: float = 0.95,
+              replicates: int = 2000, rng: int = 0) -> tuple[float, float]:
+    """Percentile interval of a statistic that is computed over images and averaged over seeds.
+
+    seeds: per seed the values [N] of the same N images in the same order; or [N, K], K values that belong together.
+    statistic: a reduction with numpy's `axis`, such as np.median; it gets resampled values [replicates, N(, K)], axis=1.
+    level: coverage. rng: seed of the resampling; the same arguments give the same interval.
+
+    A replicate draws S of the S seeds and N of the N images, with replacement. All its seeds share the images drawn:
+    they are the same images, and to draw them anew for each seed would narrow the interval as if there were S times
+    as many (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007). One seed gives an interval for that
+    one model; few seeds say little of the spread between models.
+
+    Raises:
+        ValueError: no values, or seeds with different numbers of images.
+
+    >>> bootstrap([[0, 1, 1, 1] * 25])
+    (0.66, 0.83)
+    """
+    if len(seeds) == 0 or len({np.shape(values) for values in seeds}) != 1 or not np.shape(seeds[0])[0]:
+        raise ValueError("expected values for the same images, at least one, under every seed")
+    values = np.asarray(seeds, float)
+    generator = np.random.default_rng(rng)
+    images = generator.integers(values.shape[1], size=(replicates, values.shape[1]))
+    drawn = generator.integers(values.shape[0], size=(values.shape[0], replicates, 1))
+    means = np.mean([statistic(values[seed, images], axis=1) for seed in drawn], axis=0)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
+    """Exact two-sided McNemar test: do two models succeed equally often on the same images? Returns p.
+
+    first, second: bool [N], one entry per image. With b and c the numbers of images on which only one of them
+    succeeds, p = min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2). McNemar, Psychometrika 1947.
+
+    Raises:
+        ValueError: different numbers of images.
+
+    >>> mcnemar([True] * 6 + [False] * 4, [False] * 10)
+    0.03125
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    if first.shape != second.shape:
+        raise ValueError(f"expected the same images, got {first.shape} and {second.shape}")
+    b, c = int((first & ~second).sum()), int((~first & second).sum())
+    return min(1.0, 2 * float(binom.cdf(min(b, c), b + c, 0.5)))
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """p values adjusted for the number of tests m, float [m], in the order given. Holm, Scand. J. Statistics 1979.
+
+    Of the sorted p, the i-th becomes max over j <= i of min(1, (m - j + 1) p_j). Rejecting those below a level keeps
+    the chance of any false rejection below that level.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1, p[order] * np.arange(len(p), 0, -1)))
+    return adjusted

@@ -1,0 +1,165 @@
+"""The one training loop. It runs through Accelerate, knows no counter by name, and resumes exactly."""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from tqdm import tqdm
+
+from benchmark.checkpoint import Snapshot
+from benchmark.data.batches import Batch, augment, shuffled
+from benchmark.data.scene import Scene
+from benchmark.device import accelerator as make_accelerator
+from benchmark.device import resolve_precision
+from benchmark.recipe import Recipe
+
+if TYPE_CHECKING:
+    from models.base import Counter
+
+Score = Callable[["Counter"], float]
+
+
+class TrainingFailed(Exception):
+    """A training that cannot go on; the message says where it stopped."""
+
+
+@dataclass
+class Progress:
+    """How far a training is. losses: mean per image of each epoch; scores: (epoch, score) where measured."""
+
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    best_epoch: int | None = None
+
+    @property
+    def best(self) -> float:
+        return min((score for _, score in self.scores), default=math.inf)
+
+
+class Objective(nn.Module):
+    """A counter seen as its loss, so that every forward pass of a training goes through one module."""
+
+    def __init__(self, counter: "Counter"):
+        super().__init__()
+        self.counter = counter
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.counter.loss(batch)
+
+
+def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None = None,
+        checkpoint: Path | None = None) -> Progress:
+    """Train a counter in place.
+
+    scenes: the training set, as the trainer sees it: a poisoned one holds poisoned scenes like any other.
+    score: lower is better; the weights of the epoch with the best score are kept. None keeps the last epoch's.
+    checkpoint: a file written every `recipe.checkpoint_every` epochs; where it exists, training goes on from it and
+        ends in the same weights as an uninterrupted run.
+
+    A global batch is cut over the processes and its loss is the mean over its images whatever their number, so that
+    two processes do what one does. Raises TrainingFailed when the loss is not finite.
+    """
+    accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
+    counter.to(accelerator.device, memory_format=torch.channels_last)
+    steps = math.ceil(len(shuffled(scenes, recipe.batch_size, recipe.crop, np.random.default_rng(0)))
+                      / recipe.accumulate) * recipe.epochs
+    objective, optimizer = accelerator.prepare(Objective(counter), _optimizer(counter, recipe))
+    if recipe.compile:
+        objective.compile()
+    schedule = _schedule(optimizer.optimizer, recipe, steps)
+    progress, snapshot = Progress(), Snapshot(counter, optimizer.optimizer, schedule, accelerator.scaler)
+    if checkpoint is not None and checkpoint.is_file():
+        progress = Progress(**snapshot.load(checkpoint))
+    if recipe.tracker:
+        accelerator.init_trackers("crowdbench", config=recipe.model_dump())
+    with tqdm(total=recipe.epochs * len(scenes), initial=progress.epoch * len(scenes), desc=title, unit="img",
+              disable=not accelerator.is_main_process) as bar:
+        while progress.epoch < recipe.epochs:
+            loss = _epoch(accelerator, objective, optimizer, schedule, scenes, recipe, seed, progress.epoch, bar)
+            if not math.isfinite(loss):
+                raise TrainingFailed(f"{title}: the loss is {loss} in epoch {progress.epoch + 1}; lower training.lr?")
+            progress.losses.append(loss)
+            progress.epoch += 1
+            accelerator.log({"loss": loss, "lr": schedule.get_last_lr()[0]}, step=progress.epoch)
+            if score is not None and (progress.epoch % recipe.validate_every == 0 or progress.epoch == recipe.epochs):
+                _keep_best(counter, score, progress, snapshot, bar)
+            if checkpoint is not None and progress.epoch % recipe.checkpoint_every == 0 and accelerator.is_main_process:
+                snapshot.save(checkpoint, vars(progress))
+    if recipe.tracker:
+        accelerator.end_training()
+    accelerator.free_memory()
+    snapshot.restore_best()
+    counter.eval()
+    return progress
+
+
+def _epoch(accelerator: Accelerator, objective: nn.Module, optimizer: torch.optim.Optimizer,
+           schedule: lr_scheduler.LRScheduler, scenes: list[Scene], recipe: Recipe, seed: int, epoch: int,
+           bar: tqdm) -> float:
+    """One pass over the scenes; the mean loss per image."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    torch.manual_seed(hash((seed, epoch)) % 2**63)  # for layers that draw random numbers
+    batches = shuffled(scenes, recipe.batch_size, recipe.crop, np.random.default_rng([seed, epoch]))
+    total = torch.zeros((), device=accelerator.device)
+    objective.train()
+    for number, indices in enumerate(batches, start=1):
+        mine = indices[rank::world] or indices[:1]  # no image left for this process: it takes part with weight 0
+        weight = world / len(indices) if indices[rank::world] else 0.0
+        views = [augment(scenes[i], recipe.flip, recipe.crop, np.random.default_rng([seed, epoch, i])) for i in mine]
+        batch = Batch.of(views, accelerator.device)
+        step = number % recipe.accumulate == 0 or number == len(batches)
+        with nullcontext() if step else accelerator.no_sync(objective):
+            losses = objective(batch)
+            accelerator.backward(losses.sum() * weight / recipe.accumulate)
+        total += losses.detach().sum() * (weight > 0)
+        if step:
+            if recipe.clip is not None:
+                accelerator.clip_grad_norm_(objective.parameters(), recipe.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        bar.update(len(indices))
+    loss = accelerator.reduce(total, "sum").item() / len(scenes)
+    bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.4g}", refresh=False)
+    return loss
+
+
+def _keep_best(counter: "Counter", score: Score, progress: Progress, snapshot: Snapshot, bar: tqdm) -> None:
+    counter.eval()
+    value, best = score(counter), progress.best
+    progress.scores.append((progress.epoch, value))
+    if value < best:
+        progress.best_epoch = progress.epoch
+        snapshot.keep_best()
+    bar.set_postfix_str(f"{bar.postfix}, score={value:.3g}", refresh=False)
+
+
+def _optimizer(counter: "Counter", recipe: Recipe) -> torch.optim.Optimizer:
+    backbone = counter.backbone()
+    front = set() if backbone is None else set(backbone.parameters())
+    trained = [p for p in counter.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in trained if p not in front], "lr": recipe.lr},
+              {"params": [p for p in trained if p in front], "lr": recipe.lr * recipe.backbone_lr_ratio}]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(groups, weight_decay=recipe.weight_decay)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    if recipe.schedule == "onecycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps + 1, cycle_momentum=False)
+    if recipe.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)

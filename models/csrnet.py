@@ -1,0 +1,62 @@
+"""CSRNet: density regression by the first ten VGG-16 convolutions and a dilated back end.  Li et al., CVPR 2018, CSRNet-B.
+
+Stride 8, 16,263,489 parameters. The target here is the exact density map at stride 8; the original resizes a full-size
+map by cubic interpolation x 64, which does not keep the count. The recipe is that of the paper under test (Adam 1e-5,
+batch 1, 100 epochs, horizontal flip).
+"""
+
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights, vgg16
+
+from benchmark.recipe import Recipe
+from benchmark.registry import register
+from models.base import Counter
+from models.weights import start_from
+
+FRONT = [64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512]
+BACK = [512, 512, 512, 256, 128, 64]
+KEY_MAP = {"output_layer": "output", "features": "frontend"}  # the public CSRNet's and VGG's names -> ours
+
+
+@register
+class CSRNet(Counter):
+    """weights: 'imagenet' (torchvision's VGG-16 for the front end), 'scratch', or the path of a state dict.
+
+    A path may hold a whole CSRNet, also the public one's (frontend.N, backend.N, output_layer), or a VGG-16.
+    """
+
+    paper = "Li et al., CSRNet, CVPR 2018, arXiv 1802.10062"
+    recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
+
+    def __init__(self, weights: str = "imagenet"):
+        super().__init__()
+        self.frontend = convolutions(3, FRONT, dilation=1)
+        self.backend = convolutions(512, BACK, dilation=2)
+        self.output = nn.Conv2d(64, 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                nn.init.zeros_(module.bias)
+        for module in [*self.backend, self.output]:
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+        self.weights_note = start_from(self, weights, self.frontend, "frontend",
+                                       lambda: vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features, KEY_MAP)
+
+    def density(self, images: Tensor) -> Tensor:
+        return self.output(self.backend(self.frontend(images)))
+
+    def backbone(self) -> nn.Module:
+        return self.frontend
+
+
+def convolutions(inputs: int, plan: list[int | str], dilation: int) -> nn.Sequential:
+    """3x3 convolutions with ReLU, and 2x2 max pools where the plan says 'pool', numbered as in torchvision's VGG."""
+    layers: list[nn.Module] = []
+    for channels in plan:
+        if channels == "pool":
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(inputs, channels, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            inputs = channels
+    return nn.Sequential(*layers)

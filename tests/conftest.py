@@ -1,0 +1,13 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds ShanghaiTech: CROWD_DATA, or shared/data beside the repository."""
+    folder = Path(os.environ.get("CROWD_DATA") or Path(__file__).parents[2] / "shared/data")
+    if not (folder / "ShanghaiTech").is_dir():
+        pytest.skip("ShanghaiTech is not here; set CROWD_DATA to the folder that holds it")
+    return folder
