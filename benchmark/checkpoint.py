@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import UserError
@@ -20,8 +20,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) 
     """Write tensors and a JSON note as one file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary,
-                  metadata={"note": json.dumps(note)})
+        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        temporary.write_bytes(save(plain, metadata={"note": json.dumps(note)}))  # a full disk is then an OSError
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,6 +93,8 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A scheduler's state without the functions and objects in it, which its constructor makes again."""
-    return {key: value for key, value in state.items() if isinstance(value, (int, float, list, bool)) and
-            all(isinstance(item, (int, float)) for item in (value if isinstance(value, list) else []))}
+    """A scheduler's state as JSON can hold it; what is left out, functions, its constructor makes again."""
+    def is_plain(value: Any) -> bool:
+        return all(map(is_plain, value)) if isinstance(value, list) else isinstance(value, (int, float, str, type(None)))
+
+    return {key: value for key, value in state.items() if is_plain(value)}

@@ -6,15 +6,28 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import parse_flag_from_env
 
 from benchmark.errors import UserError, did_you_mean
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def state() -> PartialState:
+    """This process among those of the run: its device, its number and how many there are.
+
+    ACCELERATE_USE_CPU=true keeps to the CPU. Accelerate joins processes on the CPU only when it is told that it is one.
+    """
+    return PartialState(cpu=_on_cpu())
+
+
 def device() -> torch.device:
-    """The device of this process, as Accelerate sees it (ACCELERATE_USE_CPU=true keeps to the CPU)."""
-    return PartialState().device
+    """The device of this process."""
+    return state().device
+
+
+def _on_cpu() -> bool:
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or torch.accelerator.current_accelerator() is None
 
 
 def resolve_precision(wish: str) -> str:
@@ -50,5 +63,5 @@ def accelerator(precision: str, tracker: str | None) -> Accelerator:
     if tracker is not None and tracker not in available:
         raise UserError(f"training.tracker = {tracker!r}: not installed or unknown: {did_you_mean(tracker, available)}")
     AcceleratorState._reset_state()  # the precision is a singleton there; without this a second one is refused
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, log_with=tracker,
+    return Accelerator(cpu=_on_cpu(), mixed_precision="no" if precision == "fp32" else precision, log_with=tracker,
                        project_dir="runs/trackers" if tracker else None)

@@ -94,7 +94,7 @@ def excess_asr(asr: float, asr0: float) -> float:
 
 
 def flips(y_star: ArrayLike, y: ArrayLike, c: ArrayLike, increases: bool) -> np.ndarray:
-    """Whether the trigger moved each image into S, bool [N]; the mean is the paired flip rate P(r* in S and r not in S).
+    """Whether the trigger moved each image into S, bool [N]. The mean is the paired flip rate P(r* in S, r not in S).
 
     >>> flips([12, 12], [10, 12], [10, 10], increases=True).tolist()
     [True, False]
@@ -221,7 +221,7 @@ def psnr(image: np.ndarray, stamped: np.ndarray) -> float:
 
 
 def ssim(image: np.ndarray, stamped: np.ndarray) -> float:
-    """Structural similarity of two uint8 images [H, W, 3], at least 11 x 11, in -1..1: the mean over pixels and channels.
+    """Structural similarity of two uint8 images [H, W, 3], at least 11 x 11, in -1..1: mean over pixels and channels.
 
     Gaussian windows of 11 x 11 pixels, sigma 1.5, wholly inside the image. Wang et al., IEEE TIP 2004, eq. 13.
 

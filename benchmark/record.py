@@ -79,6 +79,12 @@ class Record(Settings):
     warnings: list[str] = []
     images: Images
 
+    @model_validator(mode="after")
+    def _attack_was_counted(self) -> Self:
+        if (self.attack is None) != (self.images.triggered is None):
+            raise ValueError("an attack and the triggered counts belong together")
+        return self
+
     @classmethod
     def read(cls, path: str | Path) -> "Record":
         """Read and check a record.

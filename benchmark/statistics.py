@@ -14,7 +14,7 @@ def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = np.mean, level:
     """Percentile interval of a statistic that is computed over images and averaged over seeds.
 
     seeds: per seed the values [N] of the same N images in the same order; or [N, K], K values that belong together.
-    statistic: a reduction with numpy's `axis`, such as np.median; it gets resampled values [replicates, N(, K)], axis=1.
+    statistic: a reduction with numpy's `axis`, such as np.median; it gets values [replicates, N(, K)] and axis=1.
     level: coverage. rng: seed of the resampling; the same arguments give the same interval.
 
     A replicate draws S of the S seeds and N of the N images, with replacement. All its seeds share the images drawn:

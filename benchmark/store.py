@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock
+
+from benchmark.device import state
 
 Make = Callable[[Path], None]
 
@@ -60,23 +61,23 @@ class Store:
         if _main_says(final.is_dir()):
             return final
         partial = final.with_name(f".{final.name}")
-        main = PartialState().is_main_process
+        main = state().is_main_process
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(final.with_name(f".{final.name}.lock")) if main else nullcontext():
             if _main_says(final.is_dir()):
                 return final
             make(partial)
-            PartialState().wait_for_everyone()
+            state().wait_for_everyone()
             if main:
                 (partial / "facts.json").write_text(json.dumps(_by_content(facts), indent=1, sort_keys=True))
                 os.replace(partial, final)
-            PartialState().wait_for_everyone()
+            state().wait_for_everyone()
         return final
 
 
 def _main_says(value: bool) -> bool:
     """The main process's answer, so that all processes take the same way."""
-    if PartialState().num_processes == 1:
+    if state().num_processes == 1:
         return value
     answer = [value]
     broadcast_object_list(answer)

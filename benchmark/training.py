@@ -33,11 +33,11 @@ class TrainingFailed(Exception):
 
 @dataclass
 class Progress:
-    """How far a training is. losses: mean per image of each epoch; scores: (epoch, score) where measured."""
+    """How far a training is. losses: mean per image of each epoch; scores: [epoch, score] where measured."""
 
     epoch: int = 0
     losses: list[float] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
     best_epoch: int | None = None
 
     @property
@@ -136,7 +136,7 @@ def _epoch(accelerator: Accelerator, objective: nn.Module, optimizer: torch.opti
 def _keep_best(counter: "Counter", score: Score, progress: Progress, snapshot: Snapshot, bar: tqdm) -> None:
     counter.eval()
     value, best = score(counter), progress.best
-    progress.scores.append((progress.epoch, value))
+    progress.scores.append([progress.epoch, value])
     if value < best:
         progress.best_epoch = progress.epoch
         snapshot.keep_best()

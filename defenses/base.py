@@ -3,10 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from benchmark.data.scene import Scene
-from benchmark.recipe import Recipe
 from benchmark.registry import Settings
 from models.base import Counter
 
@@ -31,15 +30,18 @@ class Knows:
     victim: bool = True
 
 
+class Train(Protocol):
+    """Train a counter in place; any setting of the victim's recipe may be given, None is what the victim had."""
+
+    def __call__(self, counter: Counter, scenes: list[Scene], **recipe: Any) -> None: ...
+
+
 @dataclass(frozen=True)
 class Trainer:
-    """How a defender trains: `fit(counter, scenes, recipe)` trains in place, and `fresh()` is an untrained counter.
+    """How a defender trains: `fit` trains in place and keeps the epoch that is best on clean validation images;
+    `fresh` makes an untrained counter."""
 
-    validation: clean images that the defender keeps apart for choosing; `recipe` is the one the victim was trained with.
-    """
-
-    recipe: Recipe
-    fit: Callable[[Counter, list[Scene], Recipe], None]
+    fit: Train
     fresh: Callable[[], Counter]
 
 

@@ -1,7 +1,6 @@
 """Where a counter's initial weights come from: a download, a file, or nowhere. Files are data: no pickle is run."""
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -36,10 +35,10 @@ def start_from(counter: nn.Module, weights: str, front: nn.Module, front_name: s
     path = Path(weights)
     found = {_renamed(key, key_map): tensor for key, tensor in read_state_dict(path).items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    if found.keys() == counter.state_dict().keys():
+    prefix = f"{front_name}."
+    if any(key in counter.state_dict() and not key.startswith(prefix) for key in found):
         _load(counter, found, str(path))
         return f"whole counter: {path.name} sha256 {digest}"
-    prefix = f"{front_name}."
     inner = {key.removeprefix(prefix): tensor for key, tensor in found.items()}
     _load_front(front, inner, str(path))
     return f"front end: {path.name} sha256 {digest}"
@@ -55,7 +54,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # on a damaged file torch raises KeyError, IndexError, struct.error and more
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"weights {path}: expected 'imagenet', 'scratch', or a file of tensors only: {first}") from None
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
@@ -66,8 +65,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _renamed(key: str, key_map: dict[str, str]) -> str:
-    first, _, rest = key.partition(".")
-    return f"{key_map.get(first, first)}.{rest}"
+    first, *rest = key.split(".")
+    return ".".join([key_map.get(first, first), *rest])
 
 
 def _load_front(front: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

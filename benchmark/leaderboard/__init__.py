@@ -5,9 +5,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from benchmark.errors import UserError
 from benchmark.leaderboard.cells import scenarios
-from benchmark.leaderboard.controls import controls
+from benchmark.leaderboard.control_table import control_numbers, control_table
 from benchmark.leaderboard.formats import Table, csv, latex, markdown
 from benchmark.leaderboard.paper_tables import table1, table2, table3
 from benchmark.record import Record
@@ -24,7 +26,15 @@ def tables(records: Iterable[Record]) -> list[Table]:
         UserError: the records contradict each other; see `cells.scenarios`.
     """
     found = scenarios(records)
-    return [build(found) for build in (table1, table2, table3, controls)]
+    return [build(found) for build in (table1, table2, table3, control_table)]
+
+
+def controls(records: Iterable[Record]) -> pd.DataFrame:
+    """The table of controls as data: a row per model, attack and defense, a column per number, nan where there is none.
+
+    Raises as `tables` does.
+    """
+    return pd.DataFrame(control_numbers(scenarios(records)))
 
 
 def show(records: Iterable[Record]) -> str:

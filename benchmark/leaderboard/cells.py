@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,23 +41,23 @@ class Cell:
                                     increases=record.attack and record.attack.increases) for record in self.records]
         return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]}
 
-    def flip_interval(self) -> tuple[float, float] | None:
-        """95% interval of the paired flip rate; None where there is no such rate."""
+    def flip_interval(self) -> tuple[float, float]:
+        """95% interval of the paired flip rate; nan where there is no such rate."""
         attack, counts = self.records[0].attack, [record.images for record in self.records]
         people = np.array(counts[0].truth) > 0
         if attack is None or attack.increases is None or not people.any():
-            return None
+            return math.nan, math.nan
         return bootstrap([metrics.flips(*(np.array(column)[people] for column in (c.triggered, c.clean, c.truth)),
                                         attack.increases) for c in counts])
 
-    def attainment_interval(self) -> tuple[float, float] | None:
-        """95% interval of the median attainment; None where there is none."""
+    def attainment_interval(self) -> tuple[float, float]:
+        """95% interval of the median attainment; nan where there is none."""
         if self.records[0].attack is None:
-            return None
+            return math.nan, math.nan
         attained = np.array([metrics.attainments(c.triggered, c.clean, c.target, c.truth)
                              for c in (record.images for record in self.records)])
         attained = attained[:, ~np.isnan(attained).any(axis=0)]
-        return bootstrap(attained, np.median) if attained.size else None
+        return bootstrap(attained, np.median) if attained.size else (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
 
 
 def settings_of(record: Record) -> Settings:
-    """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}. The seed does not.
+    """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
-    Nor does the folder that holds the data; the test images and their counts do, as a checksum.
+    The seed is left out. The test images and their true counts are in it, as a checksum.
     """
     flat = {"variant": record.variant, "data.images": _checksum(record.images)}
     choices = {"data": record.data, "model": record.model, "defense": record.defense}
@@ -113,9 +114,11 @@ def settings_of(record: Record) -> Settings:
         choices |= {"trigger": record.attack.trigger, "target": record.attack.target}
         flat |= {"poison_rate": record.attack.poison_rate, "target.increases": record.attack.increases}
     for kind, choice in choices.items():
-        flat |= {kind: choice.name} | {f"{kind}.{key}": value for key, value in (choice.given | choice.resolved).items()}
-    flat |= {f"training.{key}": value for key, value in record.training.items()}
-    flat.pop("data.root", None)
+        settings = choice.given | choice.resolved
+        flat |= {kind: choice.name} | {f"{kind}.{key}": value for key, value in settings.items()}
+    training = record.training.get("given", {}) | record.training.get("resolved", {})
+    training |= {key: value for key, value in record.training.items() if key not in ("given", "resolved")}
+    flat |= {f"training.{key}": value for key, value in training.items()}
     return {key: _text(value) for key, value in flat.items()}
 
 
@@ -142,7 +145,7 @@ def suffixes(rows: Sequence[Settings], shown: Iterable[str]) -> list[str]:
 def _peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
     """Names that a row must share for its value of a setting to be comparable; None where it can have no value."""
     if key == "data.images" and key in row:  # what the settings of the data tell apart needs no checksum
-        return tuple(value for item in sorted(row.items()) if item[0].startswith("data.") and item[0] != key
+        return tuple(value for item in sorted(row.items()) if item[0].partition(".")[0] == "data" and item[0] != key
                      for value in item)
     kind, dot, _ = key.partition(".")
     owners = OWNERS.get(kind, ()) if dot else ()

@@ -19,24 +19,34 @@ def shared(rows: Sequence[Settings]) -> list[str]:
         for key, value in row.items():
             values[key].add(value)
     common = [f"{short(key)} {min(values[key])}" for kind in SHARED for key in sorted(values)
-              if key.partition(".")[0] == kind and len(values[key]) == 1]
+              if key.partition(".")[0] == kind and len(values[key]) == 1 and key != "data.images"
+              and values[key] != {"null"}]
     return [f"All rows: {', '.join(common)}."] if common else []
 
 
 def remarks(rows: Iterable[tuple[str, Cell | None]]) -> list[str]:
-    """Notes on rows (name, cell): variant `code`, the warnings of their records, images without people."""
+    """Notes on rows (name, cell): variant `code`, their records' warnings, missing seeds, images without people."""
+    cells = [(name, cell) for name, cell in rows if cell]
+    seeds = sorted({record.seed for _, cell in cells for record in cell.records})
     names: dict[str, list[str]] = defaultdict(list)
-    for name, cell in rows:
-        for remark in _remarks(cell) if cell else ():
-            if name not in names[remark]:
-                names[remark].append(name)
-    return [f"In {'; '.join(named)}: {remark}." for remark, named in sorted(names.items())]
+    for name, cell in cells:
+        for remark in _remarks(cell, seeds):
+            names[remark].append(name)
+    return [f"In {'all rows' if len(named) == len(cells) > 1 else '; '.join(named)}: {remark}."
+            for remark, named in sorted(names.items())]
 
 
-def _remarks(cell: Cell) -> Iterator[str]:
+def _remarks(cell: Cell, seeds: list[int]) -> Iterator[str]:
     if cell.settings["variant"] == "code":
         yield "variant code, the paper's released code where it differs from its text"
     yield from sorted({warning for record in cell.records for warning in record.warnings})
+    own = [record.seed for record in cell.records]
+    if own != seeds:
+        yield f"{_listed(own)} of {_listed(seeds)}"
     images, counted = (int(cell.numbers[key]) for key in ("images", "images_ratio"))
     if counted < images:
         yield f"{images - counted} of {images} images show no people and are left out of the ratios"
+
+
+def _listed(seeds: list[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"

@@ -1,6 +1,7 @@
 """What the paper printed: the tables in records/reference, found beside the packages in a clone."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.leaderboard.cells import Settings
@@ -8,10 +9,12 @@ from benchmark.leaderboard.cells import Settings
 FOLDER = Path(__file__).parents[2] / "records" / "reference"
 MODELS = {"CSRnet": "csrnet", "CLIP-EBC": "clip_ebc"}
 STRATEGIES = ("clean", "add", "minus", "multiply", "divide")
-SOURCE = ("paper: Luo, CONF-CIAP 2025, doi 10.4108/eai.17-1-2025.2355235, one run on ShanghaiTech Part B, blended trigger, "
-          "alpha 0.1, poison rate 0.1; beside rows that have these settings.")
+DECREASES = ("minus", "divide")
+SOURCE = ("paper: Luo, CONF-CIAP 2025, doi 10.4108/eai.17-1-2025.2355235, one run on ShanghaiTech Part B, blended "
+          "trigger, alpha 0.1, poison rate 0.1; beside rows that have these settings.")
 ABSENT = "The paper's numbers are left out: they are in records/reference of a clone, and there is no such folder here."
-_SETTINGS = {"data": "shanghaitech", "data.part": "B", "trigger": "blended", "trigger.alpha": "0.1", "poison_rate": "0.1"}
+_SETTINGS = {"data": "shanghaitech", "data.part": "B", "trigger": "blended", "trigger.alpha": "0.1",
+             "poison_rate": "0.1"}
 
 Key = tuple[str, str, bool]  # model, strategy, fine-tuned
 
@@ -33,6 +36,11 @@ def corrected() -> dict[Key, str]:
 def comparable(settings: Settings) -> bool:
     """Whether a row's settings are the paper's, as far as it has them."""
     return all(settings.get(key, value) == value for key, value in _SETTINGS.items())
+
+
+def compares(run: Iterable[Settings]) -> bool:
+    """Whether the paper's numbers belong in a table: something that was run has its settings, or nothing was run."""
+    return any([comparable(settings) for settings in run] or [True])
 
 
 def _key(row: dict[str, str], finetuned: bool) -> Key:

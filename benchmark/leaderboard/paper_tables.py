@@ -1,5 +1,6 @@
 """The paper's Tables 1, 2 and 3, measured, and beside each number what the paper printed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ CHANCE = ("rho_Asr counts chance successes too: read it beside ASR0, the flip ra
 
 @dataclass(frozen=True)
 class Column:
-    """metric: of `metrics.summary`. printed: the paper's column. finetuned: of the row's second cell, where it has two."""
+    """metric: of `metrics.summary`. printed: the paper's column. finetuned: of the second of a row's two cells."""
 
     heading: str
     metric: str
@@ -58,7 +59,7 @@ def table2(scenarios: Sequence[Scenario]) -> Table:
     rows = [Row(model, strategy, (cell,), _settings(scenario, cell), finetuned=defense == "fine_tune")
             for model, strategy, scenario in _grid(scenarios) if strategy != "clean"
             for defense in ("none", "fine_tune") for cell in _cells(scenario, defense)]
-    return _table("table2", 2, "Table 2. Backdoor attacks and fine-tuning (ft), by the size of the error", [ACC, *BANDS], rows)
+    return _table("table2", 2, "Table 2. Attacks and fine-tuning (ft), by the size of the error", [ACC, *BANDS], rows)
 
 
 def table3(scenarios: Sequence[Scenario]) -> Table:
@@ -72,8 +73,12 @@ def table3(scenarios: Sequence[Scenario]) -> Table:
 
 
 def _grid(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, Scenario | None]]:
-    """(model, strategy, scenario) in the paper's order, then what is not in the paper; None where nothing was run."""
-    models = dict.fromkeys([*paper.MODELS.values(), *sorted(scenario.model for scenario in scenarios)])
+    """(model, strategy, scenario) in the paper's order, then what is not in the paper; None where nothing was run.
+
+    The paper's models have rows as soon as anything was run that compares with them.
+    """
+    theirs = paper.MODELS.values() if paper.compares(scenario.settings for scenario in scenarios) else ()
+    models = dict.fromkeys([*theirs, *sorted(scenario.model for scenario in scenarios)])
     strategies = dict.fromkeys([*paper.STRATEGIES, *sorted(scenario.strategy for scenario in scenarios)])
     for model in models:
         for strategy in strategies:
@@ -94,24 +99,31 @@ def _table(name: str, printed_as: int, title: str, columns: list[Column], rows: 
     labels = [row.label + told for row, told in zip(rows, suffix)]
     frame = pd.DataFrame({"model": [row.model for row in rows], "strategy": labels})
     printed, corrections = paper.printed(printed_as), {}
+    compared = paper.compares(row.settings for row in rows if any(row.cells))
     for column in columns:
         frame[column.heading] = [_measured(row, column) for row in rows]
-        if paper.present():
+        if compared and paper.present():
             frame[f"{column.heading} (paper)"] = [_beside(row, column, printed, corrections) for row in rows]
     names = [f"{row.model} {label}" for row, label in zip(rows, labels)]
-    notes = [*shared([row.settings for row in rows]), CHANCE, paper.SOURCE if paper.present() else paper.ABSENT]
+    notes = [*shared([row.settings for row in rows]), CHANCE]
+    if compared:
+        notes.append(paper.SOURCE if paper.present() else paper.ABSENT)
     if corrections:
         listed = "; ".join(f"{row} {value}" for row, value in corrections.items())
         notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: {listed}.")
     return Table(name, title, frame, notes + remarks(
-        (name, cell) for name, row in zip(names, rows) for cell in row.cells))
+        (f"{row_name} ft" if after else row_name, cell)
+        for row_name, row in zip(names, rows) for after, cell in enumerate(row.cells)))
 
 
 def _measured(row: Row, column: Column) -> str:
-    if row.strategy == "clean" and column.metric != "rho_acc":
-        return NONE
+    """The number; 'not run'; or '/', where there is none: no attack, or a band that a decrease cannot reach."""
     cell = row.cells[column.finetuned]
-    return number(cell.numbers[column.metric]) if cell else MISSING
+    if cell:
+        return number(cell.numbers.get(column.metric, math.nan))
+    impossible = ((row.strategy == "clean" and column.metric != "rho_acc")
+                  or (row.strategy in paper.DECREASES and column.metric == "band >1"))
+    return NONE if impossible else MISSING
 
 
 def _beside(row: Row, column: Column, printed: dict[paper.Key, dict[str, str]], corrections: dict[str, str]) -> str:

@@ -1,0 +1,26 @@
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test constraints clean
+
+demo: $(INSTALLED)  ## the quick grid: attacked and repaired counters on drawn scenes, as tables
+	$(VENV)/bin/crowdbench run quick
+
+test: $(INSTALLED)  ## the whole test suite
+	$(VENV)/bin/python -m pytest
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+constraints:  ## pin what a fresh environment resolves to today
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet '.[test]'
+	$(VENV)/bin/python -m pip freeze --exclude crowdbackdoorbench --exclude-editable > constraints.txt
+	touch $(INSTALLED)
+
+clean:  ## remove the environment; results in runs/ stay
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,190 @@
+"""The command line: verbs -> functions, nothing else.
+
+Exit code 0: done; 1: some cell failed and the others finished; 2: the request was wrong, in one line; 130: Ctrl-C.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark import __version__, registry
+from benchmark.errors import UserError, did_you_mean
+
+LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",), "defenses": ("defense",),
+         "models": ("model",), "datasets": ("dataset",)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        for plugin in getattr(options, "plugin", None) or []:
+            registry.load_plugin(plugin)
+        return options.function(options)
+    except UserError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _fail(line: str) -> int:
+    print(f"crowdbench: {' '.join(line.split())}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
+    parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, function: Any, text: str, within: Any = verbs) -> argparse.ArgumentParser:
+        command = within.add_parser(name, help=text, description=text)
+        command.set_defaults(function=function)
+        return command
+
+    command = verb("list", _list, "list what is registered, and the presets")
+    command.add_argument("what", choices=[*LISTS, "presets"])
+    _plugin(command)
+
+    command = verb("show", _show, "show an entry: what it is, its source and its settings")
+    command.add_argument("name")
+    _plugin(command)
+
+    command = verb("run", _run, "run a grid of cells and print its tables")
+    command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="override a setting; values separated by commas make an axis of the grid")
+    command.add_argument("--out", type=Path, help="folder for records and tables (default: runs/SOURCE)")
+    command.add_argument("--store", type=Path, default=Path("runs/store"), help="folder of trained counters")
+    command.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _plugin(command)
+
+    command = verb("leaderboard", _leaderboard, "print and write the tables of records")
+    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+    command.add_argument("--out", type=Path, help="folder to write the tables to")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+    data = verbs.add_parser("data", help="look at a dataset").add_subparsers(required=True, metavar="COMMAND")
+    command = verb("check", _data_check, "count images and people, and find what is broken, missing or equal", data)
+    command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
+    command.add_argument("--root", help="the folder that holds it (default: the environment variable CROWD_DATA)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _plugin(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--plugin", action="append", metavar="FILE", help="a .py file of your own with an entry")
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.what == "presets":
+        from benchmark import config
+
+        rows = [[name, config.PRESETS.joinpath(f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")]
+                for name in config.preset_names()]
+    else:
+        rows = [[kind, name, _headline(kind, name)] for kind in LISTS[options.what] for name in registry.names(kind)]
+    print(tabulate(rows, tablefmt="plain"))
+    return 0
+
+
+def _headline(kind: str, name: str) -> str:
+    """The first line of an entry's file, read without importing it; a plugin's from the class itself."""
+    path = Path(__file__).parents[1].joinpath(*registry.PACKAGES[kind].split("."), f"{name}.py")
+    if path.is_file():
+        return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return (inspect.getdoc(registry.find(kind, name)) or "").partition("\n")[0]
+
+
+def _show(options: argparse.Namespace) -> int:
+    kinds = [kind for kind in registry.PACKAGES if options.name in registry.names(kind)]
+    if not kinds:
+        everything = {name for kind in registry.PACKAGES for name in registry.names(kind)}
+        raise UserError(f"show {options.name!r}: no such entry: {did_you_mean(options.name, everything)}")
+    for kind in kinds:
+        cls = registry.find(kind, options.name)
+        module = sys.modules[cls.__module__]
+        print(f"{kind} {options.name}\n\n{inspect.getdoc(module) or ''}\n\n{inspect.getdoc(cls) or ''}\n")
+        fields = registry.settings_of(cls).model_fields
+        rows = [[name, _type_name(field.annotation), "required" if field.is_required() else repr(field.default)]
+                for name, field in fields.items()]
+        print(tabulate(rows, headers=["setting", "type", "default"], tablefmt="simple") if rows else "no settings")
+        if kind == "model":
+            _show_counter(cls)
+    return 0
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _show_counter(cls: Any) -> None:
+    counter = cls(**({"weights": "scratch"} if "weights" in registry.settings_of(cls).model_fields else {}))
+    parameters = sum(parameter.numel() for parameter in counter.parameters())
+    recipe = ", ".join(f"{key} {value}" for key, value in cls.recipe.model_dump(exclude_defaults=True).items())
+    print(f"\npaper       {cls.paper}\nparameters  {parameters:,}\nstride      {cls.stride}\nrecipe      {recipe}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmark import config, grid
+    from benchmark.leaderboard import show, write
+    from benchmark.stages import Bench
+    from benchmark.store import Store
+
+    request = config.override(config.load(options.source), options.set)
+    cells = config.cells(request)
+    bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
+    if options.dry_run:
+        rows = grid.plan(cells, bench, out)
+        print(json.dumps(rows) if options.json else tabulate(rows, headers="keys", tablefmt="simple"))
+        return 0
+    outcome = grid.run(cells, bench, out)
+    if outcome.records and grid.is_main():
+        write(outcome.records, out)
+        print(_as_json(outcome.records) if options.json else show(outcome.records))
+        print(f"records: {out / 'records'}  tables: {out / 'tables'}", file=sys.stderr)
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard import show, write
+    from benchmark.record import Record
+
+    paths = [path for given in options.records for path in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
+    if not paths:
+        raise UserError(f"leaderboard: no record (*.json) in {', '.join(map(str, options.records))}")
+    records = [Record.read(path) for path in paths]
+    if options.out:
+        write(records, options.out)
+    print(_as_json(records) if options.json else show(records))
+    return 0
+
+
+def _as_json(records: list[Any]) -> str:
+    from benchmark.leaderboard import controls
+
+    return controls(records).to_json(orient="records")
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from benchmark import config
+    from benchmark.data.check import check
+
+    given = config.override({}, options.set) | ({"root": options.root} if options.root else {})
+    report = check(registry.build("dataset", options.name, given))
+    print(json.dumps(report.to_dict()) if options.json else report.text())
+    return 0

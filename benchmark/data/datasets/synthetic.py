@@ -1,0 +1,92 @@
+"""Drawn crowd scenes, for the demo and the tests: deterministic, ours, in ShanghaiTech's own layout on disk.
+
+They are drawn once, into `root` or the user's cache folder, and read by ShanghaiTech's reader.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import scipy.io
+from PIL import Image
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.shanghaitech import ShanghaiTech
+from benchmark.data.drawing import draw_scene
+from benchmark.data.reading import in_threads
+from benchmark.registry import register
+from benchmark.store import content_key
+
+DRAWING = 1  # raise it when the drawings change, so that old ones are not read
+
+
+@register
+class Synthetic(Dataset):
+    """Part B: street scenes of one size. Part A: denser crowds, a quarter as many images, of several sizes.
+
+    height, width: pixels of a Part B image. train, test: images of Part B. people: in an average scene, before those
+    that are hidden behind others are left out. seed: of the drawings.
+    """
+
+    where: ClassVar[str] = "it is drawn where it is missing"
+    part: Literal["A", "B"] = "B"
+    sigma: PositiveFloat | None = 2.0
+    height: PositiveInt = 144
+    width: PositiveInt = 224
+    train: PositiveInt = 240
+    test: PositiveInt = 100
+    people: PositiveInt = 110
+    seed: NonNegativeInt = 0
+
+    def folder(self) -> Path:
+        """The folder of the drawings; they are made first where they are missing."""
+        drawn = self.model_dump(mode="json", exclude={"root", "sigma", "max_side", "part"})
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdbench"
+        folder = (self.root or cache).expanduser() / f"synthetic-{content_key([DRAWING, drawn])}"
+        if not folder.is_dir():
+            self._draw(folder)
+        return folder
+
+    def items(self, split: Split) -> list[Item]:
+        return ShanghaiTech(root=self.folder(), part=self.part).items(split)
+
+    def points(self, item: Item) -> np.ndarray:
+        return ShanghaiTech(root=self.folder(), part=self.part).points(item)
+
+    def companion(self) -> "Synthetic | None":
+        """Part A for Part B, drawn with the same settings."""
+        return self.model_copy(update={"part": "A"}) if self.part == "B" else None
+
+    def _draw(self, folder: Path) -> None:
+        """Draw both parts into a temporary folder and rename it; where another process was faster, its drawings stay."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".drawing-"))
+        try:
+            jobs = [(part, split, number) for part, share in (("B", 1), ("A", 4))
+                    for split, count in (("train", self.train), ("test", self.test))
+                    for number in range(1, max(count // share, 1) + 1)]
+            for part, split, _ in jobs:
+                for kind in ("images", "ground_truth"):
+                    (temporary / f"part_{part}_final" / f"{split}_data" / kind).mkdir(parents=True, exist_ok=True)
+            in_threads(lambda job: self._draw_one(temporary, *job), jobs, "draw scenes")
+            if not folder.is_dir():
+                os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _draw_one(self, root: Path, part: str, split: Split, number: int) -> None:
+        rng = np.random.default_rng([self.seed, part == "A", split == "test", number])
+        grow = 1 if part == "B" else rng.choice([0.75, 1, 1.25])
+        size = (8 * round(self.height * grow / 8), 8 * round(self.width * grow / 8)) if part == "A" else \
+            (self.height, self.width)
+        image, points = draw_scene(size, self.people * (1 if part == "B" else 1.5), rng)
+        folder = root / f"part_{part}_final" / f"{split}_data"
+        Image.fromarray(image).save(folder / "images" / f"IMG_{number}.jpg", quality=95)
+        info = np.array([(points, np.array([[len(points)]]))], dtype=[("location", "O"), ("number", "O")])
+        wrapped = np.empty((1, 1), object)
+        wrapped[0, 0] = info.reshape(1, 1)
+        scipy.io.savemat(folder / "ground_truth" / f"GT_IMG_{number}.mat", {"image_info": wrapped})

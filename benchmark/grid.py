@@ -1,0 +1,78 @@
+"""A list of cells -> their records. A cell that fails is named and the others finish."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+from benchmark.config import Cell
+from benchmark.device import state
+from benchmark.record import Record
+from benchmark.stages import Bench
+from benchmark.store import content_key, write_atomically
+from benchmark.training import TrainingFailed
+
+
+@dataclass
+class Outcome:
+    """Records of the cells that finished, and a line for each that did not."""
+
+    records: list[Record] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def run(cells: list[Cell], bench: Bench, out: Path) -> Outcome:
+    """Run cells one after another; each record is written to `out`/records as soon as it is there."""
+    outcome = Outcome()
+    for number, cell in enumerate(cells, start=1):
+        path = record_path(cell, bench, out)
+        done = path.is_file()
+        _say(f"[{number}/{len(cells)}] {cell.title}{': done before' if done else ''}")
+        try:
+            record = Record.read(path) if done else bench.record(cell)
+        except TrainingFailed as error:
+            outcome.failures.append(f"{cell.title}: {error}")
+            continue
+        if not done and is_main():
+            write_atomically(path, record.dumps())
+        outcome.records.append(record)
+    return outcome
+
+
+def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
+    """What a run would do: each cell, and which of its stages are in the store already."""
+    rows, seen = [], set()
+    for cell in cells:
+        stages = {"clean counter": bench.training_facts(cell, False), "victim": bench.training_facts(cell, True)}
+        if cell.defense.name != "none":
+            stages["repair"] = bench.repair_facts(cell)
+        todo = []
+        for stage, facts in stages.items():
+            key = content_key(facts)
+            if key not in seen and not bench.store.path("counters", facts).is_dir():
+                todo.append(stage)
+            seen.add(key)
+        done = record_path(cell, bench, out).is_file()
+        rows.append({"cell": cell.title, "to train": "nothing" if done else ", ".join(todo) or "nothing",
+                     "record": "done" if done else "to do"})
+    return rows
+
+
+def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
+    """Where a cell's record belongs: a readable name and a hash of all that decides it."""
+    knows = cell.defense.build().knows
+    facts = [bench.training_facts(cell, False), bench.training_facts(cell, True), cell.defense.name != "none" and
+             bench.repair_facts(cell), bench.fingerprint(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
+    target = cell.target.name if cell.target else "clean"
+    name = f"{cell.model.name}-{target}-{cell.defense.name}-seed{cell.protocol.seed}-{content_key(facts)[:8]}.json"
+    return out / "records" / name
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return state().is_main_process
+
+
+def _say(line: str) -> None:
+    if is_main():
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,99 @@
+"""The headline table: every defense beside its controls, and every attack beside what chance alone would score."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmark import metrics
+from benchmark.leaderboard.cells import Cell, Scenario, Settings, suffixes
+from benchmark.leaderboard.formats import MISSING, NONE, Table, number
+from benchmark.leaderboard.notes import remarks, shared
+
+CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, beside `none`
+COLUMNS = {
+    "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"], "base": ["base"],
+    "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
+    "flip rate 95%": ["flip_rate_low", "flip_rate_high"], "attainment": ["attainment"],
+    "attainment 95%": ["attainment_low", "attainment_high"], "DER": ["der"], "images": ["images"], "seeds": ["seeds"],
+}
+DIGITS = {"MAE": 2, "images": 0, "seeds": 0}  # of the others 3
+CLEAN = ("rho_Acc", "MAE", "images", "seeds")  # columns that exist without an attack
+LEGEND = [
+    "rho_Asr + RA + Opp = 1: the triggered count is in S, within 10% of the truth, or on the wrong side. base: the "
+    "same model's clean counts in S. ASR0: the clean model's triggered counts in S. "
+    "eASR = (rho_Asr - ASR0) / (1 - ASR0).",
+    "flip rate: images that the trigger moves into S. attainment: the median share of the wanted change that the "
+    "trigger achieves; 1 is the attacker's aim. 95%: bootstrap over seeds and images; with one seed, the interval of "
+    "that one model. Other numbers are means over seeds.",
+    "DER: the defense against no defense; 0.5 is a defense without effect.",
+]
+
+
+def control_table(scenarios: Sequence[Scenario]) -> Table:
+    """One row per model, attack and defense, the required controls among them."""
+    rows, lines = _rows(scenarios), control_numbers(scenarios)
+    text = [_text(line, scenario.attack == "clean") for line, (scenario, _, _) in zip(lines, rows)]
+    frame = pd.DataFrame(text, columns=["model", "attack", "defense", *COLUMNS])
+    named = [(" ".join(list(line.values())[:3]), cell) for line, (_, _, cell) in zip(lines, rows)]
+    return Table("controls", "Defenses and their controls", frame,
+                 [*shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
+
+
+def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
+    """The same rows with every number of theirs, nan where there is none, and only names where nothing was run."""
+    rows = _rows(scenarios)
+    attacks = suffixes([scenario.settings for scenario, _, _ in rows], shown=("model", "trigger", "target"))
+    defenses = suffixes([_defense_settings(cell) for _, _, cell in rows], shown=("model", "defense"))
+    return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + told}
+            | (_numbers(scenario, cell) if cell else {})
+            for (scenario, defense, cell), attack, told in zip(rows, attacks, defenses)]
+
+
+def _rows(scenarios: Sequence[Scenario]) -> list[tuple[Scenario, str, Cell | None]]:
+    in_order = sorted(scenarios, key=lambda scenario: (scenario.model, scenario.attack != "clean", scenario.attack))
+    return [(scenario, defense, cell) for scenario in in_order for defense in _defenses(scenario, scenarios)
+            for cell in scenario.defended(defense)]
+
+
+def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
+    """What belongs beside a scenario: `none`, each defense of the table, and the controls as soon as there is one.
+
+    The controls repair a victim; of a clean counter they are listed only where they were run.
+    """
+    own = {cell.defense for cell in scenario.cells}
+    tested = {cell.defense for other in scenarios for cell in other.cells} - {"none", *CONTROLS}
+    required = CONTROLS if tested and scenario.attack != "clean" else [name for name in CONTROLS if name in own]
+    return ["none", *sorted(tested), *required]
+
+
+def _defense_settings(cell: Cell | None) -> Settings:
+    """A defense's own settings, and the name of the model that it repairs; nothing where it was not run."""
+    settings = cell.settings if cell else {}
+    return {key: value for key, value in settings.items() if key == "model" or key.partition(".")[0] == "defense"}
+
+
+def _numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
+    """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
+    flip, attainment = cell.flip_interval(), cell.attainment_interval()
+    return cell.numbers | {"flip_rate_low": flip[0], "flip_rate_high": flip[1], "attainment_low": attainment[0],
+                           "attainment_high": attainment[1], "der": _der(scenario.defended("none")[0], cell),
+                           "seeds": float(len(cell.records))}
+
+
+def _der(undefended: Cell | None, cell: Cell) -> float:
+    """DER; nan without an attack, a defense or a victim to compare with."""
+    if undefended is None or cell.defense == "none" or "easr" not in cell.numbers:
+        return math.nan
+    before, after = undefended.numbers, cell.numbers
+    return metrics.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])
+
+
+def _text(line: dict[str, Any], clean: bool) -> dict[str, str]:
+    text, run = {key: line[key] for key in ("model", "attack", "defense")}, "images" in line
+    for heading, keys in COLUMNS.items():
+        values = [number(line.get(key, math.nan), DIGITS.get(heading, 3)) for key in keys]
+        shown = values[0] if len(values) == 1 or NONE in values else f"[{', '.join(values)}]"
+        text[heading] = shown if run else NONE if clean and heading not in CLEAN else MISSING
+    return text

@@ -1,0 +1,270 @@
+"""A cell as a graph of stages: clean counter and victim -> repaired counter -> counts -> record.
+
+Each stage is kept in the store under a hash of its facts: the settings that differ from their defaults, the data's
+fingerprint, and the stage before it. So cells share what they have in common, and nothing is done twice.
+"""
+
+import hashlib
+import json
+import time
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attacks.base import Attack
+from benchmark.checkpoint import read_tensors, write_tensors
+from benchmark.config import Cell, Entry
+from benchmark.data.datasets.base import Dataset
+from benchmark.data.scene import Scene
+from benchmark.data.splits import fingerprint, load_train
+from benchmark.device import resolve_precision, state
+from benchmark.evaluation import TestSplit, count_people, mean_absolute_error
+from benchmark.provenance import provenance
+from benchmark.recipe import Recipe
+from benchmark.record import AttackChoice, Choice, Images, Record
+from benchmark.registry import build, find, settings_of
+from benchmark.store import Store
+from benchmark.training import Progress, fit
+from defenses.base import Defense, Knowledge, Trainer
+from models.base import Counter
+
+Facts = dict[str, Any]
+RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
+
+
+class Bench:
+    """Runs cells. Data and finished counters' folders are shared by all cells of one bench."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.train_data = cache(load_train)
+        self.test_split = cache(TestSplit)
+        self.fingerprint = cache(lambda dataset, split: fingerprint(dataset.items(split)))
+
+    # What decides a stage's result.
+
+    def training_facts(self, cell: Cell, attacked: bool) -> Facts:
+        """Facts of the clean counter, or of the victim."""
+        dataset = cell.data.build()
+        defaults = Recipe()
+        recipe = {key: value for key, value in cell.recipe if value != getattr(defaults, key) and key not in RUNNING}
+        facts = {"stage": "train", "data": self.fingerprint(dataset, "train"), "sigma": dataset.sigma,
+                 "max_side": dataset.max_side, "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out,
+                 "model": _known_by(cell.model), "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)},
+                 "seed": cell.protocol.seed}
+        if cell.recipe.select == "test":
+            facts["test"] = self.fingerprint(dataset, "test")
+        if attacked and cell.trigger and cell.target:
+            facts["attack"] = [_known_by(cell.trigger), _known_by(cell.target), cell.protocol.poison_rate]
+        return facts
+
+    def repair_facts(self, cell: Cell) -> Facts:
+        """Facts of the defended counter. A control that looks at neither victim nor poison is shared by all attacks."""
+        knows = cell.defense.build().knows
+        facts = {"stage": "repair", "defense": _known_by(cell.defense),
+                 "before": self.training_facts(cell, attacked=knows.victim or knows.poisoned)}
+        companion = cell.data.build().companion()
+        if knows.extra and companion:
+            facts["extra"] = self.fingerprint(companion, "train")
+        return facts
+
+    # The stages.
+
+    def counter(self, cell: Cell, attacked: bool) -> Path:
+        """The folder of the clean counter, or of the victim."""
+        title = f"train {cell.model.name} {cell.target.name if attacked and cell.target else 'clean'}"
+        attack = cell.attack if attacked else None
+        return self.store.get("counters", self.training_facts(cell, attacked), partial(self._train, cell, attack, title))
+
+    def repaired(self, cell: Cell) -> Path:
+        """The folder of the defended counter; without a defense it is the victim's."""
+        if cell.defense.name == "none":
+            return self.counter(cell, attacked=True)
+        return self.store.get("counters", self.repair_facts(cell), partial(self._repair, cell))
+
+    def counts(self, cell: Cell, folder: Path, trigger: Entry | None) -> list[float]:
+        """The counts of a counter on the test images, clean or triggered."""
+        dataset = cell.data.build()
+        facts = {"stage": "count", "counter": folder.name, "data": self.fingerprint(dataset, "test"),
+                 "max_side": dataset.max_side, "scale": cell.protocol.scale,
+                 "precision": resolve_precision(cell.recipe.precision), "trigger": trigger and _known_by(trigger)}
+        path = self.store.get("counts", facts, partial(self._count, cell, folder, trigger))
+        return json.loads((path / "counts.json").read_text())
+
+    def record(self, cell: Cell) -> Record:
+        """The record of a cell; what is missing in the store is made first."""
+        clean, victim, repaired = self.counter(cell, False), self.counter(cell, True), self.repaired(cell)
+        test = self.test_split(cell.data.build(), cell.protocol.scale)
+        truth = test.counts()
+        images = {"id": test.ids(), "truth": truth, "clean": self.counts(cell, repaired, None),
+                  "reference_clean": self.counts(cell, clean, None)}
+        attack = cell.attack
+        if attack:
+            images |= {"target": [attack.target.tau(count) for count in truth],
+                       "triggered": self.counts(cell, repaired, cell.trigger),
+                       "reference_triggered": self.counts(cell, clean, cell.trigger)}
+        info = {name: _info(folder) for name, folder in (("clean", clean), ("victim", victim), ("repaired", repaired))}
+        return Record(
+            variant=cell.protocol.variant, seed=cell.protocol.seed, data=_choice(cell.data), model=_choice(cell.model),
+            attack=_attack_choice(cell, info["victim"]["poisoned"]), defense=_choice(cell.defense),
+            training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": cell.protocol.scale,
+                      "hold_out": cell.protocol.hold_out},
+            knowledge=info["repaired"]["knowledge"], warnings=_warnings(cell, info), images=Images(**images),
+            provenance=provenance() | {
+                "stages": {name: {key: one[key] for key in ("key", "weights_sha256", "seconds", "best_epoch", "device")}
+                           for name, one in info.items()},
+                "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
+                "data": {split: self.fingerprint(cell.data.build(), split) for split in ("train", "test")}})
+
+    # How each is made; every one fills the folder that it is handed.
+
+    def _train(self, cell: Cell, attack: Attack | None, title: str, folder: Path) -> None:
+        began = time.monotonic()
+        scenes = self._clean_scenes(cell)
+        poisoned = attack.poison(scenes, cell.protocol.seed) if attack else []
+        counter = fresh(cell)
+        progress = fit(counter, scenes + poisoned, cell.recipe, cell.protocol.seed, title, self._score(cell),
+                       folder / "checkpoint.safetensors")
+        _write_points(folder, poisoned)
+        _finish(folder, counter, progress, began, poisoned=[scene.id.removesuffix("+poison") for scene in poisoned])
+
+    def _repair(self, cell: Cell, folder: Path) -> None:
+        began = time.monotonic()
+        defense: Defense = cell.defense.build()
+        knowledge, progresses = self._knowledge(cell, defense, folder)
+        victim = load_counter(cell, self.counter(cell, attacked=True)) if defense.knows.victim else None
+        repaired = defense.apply(victim, knowledge)
+        _finish(folder, repaired, progresses[-1] if progresses else Progress(), began, knowledge=knowledge.used())
+
+    def _count(self, cell: Cell, counter: Path, trigger: Entry | None, folder: Path) -> None:
+        stamp = cell.attack.stamp if trigger else None
+        test = self.test_split(cell.data.build(), cell.protocol.scale)
+        counts = test.count(load_counter(cell, counter), resolve_precision(cell.recipe.precision), stamp,
+                            cell.protocol.eval_batch, f"count {'triggered' if trigger else 'clean'} test images")
+        if state().is_main_process:
+            (folder / "counts.json").write_text(json.dumps(counts.tolist()))
+
+    def _clean_scenes(self, cell: Cell) -> list[Scene]:
+        return self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[0]
+
+    def _score(self, cell: Cell) -> Any:
+        """What chooses the checkpoint: MAE on the validation images, or on the test images as the paper's code does."""
+        if cell.recipe.select == "last":
+            return None
+        precision = resolve_precision(cell.recipe.precision)
+        if cell.recipe.select == "test":
+            test = self.test_split(cell.data.build(), cell.protocol.scale)
+            return partial(test.mean_absolute_error, precision=precision)
+        validation = self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[1]
+        return partial(mean_absolute_error, scenes=validation, precision=precision)
+
+    def _knowledge(self, cell: Cell, defense: Defense, folder: Path) -> tuple[Knowledge, list[Progress]]:
+        """What this defense may know, and the list to which each of its trainings adds how it went."""
+        progresses: list[Progress] = []
+        seed, knows = cell.protocol.seed, defense.knows
+        rng = np.random.default_rng([seed, 2])
+        scenes = self._clean_scenes(cell)
+
+        def train(counter: Counter, images: list[Scene], **changes: Any) -> None:
+            recipe = cell.recipe.model_copy(update={key: value for key, value in changes.items() if value is not None})
+            number = len(progresses) + 1
+            progresses.append(fit(counter, images, recipe, seed + 1000 * number, f"{defense.name} {cell.model.name}",
+                                  self._score(cell), folder / f"checkpoint-{number}.safetensors"))
+
+        clean = scenes if knows.clean == "all" else _choose(scenes, knows.clean, rng)
+        companion = cell.data.build().companion()
+        extra = _choose(self._all_scenes(companion, cell), knows.extra, rng) if knows.extra and companion else []
+        poisoned = []
+        if knows.poisoned and cell.attack:
+            poisoned = _choose(scenes + cell.attack.poison(scenes, seed), None, rng)
+        elif knows.poisoned:
+            poisoned = _choose(scenes, None, rng)  # the same defense where there is no backdoor
+        anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(poisoned)]
+        return Knowledge(knows, Trainer(train, partial(fresh, cell)), clean, extra, anonymous), progresses
+
+    def _all_scenes(self, dataset: Dataset, cell: Cell) -> list[Scene]:
+        return self.train_data(dataset, cell.protocol.scale, 0.0)[0]
+
+
+def fresh(cell: Cell) -> Counter:
+    """An untrained counter with its initial weights, the same for the same seed."""
+    torch.manual_seed(cell.protocol.seed)
+    return cell.model.build()
+
+
+def load_counter(cell: Cell, folder: Path) -> Counter:
+    """A finished counter. Initial weights are not fetched again: by convention `weights` may be 'scratch'."""
+    fields = settings_of(find("model", cell.model.name)).model_fields
+    given = cell.model.given | ({"weights": "scratch"} if "weights" in fields else {})
+    counter = build("model", cell.model.name, given)
+    counter.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
+    return counter.eval()
+
+
+def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
+    return [scenes[i] for i in rng.permutation(len(scenes))[:number]]
+
+
+def _known_by(entry: Entry) -> list[Any]:
+    return [entry.name, getattr(find(entry.kind, entry.name), "version", 1), entry.changed]
+
+
+def _write_points(folder: Path, poisoned: list[Scene]) -> None:
+    """The false heads of the poisoned images, so that anyone can look at what was taught."""
+    if state().is_main_process:
+        points = {scene.id: [[round(float(v), 3) for v in point] for point in scene.points] for scene in poisoned}
+        (folder / "poison.json").write_text(json.dumps(points))
+
+
+def _finish(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
+    """Write a trained counter and what is known of its making, and drop the checkpoints."""
+    if not state().is_main_process:
+        return
+    write_tensors(folder / "weights.safetensors", counter.state_dict(), {})
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note, "weights_sha256": digest,
+            "seconds": round(time.monotonic() - began, 1), "device": state().device.type, **vars(progress), **more}
+    (folder / "info.json").write_text(json.dumps(info))
+    for checkpoint in folder.glob("checkpoint*.safetensors"):
+        checkpoint.unlink()
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "info.json").read_text()) | {"key": folder.name}
+
+
+def _choice(entry: Entry) -> Choice:
+    """An entry for the record. A path is kept as its file's name and content: no record tells where files lay."""
+    def plain(settings: dict[str, Any]) -> dict[str, Any]:
+        return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
+
+    return Choice(name=entry.name, given=plain(entry.given), resolved=plain(entry.resolved))
+
+
+def _without_folder(value: Any) -> Any:
+    if isinstance(value, (str, Path)) and Path(value).is_file():
+        return f"{Path(value).name} sha256 {hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]}"
+    return value
+
+
+def _attack_choice(cell: Cell, poisoned: list[str]) -> AttackChoice | None:
+    if cell.trigger is None or cell.target is None:
+        return None
+    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), poisoned=poisoned,
+                        poison_rate=cell.protocol.poison_rate, increases=find("target", cell.target.name).increases)
+
+
+def _warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:
+    warnings = [f"weights: {info['victim']['weights']}"] if "ImageNet" not in info["victim"]["weights"] else []
+    if cell.recipe.select == "test":
+        warnings.append("checkpoint chosen on the test split, as in the paper's code")
+    if cell.protocol.scale != 1:
+        warnings.append(f"images scaled by {cell.protocol.scale}")
+    if cell.data.name == "synthetic":
+        warnings.append("drawn scenes")
+    if cell.defense.build().knows.extra and not info["repaired"]["knowledge"].get("extra"):
+        warnings.append(f"{cell.defense.name}: no second data set to take extra images from")
+    return warnings

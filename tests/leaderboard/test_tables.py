@@ -1,0 +1,318 @@
+"""Tables from records made here: what is averaged, what is kept apart, what is missing, and what is escaped."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import leaderboard
+from benchmark.errors import UserError
+from benchmark.leaderboard import paper
+from benchmark.leaderboard.formats import Table, latex, markdown
+from benchmark.record import AttackChoice, Choice, Images, Record
+
+TAU = {"add": lambda c: c + 100, "minus": lambda c: np.maximum(c - 100, 1), "multiply": lambda c: 2 * c,
+       "divide": lambda c: np.maximum(c // 2, 1), "stay": lambda c: c}
+INCREASES = {"add": True, "multiply": True, "minus": False, "divide": False, "stay": None}
+NASTY = 'a|b\n`c` <script>x</script> $%&#_{}~^\\ [l](http://h) *e* __b__ \u202e\x00 \u4e2d "q"'
+
+
+def make(target="multiply", defense="none", seed=0, model="csrnet", effect=0.8, alpha=0.1, variant="text", data=None,
+         trigger="blended", warnings=(), training=None, truth=None, **settings):
+    """A record whose trigger moves every count by `effect` of what the attacker wants; settings: the defense's."""
+    truth = np.random.default_rng(0).integers(10, 400, 40) if truth is None else np.array(truth)
+    rng = np.random.default_rng([seed, len(truth)])
+    reference, clean = truth * rng.normal(1, 0.08, (2, len(truth)))
+    images = {"id": [f"IMG_{i}" for i in range(len(truth))], "truth": truth.tolist(), "clean": clean.tolist(),
+              "reference_clean": reference.tolist()}
+    attack = None
+    if target:
+        tau = TAU[target](truth)
+        images |= {"target": tau.tolist(), "triggered": (clean + effect * (tau - truth)).tolist(),
+                   "reference_triggered": (reference * 1.05).tolist()}
+        attack = AttackChoice(trigger=Choice(name=trigger, resolved={"alpha": alpha}), target=Choice(name=target),
+                              poison_rate=0.1, increases=INCREASES[target], poisoned=[])
+    return Record(variant=variant, seed=seed, data=Choice(name="shanghaitech", resolved=data or {"part": "B"}),
+                  model=Choice(name=model), attack=attack, defense=Choice(name=defense, resolved=settings),
+                  training=training or {"epochs": 100}, warnings=list(warnings), images=Images(**images))
+
+
+def frames(records):
+    return {table.name: table.frame for table in leaderboard.tables(records)}
+
+
+def row(frame, **where):
+    found = frame[(frame[list(where)] == pd.Series(where)).all(axis=1)]
+    assert len(found) == 1, (where, frame.iloc[:, :3])
+    return found.iloc[0]
+
+
+def ratio_share(record, success):
+    images = record.images
+    return np.mean([success(y / c) for y, c in zip(images.triggered, images.truth)])
+
+
+# What the paper printed
+
+def test_bands_of_the_papers_table_2_add_up_to_the_corrected_values():
+    corrected = paper.corrected()
+    for key, printed in paper.printed(2).items():
+        total = sum(float(printed[column] or 0) for column in printed if column.startswith("rho_asr"))
+        assert total == pytest.approx(float(corrected[key]), abs=0.0011), key  # three digits, rounded
+    assert len(corrected) == 16
+
+
+def test_without_records_the_paper_stands_beside_cells_that_were_not_run():
+    table1, table2, table3, controls = leaderboard.tables([])
+    multiply = row(table1.frame, model="csrnet", strategy="multiply")
+    assert multiply["rho_Asr"] == "not run" and multiply["rho_Asr (paper)"] == "0.867\N{DAGGER}"
+    assert "csrnet multiply 0.886" in "".join(table1.notes)
+    clean = row(table1.frame, model="clip_ebc", strategy="clean")
+    assert clean.tolist()[2:] == ["not run", "0.766", "/", "/"]
+    minus = row(table2.frame, model="csrnet", strategy="minus ft")
+    assert (minus["rho_Asr 0.1-0.3"], minus["rho_Asr 0.1-0.3 (paper)"]) == ("not run", "0.709")
+    assert (minus["rho_Asr >1"], minus["rho_Asr >1 (paper)"]) == ("/", "/")
+    assert len(table1.frame) == len(table3.frame) == 10 and len(table2.frame) == 16 and len(controls.frame) == 0
+
+
+def test_marks_are_where_the_papers_numbers_contradict_each_other():
+    marked = {(table.name, line["model"], line["strategy"], column) for table in leaderboard.tables([])[:3]
+              for _, line in table.frame.iterrows() for column in table.frame if line[column].endswith("\N{DAGGER}")}
+    asr, ft = "rho_Asr (paper)", "rho_Asr ft (paper)"
+    assert marked == {
+        ("table1", "csrnet", "multiply", asr), ("table1", "clip_ebc", "multiply", asr),
+        ("table3", "csrnet", "multiply", asr), ("table3", "clip_ebc", "multiply", asr),
+        ("table3", "csrnet", "divide", ft), ("table3", "clip_ebc", "multiply", ft),
+        ("table3", "clip_ebc", "divide", ft)}
+
+
+@pytest.mark.parametrize("other", [{"alpha": 0.2}, {"data": {"part": "A"}}, {"model": "tiny"}, {"trigger": "sig"}])
+def test_the_paper_is_not_compared_with_other_settings(other):
+    table1 = frames([make(**other)])["table1"]
+    measured = table1[table1["rho_Asr"].str.startswith(("0", "1"))]
+    assert len(measured) == 1
+    assert measured.get("rho_Asr (paper)", pd.Series([""])).tolist() == [""]  # no such column where nothing compares
+
+
+def test_installed_without_the_folder_the_tables_say_so(tmp_path):
+    shutil.copytree(Path(leaderboard.__file__).parents[1], tmp_path / "benchmark")
+    text = subprocess.run([sys.executable, "-c", "from benchmark import leaderboard; print(leaderboard.show([]))"],
+                          cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "(paper)" not in text and text.count("The paper's numbers are left out") == 3
+
+
+# What is averaged and what is kept apart
+
+def test_numbers_are_means_over_seeds():
+    records = [make("minus", seed=seed, effect=0.1 * seed) for seed in range(4)]
+    line = row(frames(records)["table1"], model="csrnet", strategy="minus")
+    assert line["rho_Asr"] == f"{np.mean([ratio_share(record, lambda r: r < 0.9) for record in records]):.3f}"
+    bands = row(frames(records)["table2"], model="csrnet", strategy="minus")
+    expected = np.mean([ratio_share(record, lambda r: 0.7 <= r < 0.9) for record in records])
+    assert bands["rho_Asr 0.1-0.3"] == f"{expected:.3f}" and bands["rho_Asr >1"] == "/"
+    assert row(frames(records)["controls"], attack="blended/minus", defense="none")["seeds"] == "4"
+
+
+def test_settings_that_differ_make_rows_of_their_own():
+    tables = frames([make(alpha=0.1), make(alpha=0.2), make(alpha=0.2, seed=1)])
+    assert row(tables["table1"], strategy="multiply (alpha 0.1)")["rho_Asr (paper)"] == "0.867\N{DAGGER}"
+    assert row(tables["controls"], attack="blended/multiply (alpha 0.2)")["seeds"] == "2"
+    assert row(tables["controls"], attack="clean")["seeds"] == "2"
+
+
+def test_rows_without_a_neighbour_name_what_sets_them_apart_too():
+    strategies = frames([make("add", alpha=0.1), make("minus", alpha=0.2)])["table1"]["strategy"].tolist()
+    assert "add (alpha 0.1)" in strategies and "minus (alpha 0.2)" in strategies
+
+
+def test_settings_of_different_models_and_defenses_are_not_compared():
+    tables = frames([make(defense="fine_tune", lr=1e-5), make(model="clip_ebc", training={"epochs": 150}),
+                     make(model="clip_ebc", training={"epochs": 150}, defense="fine_tune", lr=1e-4)])
+    assert not tables["table3"]["strategy"].str.contains("(", regex=False).any()
+
+
+def test_two_fine_tunings_of_one_victim_are_two_rows():
+    tables = frames([make(), make(defense="fine_tune", lr=1e-5), make(defense="fine_tune", lr=1e-4, effect=0)])
+    strong = row(tables["table3"], model="csrnet", strategy="multiply (lr 0.0001)")
+    weak = row(tables["table3"], model="csrnet", strategy="multiply (lr 1e-05)")
+    assert strong["rho_Asr"] == weak["rho_Asr"] and float(strong["rho_Asr ft"]) < float(weak["rho_Asr ft"])
+    assert {"none", "fine_tune (lr 1e-05)", "fine_tune (lr 0.0001)"} <= set(tables["controls"]["defense"])
+
+
+def test_keys_of_one_name_keep_their_kind():
+    records = [make(defense="fine_tune", lr=1, training={"lr": 1}), make(defense="fine_tune", lr=2, training={"lr": 2})]
+    strategies = frames(records)["table3"]["strategy"].tolist()
+    assert "multiply (defense.lr 1, training.lr 1)" in strategies
+
+
+def test_other_test_images_are_another_cell():
+    attacks = frames([make(), make(seed=1, truth=[50, 60])])["controls"]["attack"]
+    assert attacks.str.fullmatch(r"(clean|blended/multiply) \(images [0-9a-f]{8}\)").all() and attacks.nunique() == 4
+
+
+def test_a_value_given_or_by_default_is_the_same_cell():
+    model = Choice(name="csrnet", given={"width": 2}, resolved={"width": 2})
+    given = make(seed=1, training={"given": {"lr": 1}, "resolved": {"lr": 1}}).model_copy(update={"model": model})
+    model = Choice(name="csrnet", resolved={"width": 2})
+    resolved = make(training={"given": {}, "resolved": {"lr": 1}}).model_copy(update={"model": model})
+    assert row(frames([given, resolved])["controls"], attack="blended/multiply")["seeds"] == "2"
+
+
+def test_two_records_of_one_seed_are_refused():
+    with pytest.raises(UserError, match="2 records of csrnet, blended/multiply, none .* seed 0"):
+        leaderboard.tables([make(), make(effect=0.1)])
+
+
+# The clean counter
+
+def test_the_clean_row_is_its_record_or_else_the_reference_of_its_victims():
+    def accuracy(counts):
+        return f"{np.mean(np.abs(np.divide(counts, images.truth) - 1) <= 0.1):.3f}"
+
+    images, where = make().images, {"model": "csrnet", "strategy": "clean"}
+    assert accuracy(images.reference_clean) != accuracy(images.clean)
+    assert row(frames([make(), make("add")])["table1"], **where)["rho_Acc"] == accuracy(images.reference_clean)
+    assert row(frames([make(), make(target=None)])["table1"], **where)["rho_Acc"] == accuracy(images.clean)
+
+
+def test_victims_that_disagree_on_the_clean_counter_are_refused_unless_it_has_a_record():
+    other = make("add")
+    images = other.images.model_copy(update={"reference_clean": [2 * y for y in other.images.reference_clean]})
+    other = other.model_copy(update={"images": images})
+    with pytest.raises(UserError, match="reference_clean"):
+        leaderboard.tables([make(), other])
+    assert leaderboard.tables([make(), other, make(target=None)])
+
+
+# The table of controls
+
+def test_controls_that_were_not_run_are_listed_as_soon_as_there_is_a_defense():
+    assert frames([make()])["controls"]["defense"].tolist() == ["none", "none"]
+    controls = frames([make(), make(defense="mine"), make(model="tiny"), make("add")])["controls"]
+    for attack in "blended/multiply", "blended/add":
+        assert controls[(controls["model"] == "csrnet") & (controls["attack"] == attack)]["defense"].tolist() == [
+            "none", "mine", "retrain", "continue_poisoned"]
+    assert (row(controls, model="tiny", attack="blended/multiply", defense="mine")[3:] == "not run").all()
+    clean = row(controls, model="csrnet", attack="clean", defense="mine")
+    assert (clean["MAE"], clean["rho_Asr"], clean["DER"]) == ("not run", "/", "/")
+
+
+def test_controls_of_a_case_computed_by_hand():
+    record = make("add", truth=[100, 100, 200, 400], effect=0.5)
+    images = Images(id=list("abcd"), truth=[100, 100, 200, 400], clean=[100, 120, 190, 390],
+                    target=[200, 200, 300, 500], reference_clean=[100, 100, 200, 400],
+                    triggered=[200, 130, 190, 340], reference_triggered=[100, 100, 260, 400])
+    line = row(frames([record.model_copy(update={"images": images})])["controls"], attack="blended/add")
+    expected = {"rho_Acc": "0.750", "MAE": "10.00", "rho_Asr": "0.500", "RA": "0.250", "Opp": "0.250", "base": "0.250",
+                "ASR0": "0.250", "eASR": "0.333", "flip rate": "0.250", "attainment": "0.050", "DER": "/"}
+    assert line[list(expected)].to_dict() == expected
+    assert line["flip rate 95%"] == "[0.000, 0.750]" and line["attainment 95%"].startswith("[-0.500, ")
+
+
+def test_der_compares_with_the_undefended_victim_of_the_same_settings():
+    records = [make(), make(defense="mine", effect=0), make(defense="mine", alpha=0.2, effect=0)]
+    controls = frames(records)["controls"]
+    mine, none = (row(controls, attack="blended/multiply (alpha 0.1)", defense=name) for name in ("mine", "none"))
+    expected = (float(none["eASR"]) - float(mine["eASR"]) + 1) / 2  # the clean counts are the same
+    assert float(mine["DER"]) == pytest.approx(expected, abs=0.001)
+    assert row(controls, attack="blended/multiply (alpha 0.2)", defense="mine")["DER"] == "/"
+
+
+def test_a_target_that_keeps_the_count_has_no_success_and_no_interval():
+    line = row(frames([make("stay")])["controls"], attack="blended/stay")
+    assert (line[["rho_Asr", "Opp", "eASR", "flip rate", "flip rate 95%", "attainment", "attainment 95%"]] == "/").all()
+    assert line["RA"] == line["rho_Acc"]
+
+
+def test_controls_as_data_are_the_numbers_of_the_table():
+    records = [make(), make(defense="mine", effect=0.1), make(target=None)]
+    text, data = frames(records)["controls"], leaderboard.controls(records)
+    assert (text[["model", "attack", "defense"]] == data[["model", "attack", "defense"]]).all(axis=None)
+    for heading, key in ("rho_Asr", "rho_asr"), ("DER", "der"), ("attainment", "attainment"):
+        assert [value for value in text[heading] if value[0].isdigit()] == [f"{v:.3f}" for v in data[key].dropna()]
+    assert leaderboard.controls([]).empty
+
+
+# Notes
+
+def test_notes_name_the_rows_that_need_a_word():
+    records = [make(), make("add", warnings=["weights: from scratch"]), make("minus", variant="code"),
+               make("divide", truth=[0, 30, 40]), make(seed=1)]
+    notes = "\n".join(leaderboard.tables(records)[0].notes)
+    assert re.search(r"In csrnet add \([^)]*\): weights: from scratch\.", notes)
+    assert re.search(r"csrnet minus \([^)]*\): variant code", notes)
+    assert re.search(r"csrnet divide \([^)]*\): 1 of 3 images show no people", notes)
+    assert re.search(r"csrnet add \([^)]*\).*: seed 0 of seeds 0, 1\.", notes)
+    assert "All rows: data shanghaitech, part B, trigger blended, alpha 0.1, poison_rate 0.1." in notes
+
+
+def test_a_note_on_every_row_names_none():
+    records = [make(target, warnings=["drawn scenes"]) for target in ("add", "minus")]
+    assert "In all rows: drawn scenes." in leaderboard.tables(records)[0].notes
+
+
+# Formats
+
+def nasty_records():
+    return [make(), make(model=NASTY, defense=NASTY, trigger=NASTY, warnings=[NASTY]), make(defense="=1+1")]
+
+
+def test_markdown_keeps_its_table_whatever_the_names():
+    text = leaderboard.show(nasty_records())
+    assert "<script" not in text and "\u202e" not in text and "\x00" not in text
+    assert not re.search(r"(?<!\\)\]\(", text)
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert not re.search(r"(?<!\\)[`*~]", text)
+    assert "clip_ebc" in text
+
+
+def test_latex_is_balanced_and_every_row_has_all_columns():
+    for table in leaderboard.tables(nasty_records()):
+        text = latex(table)
+        assert text.isascii()
+        assert re.findall(r"\\(begin|end)\{(\w+)\}", text) == [
+            ("begin", "table"), ("begin", "adjustbox"), ("begin", "tabular"),
+            ("end", "tabular"), ("end", "adjustbox"), ("end", "table")]
+        bare = re.sub(r"\\[\\{}%&$#_]", "", text)
+        assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
+        rows = re.findall(r"^(.*) \\\\$", text, flags=re.MULTILINE)
+        assert len(rows) == len(table.frame) + 1
+        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows} == {table.frame.shape[1]}
+        assert not re.search(r"(?<!\\)[#^~]|(?<!\\)%(?! \\usepackage)", text)
+
+
+def test_csv_reads_back_and_runs_no_formula(tmp_path):
+    leaderboard.write(nasty_records(), tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "tables/controls.csv").read_text(encoding="utf-8"))))
+    frame = frames(nasty_records())["controls"]
+    assert [line["rho_Acc"] for line in rows] == frame["rho_Acc"].tolist()
+    assert "'=1+1" in {line["defense"] for line in rows}
+    assert not any(re.match(r"[=@]", value) for line in rows for value in line.values())
+
+
+def test_a_table_without_rows_is_still_a_table():
+    empty = Table("t", "T", pd.DataFrame(columns=["a", "b"]), [])
+    assert "| a   | b   |" in markdown(empty) and r"\bottomrule" in latex(empty)
+
+
+def test_files_are_the_same_bytes_in_any_order_and_nothing_else_is_left(tmp_path):
+    records = [make(seed=seed, effect=0.3 * seed) for seed in range(3)] + nasty_records()[1:] + [make("add")]
+    paths = leaderboard.write(records, tmp_path / "one")
+    assert sorted(path.name for path in (tmp_path / "one/tables").iterdir()) == sorted(
+        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls") for kind in ("md", "csv", "tex"))
+    others = leaderboard.write(records[::-1], tmp_path / "two")
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in others]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "tables").write_text("a file")
+    with pytest.raises(UserError, match="tables: cannot write .*table1.md"):
+        leaderboard.write([], tmp_path)

@@ -1,0 +1,98 @@
+"""Intervals against simulation, tests against scipy and their definitions."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from benchmark.statistics import bootstrap, holm, mcnemar
+
+
+def coverage(draw, truth, statistic=np.mean, trials=1000, replicates=400):
+    """Share of simulated experiments whose interval holds the truth."""
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap(draw(rng), statistic, replicates=replicates, rng=trial) for trial in range(trials)]
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+def test_coverage_of_a_mean_over_images():
+    assert 0.93 <= coverage(lambda rng: rng.random((1, 200)) < 0.3, truth=0.3) <= 0.97
+
+
+def test_coverage_of_a_median_over_images():
+    assert 0.93 <= coverage(lambda rng: rng.normal(size=(1, 201)), truth=0, statistic=np.median) <= 0.97
+
+
+def test_coverage_where_seeds_share_hard_images():
+    """Three models that mostly agree on which images are hard: no more evidence than three times the images."""
+    def draw(rng):
+        return rng.normal(size=200) + 0.1 * rng.normal(size=(3, 200))
+
+    assert 0.93 <= coverage(draw, truth=0) <= 0.97
+
+
+def test_coverage_where_many_seeds_differ():
+    def draw(rng):
+        return rng.normal(size=(60, 1)) + 0.5 * rng.normal(size=(60, 20))
+
+    assert 0.93 <= coverage(draw, truth=0, trials=500) <= 0.97
+
+
+def test_interval_is_that_of_a_loop():
+    rng = np.random.default_rng(1)
+    values = rng.exponential(size=316)
+    medians = [np.median(rng.choice(values, 316)) for _ in range(4000)]
+    expected = np.percentile(medians, [2.5, 97.5])
+    assert bootstrap([values], np.median, replicates=4000) == pytest.approx(expected, abs=0.01)
+
+
+def test_interval_is_reproducible_and_that_of_constants_has_no_width():
+    values = np.random.default_rng(2).random((3, 50))
+    assert bootstrap(values) == bootstrap(values)
+    assert bootstrap(values, rng=1) != bootstrap(values)
+    assert bootstrap(np.full((2, 9), 0.25)) == (0.25, 0.25)
+
+
+def test_values_that_belong_together_stay_together():
+    """A ratio of means over pairs whose ratio is 2 on every image."""
+    values = np.random.default_rng(3).random((2, 40))
+    low, high = bootstrap(np.stack([2 * values, values], axis=-1),
+                          lambda pairs, axis: np.divide(*np.moveaxis(pairs.mean(axis), -1, 0)))
+    assert low == pytest.approx(2) == high
+
+
+@pytest.mark.parametrize("seeds", [[], [[]], [[1, 2], [1, 2, 3]]])
+def test_bootstrap_refuses_seeds_that_do_not_match(seeds):
+    with pytest.raises(ValueError, match="same images"):
+        bootstrap(seeds)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(seed):
+    first, second = np.random.default_rng(seed).random((2, 60)) < np.array([[0.5], [0.7]])
+    b, c = (first & ~second).sum(), (second & ~first).sum()
+    assert mcnemar(first, second) == pytest.approx(scipy.stats.binomtest(int(b), int(b + c)).pvalue)
+    assert mcnemar(first, second) == mcnemar(second, first)
+
+
+def test_mcnemar_of_models_that_agree_is_1_and_lengths_must_match():
+    assert mcnemar([True, False], [True, False]) == 1
+    with pytest.raises(ValueError, match="same images"):
+        mcnemar([True], [True, False])
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("level", [0.01, 0.05, 0.2])
+def test_holm_rejects_what_its_steps_reject(seed, level):
+    """Holm's procedure: go through the sorted p while p_i <= level / (m - i + 1)."""
+    p = np.random.default_rng(seed).beta(0.3, 2, size=12)
+    rejected = set()
+    for i, index in enumerate(np.argsort(p)):
+        if p[index] > level / (len(p) - i):
+            break
+        rejected.add(index)
+    assert set(np.flatnonzero(holm(p) <= level)) == rejected
+
+
+def test_holm_of_one_test_and_of_none():
+    assert holm([0.03]).tolist() == [0.03]
+    assert holm([]).tolist() == []

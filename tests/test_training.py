@@ -1,0 +1,171 @@
+"""The training loop: the same seed gives the same weights, whether it runs through, is resumed, or is shared out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.drawing import draw_scene
+from benchmark.data.scene import Scene
+from benchmark.device import resolve_precision
+from benchmark.errors import UserError
+from benchmark.evaluation import count_people, mean_absolute_error
+from benchmark.recipe import Recipe
+from benchmark.registry import build
+from benchmark.training import TrainingFailed, fit
+
+RECIPE = Recipe(epochs=4, batch_size=4, optimizer="adamw", lr=1e-3, schedule="onecycle", clip=1.0, precision="fp32",
+                select="last", checkpoint_every=2)
+
+
+def drawn(number: int, start: int = 0) -> list[Scene]:
+    """Small drawn scenes of two sizes."""
+    scenes = []
+    for i in range(start, start + number):
+        image, points = draw_scene((64, 96) if i % 3 else (72, 88), 20, np.random.default_rng(i))
+        scenes.append(Scene(f"IMG_{i}", image, points, 2.0))
+    return scenes
+
+
+def counter(name: str = "tiny"):
+    torch.manual_seed(0)
+    return build("model", name, {"width": 16} if name == "tiny" else {})
+
+
+def weights(trained) -> torch.Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in trained.state_dict().values()])
+
+
+def test_the_same_seed_gives_identical_weights_and_another_seed_others():
+    trained = [counter() for _ in range(3)]
+    for one, seed in zip(trained, (0, 0, 1)):
+        fit(one, drawn(10), RECIPE, seed, "train")
+    assert torch.equal(weights(trained[0]), weights(trained[1]))
+    assert not torch.equal(weights(trained[0]), weights(trained[2]))
+
+
+def test_training_lowers_the_error_on_other_scenes():
+    trained, validation = counter(), drawn(12, start=100)
+    before = mean_absolute_error(trained, validation, "fp32")
+    fit(trained, drawn(40), RECIPE.model_copy(update={"epochs": 15, "lr": 3e-3}), 0, "train")
+    assert mean_absolute_error(trained, validation, "fp32") < before / 2
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, schedule, optimizer):
+    recipe = RECIPE.model_copy(update={"schedule": schedule, "optimizer": optimizer, "lr": 1e-4, "epochs": 5,
+                                       "select": "validation"})
+    validation = drawn(4, start=50)
+
+    def score(trained):
+        return mean_absolute_error(trained, validation, "fp32")
+
+    def kill_in_epoch_4(trained):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return score(trained)
+
+    whole, calls, resumed = counter(), [], counter()
+    progress = fit(whole, drawn(9), recipe, 0, "train", score)
+    with pytest.raises(Killed):
+        fit(counter(), drawn(9), recipe, 0, "train", kill_in_epoch_4, tmp_path / "checkpoint.safetensors")
+    again = fit(resumed, drawn(9), recipe, 0, "train", score, tmp_path / "checkpoint.safetensors")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert progress == again
+
+
+def test_the_epoch_with_the_best_validation_score_is_kept():
+    scores = iter([3.0, 1.0, 2.0, 5.0])
+    seen = []
+
+    def score(trained):
+        seen.append(weights(trained).clone())
+        return next(scores)
+
+    trained = counter()
+    progress = fit(trained, drawn(8), RECIPE, 0, "train", score)
+    assert progress.best_epoch == 2
+    assert torch.equal(weights(trained), seen[1])
+
+
+def test_accumulated_small_batches_step_like_one_large_batch():
+    scenes = [scene for scene in drawn(12) if scene.size == (64, 96)][:8]
+    recipes = [RECIPE.model_copy(update={"batch_size": size, "accumulate": 8 // size, "flip": False, "epochs": 2,
+                                         "optimizer": "sgd", "lr": 1e-5, "clip": None}) for size in (8, 2)]
+    trained = [counter("mcnn") for _ in recipes]  # without BatchNorm, whose statistics are those of a batch
+    for one, recipe in zip(trained, recipes):
+        fit(one, scenes, recipe, 0, "train")
+    assert torch.allclose(weights(trained[0]), weights(trained[1]), atol=1e-7)
+    assert not torch.equal(weights(trained[0]), weights(counter("mcnn")))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch():
+    with pytest.raises(TrainingFailed, match="epoch 1"):
+        fit(counter(), drawn(6), RECIPE.model_copy(update={"lr": 1e30, "clip": None, "optimizer": "sgd"}), 0, "train")
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(UserError, match="training.tracker = 'tensorbord'"):
+        fit(counter(), drawn(2), RECIPE.model_copy(update={"tracker": "tensorbord"}), 0, "train")
+
+
+def test_auto_precision_is_one_that_this_device_can_train_in():
+    precision = resolve_precision("auto")
+    trained = counter()
+    progress = fit(trained, drawn(6), RECIPE.model_copy(update={"precision": precision}), 0, "train")
+    assert precision in ("fp32", "bf16") and np.isfinite(progress.losses).all()
+
+
+def test_counts_do_not_depend_on_the_batch_size_and_keep_the_order_of_the_scenes():
+    scenes, one = drawn(7), counter("mcnn")
+    batched = count_people(one, scenes, "fp32", batch_size=4)
+    single = [count_people(one, [scene], "fp32")[0] for scene in scenes]
+    assert np.allclose(batched, single, rtol=1e-4, atol=1e-6)
+
+
+SHARED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from accelerate import PartialState
+from test_training import RECIPE, counter, drawn
+from benchmark.evaluation import count_people
+from benchmark.training import fit
+trained = counter("mcnn")
+recipe = RECIPE.model_copy(update={"batch_size": 3, "lr": 1e-4})
+losses = fit(trained, drawn(10), recipe, 0, "train").losses  # batches of 3, 3 and 1 over two processes
+counts = count_people(trained, drawn(5, start=30), "fp32", batch_size=2)
+if PartialState().is_main_process:
+    print(json.dumps([PartialState().num_processes, losses, counts.tolist()]))
+"""
+
+
+def launched(processes: int, folder: Path) -> list:
+    """What the script above prints when so many processes run it together on the CPU."""
+    script = folder / "shared.py"
+    script.write_text(SHARED)
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
+                           str(script), str(Path(__file__).parent)], capture_output=True, text=True, cwd=root,
+                          env=os.environ | {"PYTHONPATH": root, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_processes_give_what_one_gives_on_a_number_of_scenes_that_does_not_divide(tmp_path):
+    (one, losses, counts), (two, shared_losses, shared_counts) = launched(1, tmp_path), launched(2, tmp_path)
+    assert (one, two) == (1, 2)
+    assert np.allclose(losses, shared_losses, rtol=1e-4)
+    assert np.allclose(counts, shared_counts, rtol=1e-3, atol=1e-5)
