@@ -1,7 +1,6 @@
 """Weights and training state on disk: safetensors, one file, written to a temporary name and renamed. No pickle."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.store import whole_file
 
 if TYPE_CHECKING:
     from models.base import Counter
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
     """Write tensors and a JSON note as one file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
         temporary.write_bytes(save(plain, metadata={"note": json.dumps(note)}))  # a full disk is then an OSError
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

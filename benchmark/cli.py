@@ -1,15 +1,18 @@
 """The command line: verbs -> functions, nothing else.
 
-Exit code 0: done; 1: some cell failed and the others finished; 2: the request was wrong, in one line; 130: Ctrl-C.
+Exit code 0: done; 1: some cell failed and the others finished; 2: the request was wrong, in one line; 130: Ctrl-C;
+143: SIGTERM.
 """
 
 import argparse
 import ast
 import inspect
 import json
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tabulate import tabulate
 
@@ -22,19 +25,33 @@ LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
     try:
+        options = _parser().parse_args(arguments)
         for plugin in getattr(options, "plugin", None) or []:
             registry.load_plugin(plugin)
-        return options.function(options)
+        code = options.function(options)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # what could not be printed is not tried again at exit
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt(number)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def _fail(line: str) -> int:
@@ -43,7 +60,7 @@ def _fail(line: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
+    parser = _Parser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 

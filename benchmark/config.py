@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from attacks.base import Attack
+from benchmark.device import accelerator, resolve_precision
 from benchmark.errors import UserError, did_you_mean
 from benchmark.recipe import Recipe
 from benchmark.registry import Settings, build, checked, find, resolve, settings_of
 
 PRESETS = files("benchmark") / "presets"
-NAMED = ("data", "model", "defense")  # each is an entry: a name and its settings
+DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
 
 
 class Protocol(Settings):
@@ -38,7 +39,7 @@ class Protocol(Settings):
     scale: float = Field(1.0, gt=0, le=1)
     hold_out: float = Field(0.1, ge=0, lt=1)
     poison_rate: float = Field(0.1, gt=0, le=1)
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, lt=2**63)  # torch takes no larger one
     eval_batch: int = Field(8, ge=1)
 
 
@@ -60,7 +61,8 @@ class Entry:
         """The settings that differ from their defaults: what a result is known by, so that a new setting with a
         default changes no key."""
         fields = settings_of(find(self.kind, self.name)).model_fields
-        return {key: value for key, value in self.resolved.items() if value != fields[key].default}
+        defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
+        return {key: value for key, value in self.resolved.items() if value != defaults[key]}
 
     def build(self) -> Any:
         """The entry itself. Raises UserError."""
@@ -103,13 +105,19 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     """The grid of a request, every cell checked.
 
     Raises:
-        UserError: an unknown entry or key, a value that does not fit, or no cell at all.
+        UserError: an unknown entry or key, a value that does not fit, one that this machine has not, or no cell at all.
     """
     grid = [_cell(choice) for choice in _expand(request)]
+    if not grid:
+        raise UserError("settings: expected at least one value in every list, found an empty list")
     for cell in grid:
         for entry in (cell.data, cell.model, cell.defense):
             entry.resolved
-        cell.attack, cell.recipe
+        cell.attack
+        if cell.recipe.select == "validation" and not cell.protocol.hold_out:
+            raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
+                            "or test, or a hold_out above 0")
+        accelerator(resolve_precision(cell.recipe.precision), cell.recipe.tracker)  # refuses what is not here
     return grid
 
 
@@ -132,7 +140,7 @@ def read_yaml(path: Any) -> dict[str, Any]:
     """A YAML mapping. Raises UserError naming the file and the line."""
     try:
         read = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a month 13, bytes that are no text
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(read, dict):
         raise UserError(f"{path}: expected a mapping of settings")
@@ -140,49 +148,52 @@ def read_yaml(path: Any) -> dict[str, Any]:
 
 
 def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
-    """The request with `key=value` flags on top; a value with commas is a list. Raises UserError."""
+    """The request with `key=value` or `key.setting=value` flags on top; a value with commas is a list.
+
+    Where a key is an axis, each of its choices gets the setting; the attack and the defense `none` have none to get.
+
+    Raises:
+        UserError: a flag without a key or value, or nothing that the setting could belong to.
+    """
     request = copy.deepcopy(request)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UserError(f"--set {assignment!r}: expected key=value, for instance attack.alpha=0.05,0.1")
         values = [_scalar(part) for part in text.split(",")]
-        _assign(request, key.split("."), values if len(values) > 1 else values[0], assignment)
+        value = values if len(values) > 1 else values[0]
+        first, dot, setting = key.partition(".")
+        request[first] = _with(request.get(first, DEFAULTS.get(first)), first, setting, value) if dot else value
     return request
+
+
+def _with(given: Any, key: str, setting: str, value: Any) -> list[Any]:
+    """The choices of a key, with a setting in each. Raises UserError where no choice could have one."""
+    choices = [_as_mapping(key, choice) for choice in (given if isinstance(given, list) else [given])]
+    changed = [choice for choice in choices if choice is not None and choice.get("name") != "none"]
+    if not changed:
+        raise UserError(f"--set {key}.{setting}: there is no {key} that could have settings")
+    for choice in changed:
+        choice[setting] = value
+    return choices
 
 
 def _scalar(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         return text
 
 
-def _assign(node: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
-    first, *rest = path
-    if not rest:
-        node[first] = value
-        return
-    inner = node.setdefault(first, {})
-    if isinstance(inner, list):  # an axis: each of its choices gets the value
-        inner = node[first] = [_as_mapping(first, choice) for choice in inner]
-    else:
-        inner = node[first] = _as_mapping(first, inner)
-    for choice in inner if isinstance(inner, list) else [inner]:
-        if choice is None:
-            continue
-        if not isinstance(choice, dict):
-            raise UserError(f"--set {assignment!r}: {first!r} is not a mapping of settings")
-        _assign(choice, rest, value, assignment)
-
-
-def _as_mapping(key: str, choice: Any) -> Any:
-    """A bare name is short for an entry without settings; no attack stays none."""
-    if not isinstance(choice, str):
-        return choice
-    if key == "attack":
-        return None if choice == "none" else {"target": choice}
-    return {"name": choice}
+def _as_mapping(key: str, choice: Any) -> dict[str, Any] | None:
+    """A choice as its settings: a bare name is short for an entry without any. No attack stays None. Raises UserError."""
+    if key == "attack" and choice in (None, "none"):
+        return None
+    if isinstance(choice, str) and key != "training":
+        return {"target" if key == "attack" else "name": choice}
+    if not isinstance(choice, dict | None):
+        raise UserError(f"{key}: expected a mapping of settings, got {choice!r}")
+    return choice or {}
 
 
 def _expand(node: Any) -> Iterator[Any]:
@@ -198,31 +209,31 @@ def _expand(node: Any) -> Iterator[Any]:
 
 
 def _cell(choice: dict[str, Any]) -> Cell:
-    choice = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None} | choice
-    known = {"data", "model", "attack", "defense", "training", *Protocol.model_fields} - {"poison_rate"}
+    known = {*DEFAULTS, *Protocol.model_fields} - {"poison_rate"}
     for key in choice:
         if key not in known:
             raise UserError(f"settings: unknown key {key!r}: {did_you_mean(key, known)}")
+    choice = DEFAULTS | choice
+    protocol = {key: choice[key] for key in Protocol.model_fields if key in choice}
     attack = _as_mapping("attack", choice["attack"])
-    attack = dict(attack) if attack else None
-    rate = {"poison_rate": attack.pop("poison_rate")} if attack and "poison_rate" in attack else {}
-    general = {key: choice[key] for key in Protocol.model_fields if key in choice}
-    trigger, target = _attack(attack) if attack is not None else (None, None)
-    return Cell(checked(Protocol, general | rate, "settings"), _entry("dataset", choice["data"]),
+    if attack is not None and "poison_rate" in attack:
+        protocol["poison_rate"] = attack["poison_rate"]
+    trigger, target = (None, None) if attack is None else _attack(attack)
+    return Cell(checked(Protocol, protocol, "settings"), _entry("dataset", choice["data"]),
                 _entry("model", choice["model"]), trigger, target, _entry("defense", choice["defense"]),
-                choice["training"] or {})
+                _as_mapping("training", choice["training"]))
 
 
 def _entry(kind: str, choice: Any) -> Entry:
-    choice = _as_mapping(kind, choice)
-    if not isinstance(choice, dict) or "name" not in choice:
+    settings = _as_mapping(kind, choice)
+    if "name" not in settings:
         raise UserError(f"{kind}: expected a name, or a mapping with a name, got {choice!r}")
-    return Entry(kind, str(choice["name"]), {key: value for key, value in choice.items() if key != "name"})
+    return Entry(kind, str(settings["name"]), {key: value for key, value in settings.items() if key != "name"})
 
 
 def _attack(choice: dict[str, Any]) -> tuple[Entry, Entry]:
-    """A trigger and a target; every other key goes to the one of the two that has such a setting."""
-    given = dict(choice)
+    """A trigger and a target; every key but poison_rate goes to the one of the two that has such a setting."""
+    given = {key: value for key, value in choice.items() if key != "poison_rate"}
     entries = []
     for kind, default in (("trigger", "blended"), ("target", None)):
         name = given.pop(kind, default)

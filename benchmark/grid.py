@@ -24,8 +24,8 @@ class Outcome:
 def run(cells: list[Cell], bench: Bench, out: Path) -> Outcome:
     """Run cells one after another; each record is written to `out`/records as soon as it is there."""
     outcome = Outcome()
-    for number, cell in enumerate(cells, start=1):
-        path = record_path(cell, bench, out)
+    paths = [record_path(cell, bench, out) for cell in cells]  # all first: data that is missing is told before training
+    for number, (cell, path) in enumerate(zip(cells, paths), start=1):
         done = path.is_file()
         _say(f"[{number}/{len(cells)}] {cell.title}{': done before' if done else ''}")
         try:

@@ -36,7 +36,7 @@ class Recipe(Settings):
     clip: PositiveFloat | None = None
     select: Literal["last", "validation", "test"] = "validation"
     validate_every: PositiveInt = 1
-    checkpoint_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 5
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     tracker: str | None = None

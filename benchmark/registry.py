@@ -87,7 +87,8 @@ def resolve(kind: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
         UserError: an unknown setting or a value that does not fit; the message names the entry, the key and the value.
     """
     model = settings_of(find(kind, name))
-    return {key: getattr(checked(model, given, f"{kind} {name}"), key) for key in model.model_fields}
+    settings = checked(model, given, f"{kind} {name}")
+    return {key: getattr(settings, key) for key in model.model_fields}
 
 
 def build(kind: str, name: str, given: dict[str, Any]) -> Any:
@@ -121,9 +122,9 @@ def load_plugin(path: str | Path) -> None:
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"plugin {path}: expected an existing .py file")
     before = len(_plugins)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"plugins.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except UserError:

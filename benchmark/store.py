@@ -7,8 +7,8 @@ What a killed process leaves behind is its hidden folder with the last checkpoin
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,25 @@ def content_key(facts: Any) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all. Raises OSError naming it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which takes the place of `path` when it is written; else nothing is left of it.
+
+    Raises:
+        OSError: naming `path`, where the disk is full or the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,10 +75,11 @@ class Store:
             return final
         partial = final.with_name(f".{final.name}")
         main = state().is_main_process
-        partial.mkdir(parents=True, exist_ok=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(final.with_name(f".{final.name}.lock")) if main else nullcontext():
             if _main_says(final.is_dir()):
                 return final
+            partial.mkdir(exist_ok=True)
             make(partial)
             state().wait_for_everyone()
             if main:
@@ -89,6 +103,6 @@ def _by_content(facts: Any) -> Any:
         return {str(key): _by_content(value) for key, value in facts.items()}
     if isinstance(facts, (list, tuple)):
         return [_by_content(value) for value in facts]
-    if isinstance(facts, (str, Path)) and len(str(facts)) < 4096 and Path(facts).is_file():
+    if isinstance(facts, (str, Path)) and os.path.isfile(facts):  # Path.is_file raises where a name is too long
         return "sha256:" + hashlib.sha256(Path(facts).read_bytes()).hexdigest()
     return str(facts) if isinstance(facts, Path) else facts

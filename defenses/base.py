@@ -77,7 +77,7 @@ class Knowledge:
         if not getattr(self._knows, sort):
             raise NotDeclared(f"this defense does not declare that it knows '{sort}' images")
         self._used.add(sort)
-        return self._scenes[sort]
+        return list(self._scenes[sort])  # theirs to change
 
 
 class Defense(Settings, ABC):

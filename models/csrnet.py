@@ -10,8 +10,8 @@ from torchvision.models import VGG16_Weights, vgg16
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
+from benchmark.weights import start_from
 from models.base import Counter
-from models.weights import start_from
 
 FRONT = [64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512]
 BACK = [512, 512, 512, 256, 128, 64]

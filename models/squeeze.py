@@ -9,8 +9,8 @@ from torchvision.models.convnext import LayerNorm2d
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
+from benchmark.weights import start_from
 from models.base import Counter
-from models.weights import start_from
 
 LAST_POOL, EXPANDED = 8, 512  # its index in torchvision's features; channels at the end
 

@@ -46,7 +46,7 @@ def read_picture(path: Path) -> np.ndarray:
     """An image file as uint8 [H, W, 3]. Raises ValueError naming the file where it is none."""
     try:
         return np.asarray(Image.open(path).convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error and more
         raise ValueError(f"trigger image {path}: not a readable image ({type(error).__name__})") from None
 
 

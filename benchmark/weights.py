@@ -18,7 +18,7 @@ def start_from(counter: nn.Module, weights: str, front: nn.Module, front_name: s
 
     weights: 'scratch' leaves it as it is; 'imagenet' loads `pretrained()` into the front end; anything else is the path
     of a state dict (safetensors, or a .pth that holds tensors only) of the whole counter or of its front end.
-    key_map: what the first part of another code's key is called here.
+    key_map: what the first part of another code's key is called here; a leading 'module.' does not count.
 
     Raises:
         UserError: the download failed, the file is not a state dict, or its keys or shapes are not this counter's.
@@ -45,7 +45,7 @@ def start_from(counter: nn.Module, weights: str, front: nn.Module, front_name: s
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch file, by name; 'state_dict' wrappers and 'module.' are undone.
+    """The tensors of a safetensors file or of a torch file, by name; a 'state_dict' wrapper is undone.
 
     Raises:
         UserError: no such file, or it holds anything but tensors.
@@ -61,11 +61,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError(f"weights {path}: expected a state dict of tensors")
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+    return loaded
 
 
 def _renamed(key: str, key_map: dict[str, str]) -> str:
-    first, *rest = key.split(".")
+    first, *rest = key.removeprefix("module.").split(".")
     return ".".join([key_map.get(first, first), *rest])
 
 

@@ -1,0 +1,386 @@
+"""The command as its user meets it: what it prints, its exit code, and what it leaves on disk."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import benchmark
+from benchmark.cli import LISTS, main
+from benchmark.config import preset_names
+from benchmark.device import device
+from benchmark.record import Record
+from benchmark.registry import PACKAGES, build, find, names, settings_of
+
+SCENES = {"train": 16, "test": 8, "height": 64, "width": 96, "people": 20}
+TINY = f"""
+data: {{name: synthetic, {', '.join(f'{key}: {value}' for key, value in SCENES.items())}}}
+model: {{name: tiny, width: 16}}
+attack: [none, multiply]
+defense: [none, {{name: fine_tune, epochs: 2}}]
+training: {{epochs: 2}}
+"""
+CELLS = ["tiny clean none", "tiny clean fine_tune", "tiny multiply none", "tiny multiply fine_tune"]
+STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache folder in which the tiny scenes are drawn once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory, cache):
+    """A folder in which the tiny grid was run: tiny.yaml, out and store."""
+    folder = tmp_path_factory.mktemp("grid")
+    (folder / "tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        assert main(["run", f"{folder}/tiny.yaml", "--out", f"{folder}/out", "--store", f"{folder}/store"]) == 0
+    return folder
+
+
+@pytest.fixture
+def scenes(grid, cache, tmp_path):
+    """A copy of the tiny scenes, in ShanghaiTech's layout."""
+    [drawn] = cache.glob("crowdbench/synthetic-*")
+    return Path(shutil.copytree(drawn, tmp_path / "scenes"))
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path, monkeypatch):
+    """An empty working folder with tiny.yaml in it; nothing of the machine's own is seen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CROWD_DATA", raising=False)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+
+def contents(folder):
+    """Every file below a folder, with the time of its last change."""
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def results(folder="runs"):
+    """Names of finished stages and records in a folder."""
+    return [path.name for kind in ("counters", "counts", "records") for path in Path(folder).rglob(f"{kind}/[!.]*")]
+
+
+def flags(*settings):
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def refused_at_once(capsys, arguments, *words):
+    """The request is answered with exit code 2 and one line that has all the words, and nothing was begun."""
+    before = contents(Path())
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith("crowdbench: ") and told.err.count("\n") == 1
+    assert [word for word in words if word not in told.err] == []
+    assert contents(Path()) == before and not Path("runs").exists()
+
+
+def failed_on_the_way(error, *words):
+    """The last line tells what is wrong, no line before it does, and nothing is left half done."""
+    *progress, last = error.splitlines()
+    assert last.startswith("crowdbench: ") and [word for word in words if word not in last] == []
+    assert "Traceback" not in error and not any("crowdbench" in line for line in progress)
+    assert results() == []
+
+
+# Wrong requests.
+
+@pytest.mark.parametrize("setting, words", [
+    ("attack.poison_rate=2", ["poison_rate = 2", "less than or equal to 1"]),
+    ("attack.poison_rate=0", ["poison_rate = 0", "greater than 0"]),
+    ("attack.poison_rate=abc", ["poison_rate = 'abc'", "number"]),
+    ("attack.alpha=nan", ["alpha = 'nan'", "finite"]),
+    ("attack.image=tiny.yaml", ["tiny.yaml", "not a readable image"]),
+    ("attack.image=missing.png", ["missing.png", "not a readable image"]),
+    ("training.lr=-1", ["training: lr = -1", "greater than 0"]),
+    ("training.tracker=tensorbord", ["training.tracker = 'tensorbord'", "not installed or unknown"]),
+    ("attack=mulitply", ["target 'mulitply'", "did you mean 'multiply'"]),
+    ("attack.trigger=blened", ["trigger 'blened'", "did you mean 'blended'"]),
+    ("model=tinny", ["model 'tinny'", "did you mean 'tiny'"]),
+    ("defense=fine_tuen", ["defense 'fine_tuen'", "did you mean 'fine_tune'"]),
+    ("data=syntetic", ["dataset 'syntetic'", "did you mean 'synthetic'"]),
+    ("modle=tiny", ["unknown key 'modle'", "did you mean 'model'"]),
+    ("training.epoch=1", ["training: unknown key 'epoch'", "did you mean 'epochs'"]),
+    ("training.lr", ["--set 'training.lr'", "key=value"])])
+def test_a_wrong_setting_is_refused_at_once(capsys, setting, words):
+    refused_at_once(capsys, ["run", "tiny.yaml", "--set", setting], *words)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("model: tiny\nsede: 0\n", ["unknown key 'sede'", "did you mean 'seed'"]), ("- tiny\n", ["wrong.yaml", "mapping"]),
+    ("model: {name: tiny\n", ["wrong.yaml", "YAML", "line 2"]), ("model: {{a\n", ["wrong.yaml", "YAML", "line 2"])])
+def test_a_wrong_file_is_refused_at_once(capsys, text, words):
+    Path("wrong.yaml").write_text(text)
+    refused_at_once(capsys, ["run", "wrong.yaml"], *words)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["run", "quik"], ["'quik'", "did you mean 'quick'"]),
+    (["run", "tiny.yaml", "--plugin", "missing.py"], ["missing.py", "existing .py file"]),
+    (["run"], ["required: source", "run --help"]),
+    (["rum"], ["'rum'", "run"]),
+    (["list", "model"], ["'model'", "models"]),
+    (["show", "blend"], ["'blend'", "did you mean 'blended'"]),
+    (["leaderboard", "missing.json"], ["missing.json"]),
+    (["leaderboard", "tiny.yaml"], ["record tiny.yaml"]),
+    (["leaderboard", "."], ["no record"]),
+    (["data", "check", "shanghai"], ["did you mean 'shanghaitech'"]),
+    (["data", "check", "shanghaitech"], ["CROWD_DATA"]),
+    (["data", "check", "shanghaitech", "--root", "nowhere"], ["root nowhere", "expected a folder"]),
+    (["data", "check", "shanghaitech", "--set", "part=C"], ["part = 'C'", "'A' or 'B'"])])
+def test_a_wrong_command_is_refused_at_once(capsys, arguments, words):
+    refused_at_once(capsys, arguments, *words)
+
+
+def test_fp16_on_a_cpu_is_refused_at_once(capsys):
+    if device().type != "cpu":
+        pytest.skip("this device has fp16")
+    refused_at_once(capsys, ["run", "tiny.yaml", "--set", "training.precision=fp16"], "training.precision", "fp16", "CPU")
+
+
+def test_a_file_that_is_no_record_is_refused(capsys):
+    Path("other.json").write_text('{"seed": 0}')
+    refused_at_once(capsys, ["leaderboard", "other.json"], "record other.json", "variant")
+
+
+# Wrong data.
+
+@pytest.mark.parametrize("settings, words", [
+    (["data=shanghaitech"], ["dataset shanghaitech", "CROWD_DATA"]),
+    (["data=shanghaitech", "data.root=nowhere"], ["root nowhere", "expected a folder"]),
+    (["data=shanghaitech", "data.root=."], ["expected a folder part_B_final"])])
+def test_missing_data_is_refused_at_once(capsys, settings, words):
+    refused_at_once(capsys, ["run", "tiny.yaml", *flags(*settings)], *words)
+
+
+def on(scenes):
+    """A run on a copy of the tiny scenes."""
+    return ["run", "tiny.yaml", *flags("data=shanghaitech", f"data.root={scenes}", "model.width=16")]
+
+
+@pytest.mark.parametrize("lost, found, missing", [
+    ("part_B_final/train_data/ground_truth/GT_IMG_3.mat", "IMG_3.jpg", "annotation"),
+    ("part_B_final/test_data/images/IMG_2.jpg", "GT_IMG_2.mat", "image"),
+    ("part_A_final/train_data/images/IMG_1.jpg", "GT_IMG_1.mat", "image")])
+def test_an_image_or_annotation_that_stands_alone_is_refused_before_any_training(capsys, scenes, lost, found, missing):
+    (scenes / lost).unlink()
+    refused_at_once(capsys, on(scenes), found, f"expected an {missing}")
+
+
+def test_images_that_a_defense_needs_are_missed_before_any_training(capsys, scenes):
+    shutil.rmtree(scenes / "part_A_final")
+    refused_at_once(capsys, on(scenes), "part_A_final")
+
+
+def test_a_truncated_image_is_named(capsys, scenes):
+    image = scenes / "part_B_final/train_data/images/IMG_3.jpg"
+    image.write_bytes(image.read_bytes()[:1000])
+    assert main(on(scenes)) == 2
+    failed_on_the_way(capsys.readouterr().err, str(image), "truncated")
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors", "tiny.yaml"])
+def test_weights_that_are_none_are_named(capsys, monkeypatch, cache, grid, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert main(["run", "tiny.yaml", *flags("model=squeeze", f"model.weights={name}")]) == 2
+    failed_on_the_way(capsys.readouterr().err, name, "weights")
+
+
+# Runs.
+
+def test_a_run_writes_a_record_for_each_cell_and_the_tables(grid):
+    records = [Record.read(path) for path in (grid / "out/records").iterdir()]
+    assert sorted((record.attack and record.attack.target.name or "clean", record.defense.name) for record in records) == [
+        ("clean", "fine_tune"), ("clean", "none"), ("multiply", "fine_tune"), ("multiply", "none")]
+    assert {len(record.images.id) for record in records} == {8}
+    assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex"}
+    assert not [path for path in contents(grid) if path.name.startswith(".") and path.suffix != ".lock"]
+
+
+@pytest.fixture
+def again(grid, cache, monkeypatch):
+    """The run of the tiny grid once more."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.chdir(grid)
+    return ["run", "tiny.yaml", "--store", "store"]
+
+
+def test_a_second_run_does_nothing_again_and_prints_the_same(capsys, again, grid):
+    before = contents(grid / "store") | contents(grid / "out/records")
+    assert main([*again, "--out", "out"]) == 0
+    told = capsys.readouterr()
+    assert re.findall(r"\] (.*) seed 0: done before", told.err) == CELLS and "img/s" not in told.err
+    assert contents(grid / "store") | contents(grid / "out/records") == before
+    assert main(["leaderboard", "out/records"]) == 0
+    assert capsys.readouterr().out == told.out and "multiply" in told.out
+
+
+def test_another_out_folder_takes_what_is_trained_from_the_store(again, grid, tmp_path):
+    before = contents(grid / "store")
+    assert main([*again, "--out", str(tmp_path / "other")]) == 0
+    assert contents(grid / "store") == before
+    counted = [{Record.read(path).images.model_dump_json() for path in folder.glob("records/*")}
+               for folder in (grid / "out", tmp_path / "other")]
+    assert counted[0] == counted[1] and len(list(tmp_path.glob("other/records/*"))) == 4
+
+
+def test_json_goes_alone_to_stdout(capsys, again):
+    assert main([*again, "--out", "out", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 4 and {"tiny"} == {row["model"] for row in rows}
+    assert main(["leaderboard", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_a_dry_run_tells_what_is_left_and_writes_nothing(capsys, again, tmp_path):
+    assert main([*again, "--out", "out", "--dry-run"]) == 0
+    finished = capsys.readouterr().out
+    assert finished.count("done") == 4 and finished.count("nothing") == 4
+    more = [*again, "--dry-run", "--json", "--out", str(tmp_path / "new/out"), "--store", str(tmp_path / "new/store")]
+    assert main(more) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["to train"] for row in rows] == ["clean counter", "repair", "victim", "repair"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_leaderboard_writes_the_tables_that_the_run_wrote(grid, tmp_path):
+    assert main(["leaderboard", f"{grid}/out", "--out", str(tmp_path / "again")]) == 0
+    first, second = ({path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
+                     for folder in (grid / "out", tmp_path / "again"))
+    assert first == second
+
+
+def test_a_cell_that_fails_is_named_and_the_others_finish(capsys, again, grid, tmp_path):
+    shutil.copytree(grid / "store", tmp_path / "store")
+    changed = [*again, "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    assert main([*changed, *flags("defense.lr=1e30", "training.precision=fp32")]) == 1
+    told = capsys.readouterr()
+    failures = [line for line in told.err.splitlines() if line.startswith("failed: ")]
+    assert [line[8:].partition(" seed 0: ")[0] for line in failures] == [CELLS[1], CELLS[3]]
+    assert all("the loss is" in line for line in failures) and "multiply" in told.out
+    assert len(list(tmp_path.glob("out/records/*.json"))) == 2
+
+
+# Processes.
+
+def command(folder, cache, *more):
+    """Arguments of a longer run on the tiny scenes, and what it runs in."""
+    path = str(Path(benchmark.__file__).parents[1])
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    arguments = ["run", f"{folder}/tiny.yaml", "--out", f"{folder}/runs/out", "--store", f"{folder}/runs/store",
+                 *flags("attack=none", "defense=none", "training.checkpoint_every=1", *more)]
+    return arguments, {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+def appears(folder, pattern, process):
+    """Wait until a file is there; fail when the process ends first or a minute has passed."""
+    deadline = time.monotonic() + 60
+    while not list(folder.rglob(pattern)):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch, cache, grid, tmp_path, number, code):
+    arguments, options = command(tmp_path, cache, "training.epochs=150")
+    process = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], **options)
+    appears(tmp_path, "checkpoint.safetensors", process)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.splitlines()[-1]) == (code, STOPPED)
+    assert "Traceback" not in error and results() == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert main(arguments) == 0
+    first = re.search(r"train tiny clean: .*?(\d+)/\d+ ", capsys.readouterr().err)
+    assert int(first[1]) > 0 and len(results()) == 3  # a counter, its counts and the record
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(capsys, monkeypatch, cache, grid, tmp_path):
+    arguments, options = command(tmp_path, cache)
+    process = subprocess.run([sys.executable, "-m", "benchmark", *arguments], **options, timeout=120, preexec_fn=lambda:
+                             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
+    assert process.returncode == 2
+    failed_on_the_way(process.stderr, ".safetensors", "File too large")
+    assert not [path for path in contents(tmp_path / "runs") if path.suffix != ".lock" and path.name != "poison.json"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert main(arguments) == 0 and len(results()) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_results_that_cannot_be_printed_are_told(tmp_path):
+    _, options = command(tmp_path, tmp_path)
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([sys.executable, "-m", "benchmark", "list", "presets"], **options | {"stdout": full})
+    assert process.returncode == 2
+    assert process.stderr == "crowdbench: file system: No space left on device\n"
+
+
+# Looking around.
+
+@pytest.mark.parametrize("what", [*LISTS, "presets"])
+def test_list_has_a_line_for_each_name(capsys, what):
+    expected = preset_names() if what == "presets" else [name for kind in LISTS[what] for name in names(kind)]
+    assert main(["list", what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [name for name, line in zip(expected, lines, strict=True) if name not in line.split()] == []
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind in PACKAGES for name in names(kind)])
+def test_show_tells_what_an_entry_is_and_its_settings(capsys, kind, name):
+    assert main(["show", name]) == 0
+    told = capsys.readouterr().out
+    assert f"{kind} {name}" in told and sys.modules[find(kind, name).__module__].__doc__.strip() in told
+    assert [key for key in settings_of(find(kind, name)).model_fields if f"\n{key} " not in told] == []
+
+
+def test_a_plugin_is_listed_and_shown_as_any_entry(capsys, tmp_path):
+    Path("half.py").write_text('"""Half."""\nfrom attacks.targets.divide import Divide\n'
+                               'from benchmark.registry import register\n\n@register\nclass Half(Divide):\n    """Two."""\n')
+    path = str(Path(benchmark.__file__).parents[1])
+    listed = [subprocess.run([sys.executable, "-m", "benchmark", *verb, "--plugin", "half.py"], capture_output=True,
+                             text=True, check=True, env=os.environ | {"PYTHONPATH": path}).stdout
+              for verb in (["list", "targets"], ["show", "half"])]
+    assert re.search(r"target +half +Two\.", listed[0]) and "target half\n\nHalf.\n\nTwo.\n" in listed[1]
+
+
+# Data.
+
+def test_a_data_check_counts_what_is_there(capsys, scenes):
+    report = ["data", "check", "shanghaitech", "--root", str(scenes)]
+    assert main(report) == 0
+    assert "train  16 images, 96x64" in capsys.readouterr().out
+    assert main([*report, "--json", "--set", "part=A"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["splits"]["train"]["images"], told["splits"]["test"]["images"]) == (4, 2)
+
+
+def test_a_data_check_of_drawn_scenes_draws_them(capsys):
+    drawn = build("dataset", "synthetic", SCENES)
+    assert main(["data", "check", "synthetic", *flags(*(f"{key}={value}" for key, value in SCENES.items()))]) == 0
+    told = capsys.readouterr().out
+    people = sum(len(drawn.points(item)) for item in drawn.items("test"))
+    assert f"8 images, 96x64; {people} people" in told
+
+
+def test_a_data_check_goes_on_where_something_is_broken(capsys, scenes):
+    Image.new("L", (5, 5)).save(scenes / "part_B_final/test_data/images/IMG_1.jpg")
+    (scenes / "part_B_final/train_data/images/IMG_1.jpg").write_bytes(b"")
+    assert main(["data", "check", "shanghaitech", "--root", str(scenes)]) == 0
+    told = capsys.readouterr().out
+    assert "train  15 images" in told and "IMG_1.jpg" in told and "outside" in told

@@ -1,0 +1,227 @@
+"""Defaults < preset or file < flags; lists are axes; whatever is wrong is told before data is touched."""
+
+import pytest
+
+from benchmark.config import Entry, cells, load, override, preset_names
+from benchmark.errors import UserError
+from benchmark.registry import PACKAGES, find, names
+
+
+def grid(request, *assignments):
+    """The cells of a request with flags."""
+    return cells(override(request, list(assignments)))
+
+
+def cell(*assignments, **request):
+    """The one cell of a request with flags."""
+    [only] = grid(request, *assignments)
+    return only
+
+
+def entries(cell):
+    """Names of what a cell is made of."""
+    return [entry and entry.name for entry in (cell.data, cell.model, cell.trigger, cell.target, cell.defense)]
+
+
+# Merging.
+
+def test_without_settings_there_is_a_clean_cell_of_defaults():
+    assert entries(cell()) == ["synthetic", "tiny", None, None, "none"]
+    assert cell().protocol.poison_rate == 0.1 and cell().attack is None
+    assert cell().recipe == find("model", "tiny").recipe
+
+
+def test_flags_win_over_a_file_and_a_file_over_the_defaults(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {name: tiny, width: 16}\nseed: 3\ntraining: {lr: 1e-3, epochs: 7}\n")
+    made = cell("training.epochs=2", "seed=4", **load(str(file)))
+    assert (made.protocol.seed, made.protocol.scale) == (4, 1.0)
+    assert made.model.resolved == {"width": 16}
+    assert (made.recipe.lr, made.recipe.epochs, made.recipe.optimizer) == (1e-3, 2, "adamw")
+
+
+def test_flags_win_over_a_preset():
+    made = grid(load("quick"), "attack=add", "defense=none", "data.train=16")
+    assert [entries(one) for one in made] == [["synthetic", "tiny", "blended", "add", "none"]]
+    assert made[0].data.resolved["train"] == 16
+
+
+def test_of_two_flags_the_later_wins():
+    assert cell("seed=1", "seed=2").protocol.seed == 2
+
+
+def test_flags_leave_the_request_as_it_is():
+    request = {"attack": ["none", {"target": "add"}]}
+    override(request, ["attack.n=3", "seed=1"])
+    assert request == {"attack": ["none", {"target": "add"}]}
+
+
+# Flags.
+
+@pytest.mark.parametrize("flag, value", [("1e-4", 1e-4), ("0.001", 1e-3), ("1E-2", 1e-2), ("1", 1.0)])
+def test_a_learning_rate_is_a_number_however_it_is_written(flag, value):
+    assert cell(f"training.lr={flag}").recipe.lr == value
+
+
+def test_commas_make_an_axis():
+    made = grid({"attack": "multiply"}, "attack.alpha=0.05,1e-1", "seed=0,1,2")
+    assert [(one.trigger.resolved["alpha"], one.protocol.seed) for one in made] == [
+        (alpha, seed) for alpha in (0.05, 0.1) for seed in (0, 1, 2)]
+
+
+def test_a_setting_of_a_list_of_attacks_is_set_in_each_and_none_stays_none():
+    made = grid({"attack": ["none", "add", {"target": "minus", "alpha": 0.9}, None]}, "attack.alpha=0.3")
+    assert [one.trigger and one.trigger.given for one in made] == [None, {"alpha": 0.3}, {"alpha": 0.3}, None]
+
+
+def test_a_setting_of_a_list_of_defenses_leaves_none_alone():
+    made = grid({"defense": ["none", "fine_tune", {"name": "none"}]}, "defense.epochs=3")
+    assert [one.defense.given for one in made] == [{}, {"epochs": 3}, {}]
+
+
+@pytest.mark.parametrize("request_, flag", [({}, "attack.alpha=0.1"), ({"attack": "none"}, "attack.alpha=0.1"),
+                                            ({}, "defense.lr=0.1")])
+def test_a_setting_without_anything_to_set_it_in_is_refused(request_, flag):
+    with pytest.raises(UserError, match=f"--set {flag.partition('=')[0]}: there is no"):
+        override(request_, [flag])
+
+
+def test_a_bare_name_replaces_the_whole_entry():
+    made = cell("model=squeeze", "defense=fine_tune", model={"name": "tiny", "width": 16})
+    assert (made.model.given, made.defense.given) == ({}, {})
+    assert entries(made) == ["synthetic", "squeeze", None, None, "fine_tune"]
+
+
+def test_a_setting_goes_into_the_entry_that_is_there():
+    assert cell("model.weights=scratch", model="squeeze").model.given == {"weights": "scratch"}
+    assert cell("model.width=8").model.resolved == {"width": 8}
+    assert cell("training.lr=0.5", training=None).recipe.lr == 0.5
+
+
+@pytest.mark.parametrize("flag", ["training.lr", "=1", ""])
+def test_a_flag_without_key_and_value_is_refused(flag):
+    with pytest.raises(UserError, match=f"--set '{flag}': expected key=value"):
+        override({}, [flag])
+
+
+# Grids.
+
+@pytest.mark.parametrize("request_, count", [
+    ({"seed": [0, 1, 2], "attack": ["none", "add"], "defense": ["none", "fine_tune"]}, 12),
+    ({"attack": {"target": ["add", "minus"], "alpha": [0.1, 0.2, 0.3]}}, 6),
+    ({"attack": ["none", {"target": "add", "n": [1, 2]}, {"target": "divide"}]}, 4),
+    ({"model": [{"name": "tiny", "width": [8, 16]}, "mcnn"]}, 3),
+    ({"training": [{"lr": 0.1}, {"lr": 0.2, "epochs": [1, 2]}]}, 3)])
+def test_every_list_is_an_axis(request_, count):
+    made = cells(request_)
+    assert len(made) == count == len({repr(one) for one in made})
+
+
+@pytest.mark.parametrize("request_", [{"seed": []}, {"attack": {"target": []}}])
+def test_a_grid_without_cells_is_refused(request_):
+    with pytest.raises(UserError, match="empty list"):
+        cells(request_)
+
+
+def test_attack_settings_go_to_trigger_target_or_protocol():
+    made = cell(attack={"target": "add", "n": 7, "alpha": 0.2, "poison_rate": 0.5})
+    assert (made.trigger.given, made.target.given, made.protocol.poison_rate) == ({"alpha": 0.2}, {"n": 7}, 0.5)
+    assert (made.attack.trigger.alpha, made.attack.target.n, made.attack.poison_rate) == (0.2, 7, 0.5)
+
+
+# What is wrong.
+
+@pytest.mark.parametrize("request_, message", [
+    ({"modle": "tiny"}, "settings: unknown key 'modle': did you mean 'model'"),
+    ({"poison_rate": 0.1}, "settings: unknown key 'poison_rate'"),
+    ({1: 2}, "settings: unknown key 1"),
+    ({"data": {"name": "synthetic", "trian": 3}}, "dataset synthetic: unknown key 'trian': did you mean 'train'"),
+    ({"model": {"name": "tiny", "widht": 3}}, "model tiny: unknown key 'widht': did you mean 'width'"),
+    ({"attack": {"target": "add", "alpah": 1}}, "attack: unknown key 'alpah': did you mean 'alpha'"),
+    ({"attack": {"target": "add", "k": 3}}, "attack: unknown key 'k'"),
+    ({"defense": {"name": "fine_tune", "epoch": 3}}, "defense fine_tune: unknown key 'epoch': did you mean 'epochs'"),
+    ({"training": {"leraning_rate": 3}}, "training: unknown key 'leraning_rate'"),
+    ({"attack": {"alpha": 0.1}}, "attack: expected a target"),
+    ({"attack": {}}, "attack: expected a target"),
+    ({"model": {"width": 3}}, "model: expected a name"),
+    ({"data": None}, "dataset: expected a name"),
+    ({"attack": 5}, "attack: expected a mapping of settings, got 5"),
+    ({"attack": 0}, "attack: expected a mapping of settings, got 0"),
+    ({"training": "fast"}, "training: expected a mapping of settings, got 'fast'"),
+    ({"attack": {"target": "nothing"}}, "unknown target 'nothing'"),
+    ({"seed": -1}, "seed = -1"),
+    ({"seed": 2**63}, f"seed = {2**63}"),
+    ({"scale": 0}, "scale = 0"),
+    ({"hold_out": 1}, "hold_out = 1"),
+    ({"hold_out": 0}, "training.select = 'validation': hold_out = 0"),
+    ({"variant": "mine"}, "variant = 'mine': .*'text' or 'code'"),
+    ({"training": {"lr": "nan"}}, "training: lr = 'nan': .*finite"),
+    ({"training": {"tracker": "tensorbord"}}, "training.tracker = 'tensorbord'")])
+def test_what_is_wrong_is_named_in_one_line(request_, message):
+    with pytest.raises(UserError, match=message) as refused:
+        cells(request_)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("last", [{"target": "add", "n": 0}, {"target": "add", "alpha": 2}, "nothing"])
+def test_the_last_cell_is_checked_before_the_data_of_the_first_is_looked_for(last):
+    request = {"data": {"name": "shanghaitech", "root": "nowhere"}, "attack": ["none", "add", last]}
+    with pytest.raises(UserError, match="n = 0|alpha = 2|'nothing'"):
+        cells(request)
+
+
+def test_checking_a_grid_draws_no_scenes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cells(load("quick")) and not list(tmp_path.iterdir())
+
+
+# Files and presets.
+
+@pytest.mark.parametrize("content, message", [
+    (b"- a\n- b\n", "expected a mapping"), (b"", "expected a mapping"), (b"a: b: c\n", "line 1"),
+    (b"seed: 0\ntraining: {lr: 1\n", "line 3"), (b"\xff\xfe\x00", "not readable"), (b"since: 2024-13-01\n", "month")])
+def test_a_file_that_is_no_yaml_mapping_is_refused_by_name(tmp_path, content, message):
+    file = tmp_path / "wrong.yaml"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"wrong.yaml: .*{message}") as refused:
+        load(str(file))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match="run 'quik': no such preset or file: did you mean 'quick'"):
+        load("quik")
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_preset_is_a_grid_with_the_control_that_has_no_attack_and_no_defense(preset):
+    assert [None, None, "none"] in [entries(one)[2:] for one in cells(load(preset))]
+
+
+@pytest.mark.parametrize("preset, variant, hold_out, select, settings", [
+    ("paper", "text", 0.1, "validation", {"layout": "random", "keep": 1, "shift": 1, "wrap": False}),
+    ("paper-code", "code", 0, "test", {"layout": "grid", "keep": 0, "shift": 2, "wrap": True})])
+def test_the_papers_presets_are_its_two_readings(preset, variant, hold_out, select, settings):
+    made = cells(load(preset))
+    assert len(made) == 20
+    for one in made:
+        assert (one.data.name, one.data.resolved["part"], one.model.name) == ("shanghaitech", "B", "csrnet")
+        assert (one.protocol.variant, one.protocol.hold_out, one.recipe.select) == (variant, hold_out, select)
+        assert (one.recipe.optimizer, one.recipe.lr, one.recipe.epochs, one.recipe.batch_size) == ("adam", 1e-5, 100, 1)
+    attacked = [one for one in made if one.attack]
+    assert {(one.protocol.poison_rate, one.trigger.resolved["alpha"]) for one in attacked} == {(0.1, 0.1)}
+    resolved = {key: value for one in attacked for key, value in one.target.resolved.items()}
+    assert resolved == {"n": 100, "k": 2} | settings
+
+
+# What a result is known by.
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind in PACKAGES for name in names(kind)])
+def test_a_setting_at_its_default_leaves_no_trace_so_that_a_new_one_changes_no_key(kind, name):
+    entry = Entry(kind, name, {})
+    assert entry.changed == Entry(kind, name, entry.resolved).changed == {}
+
+
+def test_a_setting_that_differs_from_its_default_is_what_a_result_is_known_by():
+    assert Entry("trigger", "blended", {"alpha": "0.2"}).changed == {"alpha": 0.2}
+    assert Entry("model", "tiny", {"width": 16}).changed == {"width": 16}

@@ -1,0 +1,144 @@
+"""Names find classes, settings are checked, and a file of one's own becomes an entry."""
+
+import inspect
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmark import registry
+from benchmark.errors import UserError
+from benchmark.registry import PACKAGES, build, find, load_plugin, names, resolve
+
+ENTRIES = [(kind, name) for kind in PACKAGES for name in names(kind)]
+HALVE = '''
+"""Every second head stays."""
+
+from typing import ClassVar
+from attacks.base import Target
+from benchmark.registry import register
+
+@register
+class Halve(Target):
+    """first: where to begin."""
+    increases: ClassVar[bool] = False
+    first: int = 0
+
+    def tau(self, count):
+        return len(range(self.first, count, 2))
+
+    def alter(self, points, size, rng):
+        return points[self.first::2]
+'''
+LEAVE = '''
+"""Leaves the victim as it is."""
+
+from benchmark.registry import register
+from defenses.base import Defense
+
+@register
+class Leave(Defense):
+    """Does nothing."""
+    def apply(self, victim, knowledge):
+        return victim
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """A function that loads a plugin of some text; what it registered is forgotten after the test."""
+    def load(name, text):
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        load_plugin(path)
+    yield load
+    registry._plugins.clear()
+
+
+@pytest.mark.parametrize("kind, name", ENTRIES)
+def test_an_entry_is_named_after_its_file_and_documented(kind, name):
+    entry = find(kind, name)
+    module = sys.modules[entry.__module__]
+    assert (entry.kind, entry.name) == (kind, name)
+    assert module.__name__ == f"{PACKAGES[kind]}.{name}"
+    assert inspect.getdoc(module) and vars(entry)["__doc__"]
+
+
+@pytest.mark.parametrize("kind, wrong, right", [
+    ("trigger", "blened", "blended"), ("target", "mulitply", "multiply"), ("defense", "finetune", "fine_tune"),
+    ("model", "csrnett", "csrnet"), ("dataset", "shanghai", "shanghaitech")])
+def test_an_unknown_name_is_answered_with_the_nearest(kind, wrong, right):
+    with pytest.raises(UserError, match=f"unknown {kind} '{wrong}': did you mean '{right}'"):
+        find(kind, wrong)
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_the_base_class_of_a_kind_is_no_entry(kind):
+    with pytest.raises(UserError, match="unknown"):
+        find(kind, "base")
+
+
+def test_settings_that_are_not_given_have_their_defaults():
+    assert resolve("target", "multiply", {"k": 3}) == {"k": 3, "shift": 1.0, "wrap": False}
+    assert build("target", "multiply", {"k": 3}).tau(5) == 15
+    assert build("model", "tiny", {"width": 8}).output.in_channels == 8
+
+
+@pytest.mark.parametrize("kind, name, given, message", [
+    ("trigger", "blended", {"alfa": 0.1}, "trigger blended: unknown key 'alfa': did you mean 'alpha'"),
+    ("model", "tiny", {"widht": 8}, "model tiny: unknown key 'widht': did you mean 'width'"),
+    ("defense", "none", {"lr": 1}, "defense none: unknown key 'lr'"),
+    ("trigger", "blended", {"alpha": "much"}, "trigger blended: alpha = 'much'"),
+    ("trigger", "blended", {"alpha": None}, "trigger blended: alpha = None"),
+    ("trigger", "blended", {"alpha": [0.1]}, "alpha = .0.1."),
+    ("trigger", "blended", {"alpha": float("nan")}, "alpha = nan: .*finite"),
+    ("trigger", "blended", {"alpha": "nan"}, "alpha = 'nan': .*finite"),
+    ("trigger", "blended", {"alpha": 1.1}, "alpha = 1.1: .*less than or equal to 1"),
+    ("target", "multiply", {"shift": float("inf")}, "shift = inf: .*finite"),
+    ("target", "multiply", {"shift": "-inf"}, "shift = '-inf': .*finite"),
+    ("target", "multiply", {"k": 2.5}, "target multiply: k = 2.5"),
+    ("model", "tiny", {"width": "wide"}, "model tiny: width = 'wide'"),
+    ("dataset", "shanghaitech", {"part": "C"}, "dataset shanghaitech: part = 'C': .*'A' or 'B'")])
+def test_a_wrong_setting_is_refused_in_one_line_that_names_it(kind, name, given, message):
+    with pytest.raises(UserError, match=message) as refused:
+        build(kind, name, given)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plugin_becomes_an_entry_named_after_its_file(plugin):
+    plugin("halve", HALVE)
+    assert "halve" in names("target")
+    target = build("target", "halve", {"first": 1})
+    assert target.alter(np.arange(10).reshape(5, 2), (8, 8), None).tolist() == [[2, 3], [6, 7]]
+    with pytest.raises(UserError, match="target halve: unknown key 'frist': did you mean 'first'"):
+        build("target", "halve", {"frist": 1})
+
+
+def test_a_defense_of_ones_own_is_built(plugin):
+    plugin("leave", LEAVE)
+    assert build("defense", "leave", {}).apply("victim", None) == "victim"
+
+
+def test_a_plugin_takes_no_other_modules_place(plugin):
+    plugin("json", LEAVE)
+    assert sys.modules["json"] is json and find("defense", "json").__name__ == "Leave"
+
+
+@pytest.mark.parametrize("name, text, message", [
+    ("fine_tune", LEAVE, "a defense named 'fine_tune' already"),
+    ("empty", "x = 1", "empty.py: registers nothing"),
+    ("broken", "class:", "broken.py: SyntaxError"),
+    ("needy", "import no_such_module", "needy.py: ModuleNotFoundError: .*'no_such_module'")])
+def test_a_plugin_that_is_no_entry_is_refused_in_one_line(plugin, name, text, message):
+    with pytest.raises(UserError, match=message) as refused:
+        plugin(name, text)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["missing.py", "folder.py", "notes.txt"])
+def test_a_plugin_is_an_existing_python_file(tmp_path, name):
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match=f"{name}: expected an existing .py file"):
+        load_plugin(tmp_path / name)

@@ -1,0 +1,193 @@
+"""A stage is made once, whole or not at all, and is found by what decides it; so are weights on disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import benchmark
+from benchmark.checkpoint import read_tensors, write_tensors
+from benchmark.errors import UserError
+from benchmark.store import Store, content_key, write_atomically
+
+FACTS = {"stage": "train", "model": ["tiny", 1, {"width": 16}], "recipe": {"lr": 1e-05}, "sigma": None, "seed": 0}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def found(store):
+    """What is in the store beside locks."""
+    return sorted(path.name for path in store.root.glob("counters/*") if path.suffix != ".lock")
+
+
+# Keys.
+
+def test_a_key_never_changes_or_years_of_results_are_lost():
+    assert content_key(FACTS) == "9aefe5540e4e2e11a22e"
+
+
+def test_a_key_depends_on_every_value_and_on_no_order():
+    assert content_key(dict(reversed(FACTS.items()))) == content_key(FACTS)
+    others = [FACTS | change for change in ({"seed": 1}, {"sigma": 1.0}, {"recipe": {"lr": 2e-05}}, {"new": None})]
+    assert len({content_key(facts) for facts in [FACTS, *others]}) == 5
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_counts_by_its_content_and_not_by_its_path(tmp_path, kind):
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    first.write_bytes(b"picture")
+    second.write_bytes(b"picture")
+    before = content_key({"image": kind(first)})
+    assert before == content_key({"image": kind(second)})
+    first.write_bytes(b"another")
+    assert before != content_key({"image": kind(first)})
+
+
+@pytest.mark.parametrize("text", ["a" * 300, "a" * 5000, "a/" * 3000, "\0", ""])
+def test_text_that_can_name_no_file_counts_as_text(text):
+    assert content_key(text) != content_key(f"{text}.")
+
+
+def test_facts_without_a_value_of_their_own_are_refused():
+    with pytest.raises(ValueError):
+        content_key({"lr": float("nan")})
+
+
+# Stages.
+
+def test_a_stage_is_made_once_and_keeps_its_facts(store):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        (folder / "result").write_text("done")
+
+    first, second = store.get("counters", FACTS, make), store.get("counters", FACTS, make)
+    assert first == second == store.path("counters", FACTS)
+    assert len(made) == 1 and (first / "result").read_text() == "done"
+    assert json.loads((first / "facts.json").read_text()) == FACTS
+    assert found(store) == [content_key(FACTS)]
+
+
+def test_a_stage_that_fails_is_not_there_and_the_next_attempt_finds_what_it_left(store):
+    def fail(folder):
+        (folder / "half").write_text("so far")
+        raise UserError("no more")
+
+    def finish(folder):
+        (folder / "whole").write_text((folder / "half").read_text() + " so good")
+
+    with pytest.raises(UserError):
+        store.get("counters", FACTS, fail)
+    assert not store.path("counters", FACTS).exists()
+    assert (store.get("counters", FACTS, finish) / "whole").read_text() == "so far so good"
+
+
+ANOTHER = """
+import os, signal, sys, time
+from pathlib import Path
+from benchmark.store import Store
+
+how, root = sys.argv[1], Path(sys.argv[2])
+
+def make(folder):
+    (folder / str(os.getpid())).touch()
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while len(list(root.glob("asks-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for _ in range(1000):  # time for the other to come in, if it could
+        (folder / "work").write_text("done")
+
+(root / f"asks-{os.getpid()}").touch()
+print(Store(root).get("counters", "facts", make))
+"""
+
+
+def another(how, root):
+    """A process that asks for the stage of the facts 'facts'."""
+    path = str(Path(benchmark.__file__).parents[1])
+    return subprocess.Popen([sys.executable, "-c", ANOTHER, how, str(root)], stdout=subprocess.PIPE, text=True,
+                            env=os.environ | {"PYTHONPATH": path})
+
+
+def test_two_processes_that_ask_for_a_stage_at_once_make_it_once(tmp_path):
+    processes = [another("waits", tmp_path) for _ in range(2)]
+    answers = {process.communicate(timeout=120)[0].strip() for process in processes}
+    stage = Store(tmp_path).path("counters", "facts")
+    assert answers == {str(stage)} and found(Store(tmp_path)) == [stage.name]
+    assert len({path.name for path in stage.iterdir()} & {str(process.pid) for process in processes}) == 1
+
+
+def test_a_killed_process_holds_nobody_up_and_its_work_is_found(tmp_path):
+    killed = another("killed", tmp_path)
+    assert killed.wait(timeout=120) == -signal.SIGKILL
+    stage = Store(tmp_path).get("counters", "facts", lambda folder: (folder / "end").touch())
+    assert {path.name for path in stage.iterdir()} == {str(killed.pid), "end", "facts.json"}
+
+
+# Files.
+
+def test_a_file_is_written_whole_into_folders_that_need_not_exist(tmp_path):
+    write_atomically(tmp_path / "a" / "b.json", "first")
+    write_atomically(tmp_path / "a" / "b.json", "second")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "a").iterdir()] == [("b.json", "second")]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    write_atomically(tmp_path / "a.json", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(tmp_path / "a.json", "new \ud800")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+@pytest.mark.parametrize("write", [lambda path: write_atomically(path, "text"),
+                                   lambda path: write_tensors(path, {"a": torch.zeros(3)}, {})])
+def test_a_write_that_fails_names_the_file(tmp_path, write):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError) as failed:
+        write(tmp_path / "taken")
+    assert failed.value.filename == str(tmp_path / "taken")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+# Weights.
+
+def test_tensors_and_their_note_come_back_as_they_were(tmp_path):
+    tensors = {"weight": torch.randn(3, 4).t(), "half": torch.randn(2).bfloat16(), "count": torch.tensor(7),
+               "empty": torch.zeros(0, 2)}
+    note = {"progress": {"epoch": 3, "best": None}, "losses": [0.1, 1e-30]}
+    write_tensors(tmp_path / "a.safetensors", tensors, note)
+    read, read_note = read_tensors(tmp_path / "a.safetensors")
+    assert read_note == note and read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_weights_of_other_programs_have_an_empty_note(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    read, note = read_tensors(tmp_path / "a.safetensors")
+    assert read["a"].tolist() == [1, 1] and note == {}
+
+
+def test_weights_that_are_missing_or_broken_are_refused_by_name(tmp_path):
+    write_tensors(tmp_path / "whole.safetensors", {"a": torch.ones(100)}, {})
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    contents = {"cut": whole[:-4], "head": whole[:20], "empty": b"", "text": b"not tensors at all", "zeros": bytes(64)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    for name in [*contents, "folder", "missing"]:
+        with pytest.raises(UserError, match=f"{name}: expected a safetensors file"):
+            read_tensors(tmp_path / name)
