@@ -27,7 +27,7 @@ from benchmark.recipe import Recipe
 from benchmark.record import AttackChoice, Choice, Images, Record
 from benchmark.registry import build, find, settings_of
 from benchmark.store import Store
-from benchmark.training import Progress, fit
+from benchmark.training import Progress, Score, fit
 from defenses.base import Defense, Knowledge, Trainer
 from models.base import Counter
 
@@ -150,7 +150,7 @@ class Bench:
     def _clean_scenes(self, cell: Cell) -> list[Scene]:
         return self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[0]
 
-    def _score(self, cell: Cell) -> Any:
+    def _score(self, cell: Cell) -> Score | None:
         """What chooses the checkpoint: MAE on the validation images, or on the test images as the paper's code does."""
         if cell.recipe.select == "last":
             return None
@@ -163,17 +163,10 @@ class Bench:
 
     def _knowledge(self, cell: Cell, defense: Defense, folder: Path) -> tuple[Knowledge, list[Progress]]:
         """What this defense may know, and the list to which each of its trainings adds how it went."""
-        progresses: list[Progress] = []
         seed, knows = cell.protocol.seed, defense.knows
+        trainer, progresses = _trainer(cell, self._score(cell), folder)
         rng = np.random.default_rng([seed, 2])
         scenes = self._clean_scenes(cell)
-
-        def train(counter: Counter, images: list[Scene], **changes: Any) -> None:
-            recipe = cell.recipe.model_copy(update={key: value for key, value in changes.items() if value is not None})
-            number = len(progresses) + 1
-            progresses.append(fit(counter, images, recipe, seed + 1000 * number, f"{defense.name} {cell.model.name}",
-                                  self._score(cell), folder / f"checkpoint-{number}.safetensors"))
-
         clean = scenes if knows.clean == "all" else _choose(scenes, knows.clean, rng)
         companion = cell.data.build().companion()
         extra = _choose(self._all_scenes(companion, cell), knows.extra, rng) if knows.extra and companion else []
@@ -183,7 +176,7 @@ class Bench:
         elif knows.poisoned:
             poisoned = _choose(scenes, None, rng)  # the same defense where there is no backdoor
         anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(poisoned)]
-        return Knowledge(knows, Trainer(train, partial(fresh, cell)), clean, extra, anonymous), progresses
+        return Knowledge(knows, trainer, clean, extra, anonymous), progresses
 
     def _all_scenes(self, dataset: Dataset, cell: Cell) -> list[Scene]:
         return self.train_data(dataset, cell.protocol.scale, 0.0)[0]
@@ -193,6 +186,19 @@ def fresh(cell: Cell) -> Counter:
     """An untrained counter with its initial weights, the same for the same seed."""
     torch.manual_seed(cell.protocol.seed)
     return cell.model.build()
+
+
+def _trainer(cell: Cell, score: Score | None, folder: Path) -> tuple[Trainer, list[Progress]]:
+    """A defender's trainer, which holds no way to the bench's data, and the list that its trainings add to."""
+    progresses: list[Progress] = []
+
+    def train(counter: Counter, scenes: list[Scene], **changes: Any) -> None:
+        recipe = cell.recipe.model_copy(update={key: value for key, value in changes.items() if value is not None})
+        number = len(progresses) + 1
+        title, checkpoint = f"{cell.defense.name} {cell.model.name}", folder / f"checkpoint-{number}.safetensors"
+        progresses.append(fit(counter, scenes, recipe, cell.protocol.seed + 1000 * number, title, score, checkpoint))
+
+    return Trainer(train, partial(fresh, cell)), progresses
 
 
 def load_counter(cell: Cell, folder: Path) -> Counter:

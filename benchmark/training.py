@@ -74,7 +74,7 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
                       / recipe.accumulate) * recipe.epochs
     objective, optimizer = accelerator.prepare(Objective(counter), _optimizer(counter, recipe))
     if recipe.compile:
-        objective.compile()
+        counter.compile()
     schedule = _schedule(optimizer.optimizer, recipe, steps)
     progress, snapshot = Progress(), Snapshot(counter, optimizer.optimizer, schedule, accelerator.scaler)
     if checkpoint is not None and checkpoint.is_file():

@@ -278,13 +278,15 @@ def test_a_cell_that_fails_is_named_and_the_others_finish(capsys, again, grid, t
 
 # Processes.
 
-def command(folder, cache, *more):
-    """Arguments of a longer run on the tiny scenes, and what it runs in."""
+def started(cache, *arguments, stdout=subprocess.PIPE, **options):
+    """The command as a process of its own."""
     path = str(Path(benchmark.__file__).parents[1])
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    arguments = ["run", f"{folder}/tiny.yaml", "--out", f"{folder}/runs/out", "--store", f"{folder}/runs/store",
-                 *flags("attack=none", "defense=none", "training.checkpoint_every=1", *more)]
-    return arguments, {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], env=environment, stdout=stdout,
+                            stderr=subprocess.PIPE, text=True, **options)
+
+
+ONE_CELL = ["run", "tiny.yaml", *flags("attack=none", "defense=none", "training.checkpoint_every=1")]
 
 
 def appears(folder, pattern, process):
@@ -296,38 +298,45 @@ def appears(folder, pattern, process):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch, cache, grid, tmp_path, number, code):
-    arguments, options = command(tmp_path, cache, "training.epochs=150")
-    process = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], **options)
-    appears(tmp_path, "checkpoint.safetensors", process)
+def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch, cache, grid, number, code):
+    longer = [*ONE_CELL, "--set", "training.epochs=80"]
+    process = started(cache, *longer)
+    appears(Path(), "checkpoint.safetensors", process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error.splitlines()[-1]) == (code, STOPPED)
     assert "Traceback" not in error and results() == []
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    assert main(arguments) == 0
+    assert main(longer) == 0
     first = re.search(r"train tiny clean: .*?(\d+)/\d+ ", capsys.readouterr().err)
     assert int(first[1]) > 0 and len(results()) == 3  # a counter, its counts and the record
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(capsys, monkeypatch, cache, grid, tmp_path):
-    arguments, options = command(tmp_path, cache)
-    process = subprocess.run([sys.executable, "-m", "benchmark", *arguments], **options, timeout=120, preexec_fn=lambda:
-                             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(monkeypatch, cache, grid):
+    process = started(cache, *ONE_CELL, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
+    _, error = process.communicate(timeout=120)
     assert process.returncode == 2
-    failed_on_the_way(process.stderr, ".safetensors", "File too large")
-    assert not [path for path in contents(tmp_path / "runs") if path.suffix != ".lock" and path.name != "poison.json"]
+    failed_on_the_way(error, "checkpoint.safetensors", "File too large")
+    assert not list(Path("runs").rglob("*.safetensors*"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    assert main(arguments) == 0 and len(results()) == 3
+    assert main(ONE_CELL) == 0 and len(results()) == 3
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_results_that_cannot_be_printed_are_told(tmp_path):
-    _, options = command(tmp_path, tmp_path)
+def test_results_that_cannot_be_printed_are_told(cache):
     with open("/dev/full", "w") as full:
-        process = subprocess.run([sys.executable, "-m", "benchmark", "list", "presets"], **options | {"stdout": full})
+        process = started(cache, "list", "models", stdout=full)
+    assert process.communicate(timeout=60)[1] == "crowdbench: file system: No space left on device\n"
     assert process.returncode == 2
-    assert process.stderr == "crowdbench: file system: No space left on device\n"
+
+
+def test_a_defense_of_ones_own_gets_its_row(cache, grid):
+    Path("leave.py").write_text('"""Leaves it."""\nfrom benchmark.registry import register\n'
+                                "from defenses.base import Defense\n\n@register\nclass Leave(Defense):\n"
+                                "    def apply(self, victim, knowledge):\n        return victim\n")
+    table, error = started(cache, "run", "tiny.yaml", "--store", f"{grid}/store", "--plugin", "leave.py", "--set",
+                           "defense=none,leave").communicate(timeout=120)
+    assert re.search(r"\| tiny +\| blended/multiply +\| leave +\| 0\.\d+ ", table), error
 
 
 # Looking around.
@@ -347,16 +356,6 @@ def test_show_tells_what_an_entry_is_and_its_settings(capsys, kind, name):
     told = capsys.readouterr().out
     assert f"{kind} {name}" in told and sys.modules[find(kind, name).__module__].__doc__.strip() in told
     assert [key for key in settings_of(find(kind, name)).model_fields if f"\n{key} " not in told] == []
-
-
-def test_a_plugin_is_listed_and_shown_as_any_entry(capsys, tmp_path):
-    Path("half.py").write_text('"""Half."""\nfrom attacks.targets.divide import Divide\n'
-                               'from benchmark.registry import register\n\n@register\nclass Half(Divide):\n    """Two."""\n')
-    path = str(Path(benchmark.__file__).parents[1])
-    listed = [subprocess.run([sys.executable, "-m", "benchmark", *verb, "--plugin", "half.py"], capture_output=True,
-                             text=True, check=True, env=os.environ | {"PYTHONPATH": path}).stdout
-              for verb in (["list", "targets"], ["show", "half"])]
-    assert re.search(r"target +half +Two\.", listed[0]) and "target half\n\nHalf.\n\nTwo.\n" in listed[1]
 
 
 # Data.

@@ -18,7 +18,7 @@ def heads(count, size, seed=0):
 
 def density_map(points, sigmas, size, stride=8):
     """The map of one image, [H, W] in float64."""
-    points = torch.as_tensor(points, dtype=torch.float32).reshape(-1, 2)
+    points = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
     sigmas = torch.as_tensor(sigmas, dtype=torch.float32).expand(len(points))
     return density_maps([points], [sigmas], size, stride)[0, 0].double().numpy()
 

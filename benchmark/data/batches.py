@@ -28,8 +28,8 @@ class Batch:
         """A batch of scenes, or of augmented views of them, of one size."""
         images = torch.from_numpy(np.stack([view.image for view in views])).to(device, non_blocking=True)
         return cls(images.permute(0, 3, 1, 2).float() / 255,  # HWC in memory is channels_last already
-                   [torch.from_numpy(view.points).to(device) for view in views],
-                   [torch.from_numpy(view.sigmas).to(device) for view in views])
+                   [torch.tensor(view.points, device=device) for view in views],
+                   [torch.tensor(view.sigmas, device=device) for view in views])
 
 
 @dataclass(frozen=True)

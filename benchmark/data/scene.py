@@ -16,12 +16,17 @@ class Scene:
     image: uint8 [H, W, 3], RGB.
     points: float32 [N, 2], head annotations as (x, y) in pixels of `image`; N may be 0. They lie inside the image.
     sigma: width in pixels of `image` of a head's Gaussian in a density map; None is geometry-adaptive.
+    The arrays are read-only.
     """
 
     id: str
     image: np.ndarray
     points: np.ndarray
     sigma: float | None
+
+    def __post_init__(self) -> None:
+        for array in (self.image, self.points):  # a scene is shared by all that train on it
+            array.setflags(write=False)
 
     @property
     def count(self) -> int:

@@ -58,8 +58,8 @@ class Synthetic(Dataset):
         return ShanghaiTech(root=self.folder(), part=self.part).points(item)
 
     def companion(self) -> "Synthetic | None":
-        """Part A for Part B, drawn with the same settings."""
-        return self.model_copy(update={"part": "A"}) if self.part == "B" else None
+        """Part A for Part B, drawn with the same settings; its heads are geometry-adaptive, as ShanghaiTech's are."""
+        return self.model_copy(update={"part": "A", "sigma": None}) if self.part == "B" else None
 
     def _draw(self, folder: Path) -> None:
         """Draw both parts into a temporary folder and rename it; where another process was faster, its drawings stay."""
