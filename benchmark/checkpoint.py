@@ -91,6 +91,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """A scheduler's state as JSON can hold it; what is left out, functions, its constructor makes again."""
     def is_plain(value: Any) -> bool:
-        return all(map(is_plain, value)) if isinstance(value, list) else isinstance(value, (int, float, str, type(None)))
+        return all(map(is_plain, value)) if isinstance(value, list) else isinstance(value, int | float | str | None)
 
     return {key: value for key, value in state.items() if is_plain(value)}

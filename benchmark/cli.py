@@ -181,7 +181,8 @@ def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import show, write
     from benchmark.record import Record
 
-    paths = [path for given in options.records for path in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
+    paths = [path for given in options.records
+             for path in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
     if not paths:
         raise UserError(f"leaderboard: no record (*.json) in {', '.join(map(str, options.records))}")
     records = [Record.read(path) for path in paths]

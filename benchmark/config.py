@@ -186,7 +186,7 @@ def _scalar(text: str) -> Any:
 
 
 def _as_mapping(key: str, choice: Any) -> dict[str, Any] | None:
-    """A choice as its settings: a bare name is short for an entry without any. No attack stays None. Raises UserError."""
+    """A choice as its settings; a bare name is short for an entry without any, no attack is None. Raises UserError."""
     if key == "attack" and choice in (None, "none"):
         return None
     if isinstance(choice, str) and key != "training":
@@ -242,7 +242,7 @@ def _attack(choice: dict[str, Any]) -> tuple[Entry, Entry]:
         fields = settings_of(find(kind, str(name))).model_fields
         entries.append(Entry(kind, str(name), {key: given.pop(key) for key in list(given) if key in fields}))
     if given:
-        fields = {key for entry in entries for key in settings_of(find(entry.kind, entry.name)).model_fields}
+        known = {"trigger", "target", "poison_rate"}.union(*(entry.resolved for entry in entries))
         key = next(iter(given))
-        raise UserError(f"attack: unknown key {key!r}: {did_you_mean(key, fields | {'trigger', 'target', 'poison_rate'})}")
+        raise UserError(f"attack: unknown key {key!r}: {did_you_mean(key, known)}")
     return entries[0], entries[1]

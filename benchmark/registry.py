@@ -63,9 +63,8 @@ def find(kind: str, name: str) -> type:
     if name not in names(kind):
         raise UserError(f"unknown {kind} {name!r}: {did_you_mean(name, names(kind))}")
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
-    entries = [value for value in vars(module).values()
-               if inspect.isclass(value) and getattr(value, "kind", None) == kind and value.__module__ == module.__name__
-               and "name" in vars(value)]
+    entries = [value for value in vars(module).values() if inspect.isclass(value) and "name" in vars(value)
+               and getattr(value, "kind", None) == kind and value.__module__ == module.__name__]
     if len(entries) != 1:
         raise UserError(f"{module.__file__}: expected one class decorated with @register, found {len(entries)}")
     return entries[0]

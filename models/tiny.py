@@ -1,6 +1,6 @@
 """Tiny: a counter of our own for the demo and the tests, trained from scratch in a minute or two on a CPU.
 
-Two strided convolutions to stride 8, then a dilated residual head that sees far: a global trigger is learned only by a
+Three strided convolutions to stride 8, then a dilated residual head that sees far: a global trigger is learned only by a
 head that can see it.
 """
 
@@ -16,12 +16,13 @@ class Tiny(Counter):
     """width: channels of the head."""
 
     paper = "ours"
-    recipe = Recipe(epochs=70, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4, schedule="onecycle",
+    recipe = Recipe(epochs=60, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4, schedule="onecycle",
                     clip=1.0)
 
     def __init__(self, width: int = 64):
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, width // 2, 7, stride=4), _conv(width // 2, width, 3, stride=2))
+        self.stem = nn.Sequential(_conv(3, width // 4, 3, stride=2), _conv(width // 4, width // 2, 3, stride=2),
+                                  _conv(width // 2, width, 3, stride=2))
         self.head = nn.ModuleList(_conv(width, width, 3, dilation=dilation) for dilation in (1, 2, 4, 8))
         self.output = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.output.bias)

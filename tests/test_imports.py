@@ -45,9 +45,9 @@ def test_all_packages_were_read():
     assert "benchmark.registry.register" in ours("attacks.triggers.blended")
 
 
-@pytest.mark.parametrize("module", ["benchmark.metrics", "benchmark.statistics", "benchmark.density", "benchmark.errors"])
+@pytest.mark.parametrize("module", ["metrics", "statistics", "density", "errors"])
 def test_the_ground_floor_imports_nothing_of_ours(module):
-    assert ours(module) == []
+    assert ours(f"benchmark.{module}") == []
 
 
 @pytest.mark.parametrize("package, neighbours", [
