@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
+from benchmark.errors import UserError
 from benchmark.registry import Settings
 
 STAMP_BATCH = 8  # images stamped at once
@@ -20,6 +21,7 @@ class Trigger(Settings, ABC):
 
     kind: ClassVar[str] = "trigger"
     name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when results change, so that stored ones are not taken for new
 
     @abstractmethod
     def stamp(self, images: Tensor) -> Tensor:
@@ -31,6 +33,7 @@ class Target(Settings, ABC):
 
     kind: ClassVar[str] = "target"
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     increases: ClassVar[bool | None]
 
     @abstractmethod
@@ -58,8 +61,12 @@ class Attack:
         """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in '+poison'.
 
         Which scenes, and their false heads, follow from the seed alone. Clean originals stay in the training set.
+        Raises UserError where the rate comes to no image at all.
         """
-        chosen = np.random.default_rng([seed, 0]).permutation(len(scenes))[: round(self.poison_rate * len(scenes))]
+        number = round(self.poison_rate * len(scenes))
+        if number == 0:
+            raise UserError(f"attack.poison_rate = {self.poison_rate}: that is none of {len(scenes)} training images")
+        chosen = np.random.default_rng([seed, 0]).permutation(len(scenes))[:number]
         originals = [scenes[index] for index in sorted(chosen)]
         stamped = stamp_scenes(self, originals)
         return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))

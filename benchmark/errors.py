@@ -15,6 +15,6 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     "did you mean 'blended'? (known: blended, patch)"
     """
     choices = sorted(choices)
-    near = difflib.get_close_matches(str(word), choices, n=1)
+    near = difflib.get_close_matches(str(word).lower(), choices, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}(known: {', '.join(choices) or 'none'})"

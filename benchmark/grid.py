@@ -1,15 +1,16 @@
 """A list of cells -> their records. A cell that fails is named and the others finish."""
 
 import sys
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 from benchmark.config import Cell
 from benchmark.device import state
+from benchmark.errors import UserError
 from benchmark.record import Record
 from benchmark.stages import Bench
-from benchmark.store import content_key, write_atomically
+from benchmark.store import content_key, main_says, write_atomically
 from benchmark.training import TrainingFailed
 
 
@@ -26,12 +27,18 @@ def run(cells: list[Cell], bench: Bench, out: Path) -> Outcome:
     outcome = Outcome()
     paths = [record_path(cell, bench, out) for cell in cells]  # all first: data that is missing is told before training
     for number, (cell, path) in enumerate(zip(cells, paths), start=1):
-        done = path.is_file()
+        done = main_says(path.is_file())
         _say(f"[{number}/{len(cells)}] {cell.title}{': done before' if done else ''}")
         try:
             record = Record.read(path) if done else bench.record(cell)
         except TrainingFailed as error:
             outcome.failures.append(f"{cell.title}: {error}")
+            continue
+        except (UserError, OSError):
+            raise  # wrong request or full disk: the other cells would fail alike
+        except Exception as error:  # a defense's own mistake, out of memory: its author needs the traceback
+            traceback.print_exc()
+            outcome.failures.append(f"{cell.title}: {type(error).__name__}: {error}")
             continue
         if not done and is_main():
             write_atomically(path, record.dumps())

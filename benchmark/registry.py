@@ -3,6 +3,7 @@
 Looking a name up imports that one file. Listing names imports none.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -41,6 +42,7 @@ def register(cls: type) -> type:
     if not cls.__module__.startswith(PACKAGES[cls.kind] + "."):
         if cls.name in names(cls.kind):
             raise UserError(f"plugin: there is a {cls.kind} named {cls.name!r} already; rename the file")
+        cls.version = hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()[:12]  # edited: another entry
         _plugins[cls.kind, cls.name] = cls
     return cls
 

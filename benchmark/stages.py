@@ -96,8 +96,8 @@ class Bench:
 
     def record(self, cell: Cell) -> Record:
         """The record of a cell; what is missing in the store is made first."""
+        test = self.test_split(cell.data.build(), cell.protocol.scale)  # first: a broken image is told before training
         clean, victim, repaired = self.counter(cell, False), self.counter(cell, True), self.repaired(cell)
-        test = self.test_split(cell.data.build(), cell.protocol.scale)
         truth = test.counts()
         images = {"id": test.ids(), "truth": truth, "clean": self.counts(cell, repaired, None),
                   "reference_clean": self.counts(cell, clean, None)}
@@ -215,7 +215,7 @@ def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -
 
 
 def _known_by(entry: Entry) -> list[Any]:
-    return [entry.name, getattr(find(entry.kind, entry.name), "version", 1), entry.changed]
+    return [entry.name, find(entry.kind, entry.name).version, entry.changed]
 
 
 def _write_points(folder: Path, poisoned: list[Scene]) -> None:

@@ -21,7 +21,7 @@ Make = Callable[[Path], None]
 
 
 def content_key(facts: Any) -> str:
-    """A name for JSON-like facts: 20 hex digits of SHA-256. A path, or text that names a file, counts by its bytes.
+    """A name for JSON-like facts: 20 hex digits of SHA-256. A file counts by its bytes, not by its path.
 
     >>> content_key({"b": 1, "a": 2}) == content_key({"a": 2, "b": 1})
     True
@@ -71,13 +71,13 @@ class Store:
         One process makes a stage and others wait for it; the processes of one training make it together.
         """
         final = self.path(kind, facts)
-        if _main_says(final.is_dir()):
+        if main_says(final.is_dir()):
             return final
         partial = final.with_name(f".{final.name}")
         main = state().is_main_process
         final.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(final.with_name(f".{final.name}.lock")) if main else nullcontext():
-            if _main_says(final.is_dir()):
+            if main_says(final.is_dir()):
                 return final
             partial.mkdir(exist_ok=True)
             make(partial)
@@ -89,7 +89,7 @@ class Store:
         return final
 
 
-def _main_says(value: bool) -> bool:
+def main_says(value: bool) -> bool:
     """The main process's answer, so that all processes take the same way."""
     if state().num_processes == 1:
         return value
@@ -103,6 +103,6 @@ def _by_content(facts: Any) -> Any:
         return {str(key): _by_content(value) for key, value in facts.items()}
     if isinstance(facts, (list, tuple)):
         return [_by_content(value) for value in facts]
-    if isinstance(facts, (str, Path)) and os.path.isfile(facts):  # Path.is_file raises where a name is too long
-        return "sha256:" + hashlib.sha256(Path(facts).read_bytes()).hexdigest()
-    return str(facts) if isinstance(facts, Path) else facts
+    if isinstance(facts, Path):
+        return "sha256:" + hashlib.sha256(facts.read_bytes()).hexdigest() if facts.is_file() else str(facts)
+    return facts

@@ -3,16 +3,29 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 from urllib.error import URLError
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from benchmark.checkpoint import read_tensors
 from benchmark.errors import UserError
 
 
-def start_from(counter: nn.Module, weights: str, front: nn.Module, front_name: str,
+def _existing(weights: str | Path) -> str | Path:
+    if weights in ("imagenet", "scratch"):
+        return weights
+    if not Path(weights).is_file():
+        raise ValueError("expected 'imagenet', 'scratch', or the path of a file that exists")
+    return Path(weights)
+
+
+Weights = Annotated[str | Path, AfterValidator(_existing)]  # the type of a counter's setting `weights`
+
+
+def start_from(counter: nn.Module, weights: str | Path, front: nn.Module, front_name: str,
                pretrained: Callable[[], nn.Module], key_map: dict[str, str]) -> str:
     """Give a fresh counter its initial weights; returns one line for the record that says which.
 

@@ -24,6 +24,7 @@ class Counter(nn.Module, ABC):
 
     kind: ClassVar[str] = "model"
     name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when results change, so that stored ones are not taken for new
     paper: ClassVar[str]
     stride: ClassVar[int] = 8
     multiple: ClassVar[int] = 8

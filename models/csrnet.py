@@ -10,7 +10,7 @@ from torchvision.models import VGG16_Weights, vgg16
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
-from benchmark.weights import start_from
+from benchmark.weights import Weights, start_from
 from models.base import Counter
 
 FRONT = [64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512]
@@ -28,7 +28,7 @@ class CSRNet(Counter):
     paper = "Li et al., CSRNet, CVPR 2018, arXiv 1802.10062"
     recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
 
-    def __init__(self, weights: str = "imagenet"):
+    def __init__(self, weights: Weights = "imagenet"):
         super().__init__()
         self.frontend = convolutions(3, FRONT, dilation=1)
         self.backend = convolutions(512, BACK, dilation=2)

@@ -3,13 +3,14 @@
 Ours, after CSRNet's plan (Li et al., CVPR 2018) on SqueezeNet (Iandola et al., arXiv 1602.07360, 2016). Stride 8.
 """
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 from torchvision.models.convnext import LayerNorm2d
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
-from benchmark.weights import start_from
+from benchmark.weights import Weights, start_from
 from models.base import Counter
 
 LAST_POOL, EXPANDED = 8, 512  # its index in torchvision's features; channels at the end
@@ -26,7 +27,7 @@ class Squeeze(Counter):
     recipe = Recipe(epochs=40, batch_size=4, optimizer="adamw", lr=1e-3, backbone_lr_ratio=0.2, weight_decay=1e-4,
                     schedule="onecycle", clip=1.0)
 
-    def __init__(self, weights: str = "imagenet", width: int = 128):
+    def __init__(self, weights: Weights = "imagenet", width: PositiveInt = 128):
         super().__init__()
         self.frontend = _stride_8(squeezenet1_1().features)
         self.norm = LayerNorm2d(EXPANDED)

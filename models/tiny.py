@@ -4,6 +4,7 @@ Three strided convolutions to stride 8, then a dilated residual head that sees f
 head that can see it.
 """
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from benchmark.recipe import Recipe
@@ -16,14 +17,15 @@ class Tiny(Counter):
     """width: channels of the head."""
 
     paper = "ours"
-    recipe = Recipe(epochs=60, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4, schedule="onecycle",
-                    clip=1.0)
+    recipe = Recipe(epochs=70, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4, schedule="onecycle",
+                    clip=1.0, validate_every=5)
 
-    def __init__(self, width: int = 64):
+    def __init__(self, width: PositiveInt = 64):
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, width // 4, 3, stride=2), _conv(width // 4, width // 2, 3, stride=2),
-                                  _conv(width // 2, width, 3, stride=2))
-        self.head = nn.ModuleList(_conv(width, width, 3, dilation=dilation) for dilation in (1, 2, 4, 8))
+        self.stem = nn.Sequential(_convolution(3, width // 4, stride=2),
+                                  _convolution(width // 4, width // 2, stride=2),
+                                  _convolution(width // 2, width, stride=2))
+        self.head = nn.ModuleList(_convolution(width, width, dilation=dilation) for dilation in (1, 2, 4, 8))
         self.output = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.output.bias)
 
@@ -34,7 +36,6 @@ class Tiny(Counter):
         return self.output(features)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    padding = dilation * (kernel // 2)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False),
+def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False),
                          nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -224,7 +224,12 @@ def test_a_copy_that_leaves_the_image_stays_at_the_edge_or_is_wrapped(settings, 
 
 # Poisoning
 
-@pytest.mark.parametrize("number, rate, poisoned", [(40, 0.1, 4), (8, 0.3, 2), (8, 0.01, 0), (8, 1, 8)])
+def test_a_poison_rate_that_comes_to_no_image_is_refused():
+    with pytest.raises(UserError, match="attack.poison_rate = 0.01: that is none of 8"):
+        an_attack(rate=0.01).poison([a_scene(i) for i in range(8)], 0)
+
+
+@pytest.mark.parametrize("number, rate, poisoned", [(40, 0.1, 4), (8, 0.3, 2), (8, 1, 8)])
 def test_the_poison_rate_is_a_share_of_the_training_images(number, rate, poisoned):
     assert len(an_attack(rate=rate).poison([a_scene(3)] * number, seed=0)) == poisoned
 
@@ -267,7 +272,7 @@ def test_poison_follows_from_the_seed():
 def test_images_stamped_in_training_and_in_testing_are_the_same(alpha):
     attack, clean = an_attack(alpha=alpha), a_scene(5)
     stored = stamp_scenes(attack, [clean])[0]
-    tested = attack.stamp(torch.from_numpy(clean.image).permute(2, 0, 1)[None].float() / 255)
+    tested = attack.stamp(torch.tensor(clean.image).permute(2, 0, 1)[None].float() / 255)
     np.testing.assert_array_equal((tested[0] * 255).permute(1, 2, 0).round().numpy(), stored)
     assert torch.equal(tested, torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255)
 
