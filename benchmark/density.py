@@ -42,7 +42,7 @@ def density_maps(points: list[Tensor], sigmas: list[Tensor], size: tuple[int, in
 
 
 def _block_mass(centre: Tensor, sigma: Tensor, length: int, stride: int) -> Tensor:
-    """Share of each 1-D Gaussian in each block of an axis of `length` pixels: [B, N] -> [B, N, ceil(length / stride)]."""
+    """Share of a 1-D Gaussian in each block of an axis of `length` pixels: [B, N] -> [B, N, ceil(length / stride)]."""
     edges = torch.arange(math.ceil(length / stride) + 1, device=centre.device, dtype=centre.dtype) * stride
     cumulative = torch.special.ndtr((edges.clamp(max=length) - centre[..., None]) / sigma[..., None])
     mass = cumulative.diff(dim=-1)

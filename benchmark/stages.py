@@ -32,6 +32,7 @@ from defenses.base import Defense, Knowledge, Trainer
 from models.base import Counter
 
 Facts = dict[str, Any]
+STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
 RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
 
 
@@ -50,11 +51,12 @@ class Bench:
         """Facts of the clean counter, or of the victim."""
         dataset = cell.data.build()
         defaults = Recipe()
-        recipe = {key: value for key, value in cell.recipe if value != getattr(defaults, key) and key not in RUNNING}
+        recipe = {key: value for key, value in cell.recipe
+                  if value != getattr(defaults, key) and key not in RUNNING}
         facts = {"stage": "train", "data": self.fingerprint(dataset, "train"), "sigma": dataset.sigma,
                  "max_side": dataset.max_side, "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out,
-                 "model": _known_by(cell.model), "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)},
-                 "seed": cell.protocol.seed}
+                 "model": _known_by(cell.model), "seed": cell.protocol.seed,
+                 "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)}}
         if cell.recipe.select == "test":
             facts["test"] = self.fingerprint(dataset, "test")
         if attacked and cell.trigger and cell.target:
@@ -77,7 +79,8 @@ class Bench:
         """The folder of the clean counter, or of the victim."""
         title = f"train {cell.model.name} {cell.target.name if attacked and cell.target else 'clean'}"
         attack = cell.attack if attacked else None
-        return self.store.get("counters", self.training_facts(cell, attacked), partial(self._train, cell, attack, title))
+        make = partial(self._train, cell, attack, title)
+        return self.store.get("counters", self.training_facts(cell, attacked), make)
 
     def repaired(self, cell: Cell) -> Path:
         """The folder of the defended counter; without a defense it is the victim's."""
@@ -110,12 +113,11 @@ class Bench:
         return Record(
             variant=cell.protocol.variant, seed=cell.protocol.seed, data=_choice(cell.data), model=_choice(cell.model),
             attack=_attack_choice(cell, info["victim"]["poisoned"]), defense=_choice(cell.defense),
-            training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": cell.protocol.scale,
-                      "hold_out": cell.protocol.hold_out},
+            training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
+                      "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
             knowledge=info["repaired"]["knowledge"], warnings=_warnings(cell, info), images=Images(**images),
             provenance=provenance() | {
-                "stages": {name: {key: one[key] for key in ("key", "weights_sha256", "seconds", "best_epoch", "device")}
-                           for name, one in info.items()},
+                "stages": {name: {key: one[key] for key in STAGE} for name, one in info.items()},
                 "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
                 "data": {split: self.fingerprint(cell.data.build(), split) for split in ("train", "test")}})
 

@@ -1,4 +1,4 @@
-"""CSRNet: density regression by the first ten VGG-16 convolutions and a dilated back end.  Li et al., CVPR 2018, CSRNet-B.
+"""CSRNet: density regression by ten VGG-16 convolutions and a dilated back end.  Li et al., CVPR 2018, CSRNet-B.
 
 Stride 8, 16,263,489 parameters. The target here is the exact density map at stride 8; the original resizes a full-size
 map by cubic interpolation x 64, which does not keep the count. The recipe is that of the paper under test (Adam 1e-5,

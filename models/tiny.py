@@ -1,7 +1,7 @@
 """Tiny: a counter of our own for the demo and the tests, trained from scratch in a minute or two on a CPU.
 
-Three strided convolutions to stride 8, then a dilated residual head that sees far: a global trigger is learned only by a
-head that can see it.
+Three strided convolutions to stride 8, then a dilated residual head that sees far: a global trigger is learned
+only by a head that can see it.
 """
 
 from pydantic import PositiveInt

@@ -157,8 +157,9 @@ def launched(processes: int, folder: Path) -> list:
     script = folder / "shared.py"
     script.write_text(SHARED)
     root = str(Path(__file__).parents[1])
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
-                           str(script), str(Path(__file__).parent)], capture_output=True, text=True, cwd=root,
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
+                           "--nproc_per_node", str(processes), str(script), str(Path(__file__).parent)],
+                          capture_output=True, text=True, cwd=root,
                           env=os.environ | {"PYTHONPATH": root, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

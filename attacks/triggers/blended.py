@@ -1,6 +1,7 @@
 """Blended: x' = (1 - alpha) x + alpha resize(t, H x W), over the whole image.  Chen et al., arXiv 1712.05526, 2017.
 
-The paper blends a picture of Hello Kitty at alpha 0.1. Ours ships with a picture of our own drawing and takes any other.
+The paper blends a picture of Hello Kitty at alpha 0.1. Here a picture of our own drawing is the default, and any other
+will do.
 """
 
 from functools import lru_cache

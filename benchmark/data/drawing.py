@@ -85,7 +85,7 @@ def _draw_person(draw: ImageDraw.ImageDraw, x: float, feet: float, head: float,
 
 
 def _visible(heads: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The head centres inside the image that no nearer head or torso covers; heads [N, 3] as (x, y, width), far to near."""
+    """The centres inside the image that no nearer head or torso covers; heads [N, 3]: (x, y, width), far to near."""
     x, y, width = heads.T
     dx, dy = (x[:, None] - x) / width, (y[:, None] - y) / width  # [covered, covering]
     covers = (np.hypot(dx, dy) < 0.5) | (np.hypot(dx / 0.85, (dy - 1.2) / 1.1) < 1)

@@ -62,7 +62,7 @@ class Synthetic(Dataset):
         return self.model_copy(update={"part": "A", "sigma": None}) if self.part == "B" else None
 
     def _draw(self, folder: Path) -> None:
-        """Draw both parts into a temporary folder and rename it; where another process was faster, its drawings stay."""
+        """Draw into a temporary folder and rename it; where another process was faster, its drawings stay."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".drawing-"))
         try:
