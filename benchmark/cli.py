@@ -167,7 +167,6 @@ def _run(options: argparse.Namespace) -> int:
         rows = grid.plan(cells, bench, out)
         print(json.dumps(rows) if options.json else tabulate(rows, headers="keys", tablefmt="simple"))
         return 0
-    (out / "records").mkdir(parents=True, exist_ok=True)
     outcome = grid.run(cells, bench, out)
     if outcome.records and grid.is_main():
         write(outcome.records, out)

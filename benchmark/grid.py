@@ -26,6 +26,7 @@ def run(cells: list[Cell], bench: Bench, out: Path) -> Outcome:
     """Run cells one after another; each record is written to `out`/records as soon as it is there."""
     outcome = Outcome()
     paths = [record_path(cell, bench, out) for cell in cells]  # all first: data that is missing is told before training
+    (out / "records").mkdir(parents=True, exist_ok=True)  # and so is a folder that cannot be written
     for number, (cell, path) in enumerate(zip(cells, paths), start=1):
         done = main_says(path.is_file())
         _say(f"[{number}/{len(cells)}] {cell.title}{': done before' if done else ''}")
