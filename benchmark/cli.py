@@ -150,7 +150,7 @@ def _type_name(annotation: Any) -> str:
 def _show_counter(cls: Any) -> None:
     counter = cls(**({"weights": "scratch"} if "weights" in registry.settings_of(cls).model_fields else {}))
     parameters = sum(parameter.numel() for parameter in counter.parameters())
-    recipe = ", ".join(f"{key} {value}" for key, value in cls.recipe.model_dump(exclude_defaults=True).items())
+    recipe = ", ".join(f"{key} {value}" for key, value in cls.recipe.model_dump(exclude_none=True).items())
     print(f"\npaper       {cls.paper}\nparameters  {parameters:,}\nstride      {cls.stride}\nrecipe      {recipe}")
 
 

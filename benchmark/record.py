@@ -74,7 +74,7 @@ class Record(Settings):
     attack: AttackChoice | None
     defense: Choice
     training: dict[str, Any]
-    knowledge: dict[str, Any] = {}  # what the defense was handed
+    knowledge: dict[str, Any] = {}  # images that the defense was handed, and on how many it chose its epoch
     provenance: dict[str, Any] = {}
     warnings: list[str] = []
     images: Images

@@ -139,7 +139,10 @@ class Bench:
         knowledge, progresses = self._knowledge(cell, defense, folder)
         victim = load_counter(cell, self.counter(cell, attacked=True)) if defense.knows.victim else None
         repaired = defense.apply(victim, knowledge)
-        _finish(folder, repaired, progresses[-1] if progresses else Progress(), began, knowledge=knowledge.used())
+        validation = self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[1]
+        chosen_on = len(validation) if progresses and cell.recipe.select == "validation" else 0
+        _finish(folder, repaired, progresses[-1] if progresses else Progress(), began,
+                knowledge=knowledge.used() | {"validation": chosen_on})
 
     def _count(self, cell: Cell, counter: Path, trigger: Entry | None, folder: Path) -> None:
         stamp = cell.attack.stamp if trigger else None

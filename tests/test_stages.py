@@ -91,9 +91,9 @@ def test_retraining_is_done_once_for_all_attacks_and_repairs_once_for_each(finis
 
 def test_a_record_says_what_the_defense_was_handed(finished):
     known = {record.defense.name: record.knowledge for record in finished[2] if record.attack}
-    assert known == {"none": {}, "fine_tune": {"clean": 18, "extra": 3, "poisoned": 0},
-                     "retrain": {"clean": 18, "extra": 3, "poisoned": 0},
-                     "continue_poisoned": {"clean": 0, "extra": 0, "poisoned": 20}}
+    assert known == {"none": {}, "fine_tune": {"clean": 18, "extra": 3, "poisoned": 0, "validation": 2},
+                     "retrain": {"clean": 18, "extra": 3, "poisoned": 0, "validation": 2},
+                     "continue_poisoned": {"clean": 0, "extra": 0, "poisoned": 20, "validation": 2}}
 
 
 def test_the_code_variant_trains_on_all_images_and_says_that_it_chose_on_the_test_split(run):
