@@ -21,7 +21,7 @@ from benchmark.data.datasets.base import Dataset
 from benchmark.data.scene import Scene
 from benchmark.data.splits import fingerprint, load_train
 from benchmark.device import resolve_precision, state
-from benchmark.evaluation import TestSplit, count_people, mean_absolute_error
+from benchmark.evaluation import TestSplit, mean_absolute_error
 from benchmark.provenance import provenance
 from benchmark.recipe import Recipe
 from benchmark.record import AttackChoice, Choice, Images, Record

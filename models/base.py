@@ -5,7 +5,6 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
