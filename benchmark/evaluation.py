@@ -31,8 +31,10 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
     counted = []
     for indices in tqdm(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
         images = Batch.of([scenes[i] for i in indices], here.device).images
+        if stamp is not None:
+            images = stamp(images)  # outside of autocast, as in training
         with torch.inference_mode(), autocast(precision):
-            counts = counter.count(images if stamp is None else stamp(images))
+            counts = counter.count(images)
         counted.extend(zip(indices, counts.double().cpu().tolist()))
     counts = dict(gather_object(counted) if here.num_processes > 1 else counted)
     return np.array([counts[index] for index in range(len(scenes))])

@@ -70,7 +70,7 @@ def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
     """Where a cell's record belongs: a readable name and a hash of all that decides it."""
     knows = cell.defense.build().knows
     facts = [bench.training_facts(cell, False), bench.training_facts(cell, True), cell.defense.name != "none" and
-             bench.repair_facts(cell), bench.fingerprint(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
+             bench.repair_facts(cell), bench.data_facts(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
     target = cell.target.name if cell.target else "clean"
     name = f"{cell.model.name}-{target}-{cell.defense.name}-seed{cell.protocol.seed}-{content_key(facts)[:8]}.json"
     return out / "records" / name

@@ -17,7 +17,7 @@ import torch
 from attacks.base import Attack
 from benchmark.checkpoint import read_tensors, write_tensors
 from benchmark.config import Cell, Entry
-from benchmark.data.datasets.base import Dataset
+from benchmark.data.datasets.base import Dataset, Split
 from benchmark.data.scene import Scene
 from benchmark.data.splits import fingerprint, load_train
 from benchmark.device import resolve_precision, state
@@ -49,16 +49,14 @@ class Bench:
 
     def training_facts(self, cell: Cell, attacked: bool) -> Facts:
         """Facts of the clean counter, or of the victim."""
-        dataset = cell.data.build()
-        defaults = Recipe()
+        dataset, defaults = cell.data.build(), Recipe()
         recipe = {key: value for key, value in cell.recipe
                   if value != getattr(defaults, key) and key not in RUNNING}
-        facts = {"stage": "train", "data": self.fingerprint(dataset, "train"), "sigma": dataset.sigma,
-                 "max_side": dataset.max_side, "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out,
-                 "model": _known_by(cell.model), "seed": cell.protocol.seed,
+        facts = {"stage": "train", "data": self.data_facts(dataset, "train"), "scale": cell.protocol.scale,
+                 "hold_out": cell.protocol.hold_out, "model": _known_by(cell.model), "seed": cell.protocol.seed,
                  "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)}}
         if cell.recipe.select == "test":
-            facts["test"] = self.fingerprint(dataset, "test")
+            facts["test"] = self.data_facts(dataset, "test")
         if attacked and cell.trigger and cell.target:
             facts["attack"] = [_known_by(cell.trigger), _known_by(cell.target), cell.protocol.poison_rate]
         return facts
@@ -70,8 +68,12 @@ class Bench:
                  "before": self.training_facts(cell, attacked=knows.victim or knows.poisoned)}
         companion = cell.data.build().companion()
         if knows.extra and companion:
-            facts["extra"] = self.fingerprint(companion, "train")
+            facts["extra"] = self.data_facts(companion, "train")
         return facts
+
+    def data_facts(self, dataset: Dataset, split: Split) -> Facts:
+        """Facts of a split: what its files hold, and how they are read."""
+        return {"content": self.fingerprint(dataset, split), "sigma": dataset.sigma, "max_side": dataset.max_side}
 
     # The stages.
 
@@ -90,9 +92,8 @@ class Bench:
 
     def counts(self, cell: Cell, folder: Path, trigger: Entry | None) -> list[float]:
         """The counts of a counter on the test images, clean or triggered."""
-        dataset = cell.data.build()
-        facts = {"stage": "count", "counter": folder.name, "data": self.fingerprint(dataset, "test"),
-                 "max_side": dataset.max_side, "scale": cell.protocol.scale,
+        facts = {"stage": "count", "counter": folder.name, "scale": cell.protocol.scale,
+                 "data": self.data_facts(cell.data.build(), "test"),
                  "precision": resolve_precision(cell.recipe.precision), "trigger": trigger and _known_by(trigger)}
         path = self.store.get("counts", facts, partial(self._count, cell, folder, trigger))
         return json.loads((path / "counts.json").read_text())
