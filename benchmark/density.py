@@ -41,6 +41,21 @@ def density_maps(points: list[Tensor], sigmas: list[Tensor], size: tuple[int, in
     return (rows.transpose(1, 2) @ columns)[:, None].float()
 
 
+def dot_maps(points: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
+    """Heads per block, exact: what classifies blocks is trained on these, not on Gaussians.
+
+    points: per image [N, 2] as (x, y) pixels; one on or beyond a border, as a flip puts it, counts in the last block.
+    size: (H, W) pixels. Returns float32 [B, 1, ceil(H / stride), ceil(W / stride)].
+    """
+    height, width = (math.ceil(side / stride) for side in size)
+    maps = torch.zeros(len(points), height * width, device=points[0].device)
+    for blocks, heads in zip(maps, points):
+        column, row = (heads / stride).long().clamp(min=0).unbind(dim=1)
+        index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
+        blocks.scatter_add_(0, index, torch.ones_like(heads[:, 0]))
+    return maps.view(-1, 1, height, width)
+
+
 def _block_mass(centre: Tensor, sigma: Tensor, length: int, stride: int) -> Tensor:
     """Share of a 1-D Gaussian in each block of an axis of `length` pixels: [B, N] -> [B, N, ceil(length / stride)]."""
     edges = torch.arange(math.ceil(length / stride) + 1, device=centre.device, dtype=centre.dtype) * stride

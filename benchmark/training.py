@@ -15,7 +15,8 @@ from torch.optim import lr_scheduler
 from tqdm import tqdm
 
 from benchmark.checkpoint import Snapshot
-from benchmark.data.batches import Batch, augment, shuffled
+from benchmark.data.augment import augment
+from benchmark.data.batches import Batch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.device import accelerator as make_accelerator
 from benchmark.device import resolve_precision
@@ -69,9 +70,9 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     two processes do what one does. Raises TrainingFailed when the loss is not finite.
     """
     accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
+    counter.prepare(scenes)
     counter.to(accelerator.device, memory_format=torch.channels_last)
-    steps = math.ceil(len(shuffled(scenes, recipe.batch_size, recipe.crop, np.random.default_rng(0)))
-                      / recipe.accumulate) * recipe.epochs
+    steps = math.ceil(len(shuffled(scenes, recipe, np.random.default_rng(0))) / recipe.accumulate)  # of an epoch
     objective, optimizer = accelerator.prepare(Objective(counter), _optimizer(counter, recipe))
     if recipe.compile:
         counter.compile()
@@ -108,13 +109,13 @@ def _epoch(accelerator: Accelerator, objective: nn.Module, optimizer: torch.opti
     """One pass over the scenes; the mean loss per image."""
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(hash((seed, epoch)) % 2**63)  # for layers that draw random numbers
-    batches = shuffled(scenes, recipe.batch_size, recipe.crop, np.random.default_rng([seed, epoch]))
+    batches = shuffled(scenes, recipe, np.random.default_rng([seed, epoch]))
     total = torch.zeros((), device=accelerator.device)
     objective.train()
     for number, indices in enumerate(batches, start=1):
         mine = indices[rank::world] or indices[:1]  # no image left for this process: it takes part with weight 0
         weight = world / len(indices) if indices[rank::world] else 0.0
-        views = [augment(scenes[i], recipe.flip, recipe.crop, np.random.default_rng([seed, epoch, i])) for i in mine]
+        views = [augment(scenes[i], recipe, np.random.default_rng([seed, epoch, i])) for i in mine]
         batch = Batch.of(views, accelerator.device)
         step = number % recipe.accumulate == 0 or number == len(batches)
         with nullcontext() if step else accelerator.no_sync(objective):
@@ -157,9 +158,30 @@ def _optimizer(counter: "Counter", recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    """The schedule of a training of `steps` steps an epoch; the rate changes at every step."""
     if recipe.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps + 1, cycle_momentum=False)
+        return lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps * recipe.epochs + 1, cycle_momentum=False)
+    return lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step / steps))
+
+
+def rate(recipe: Recipe, epoch: float) -> float:
+    """The share of the learning rate at a time of the training, in epochs; 'onecycle' is torch's own.
+
+    Cosine annealing with and without warm restarts: Loshchilov and Hutter, ICLR 2017, eq. 5.
+
+    >>> restarts = Recipe(schedule="restarts", warmup=2, epochs=30)
+    >>> [round(rate(restarts, epoch), 3) for epoch in (0, 1, 2, 4.5, 6.999, 7, 12, 17)]
+    [0.01, 0.505, 1.0, 0.5, 0.001, 1.0, 0.5, 1.0]
+    """
+    if epoch < recipe.warmup:
+        return 0.01 + 0.99 * epoch / recipe.warmup
+    if recipe.schedule == "constant":
+        return 1.0
+    epoch -= recipe.warmup
     if recipe.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        return (1 + math.cos(math.pi * min(epoch / max(recipe.epochs - recipe.warmup, 1), 1))) / 2
+    length = 5.0
+    while epoch >= length:
+        epoch, length = epoch - length, 2 * length
+    return 0.001 + 0.999 * (1 + math.cos(math.pi * epoch / length)) / 2

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from benchmark.data.scene import Scene
-from benchmark.density import adaptive_sigmas, density_maps
+from benchmark.density import adaptive_sigmas, density_maps, dot_maps
 
 
 def heads(count, size, seed=0):
@@ -103,3 +103,18 @@ def test_adaptive_widths_of_no_head_and_of_one():
 
 def test_adaptive_widths_of_coincident_heads_are_one_pixel():
     assert (adaptive_sigmas(np.full((6, 2), 9, np.float32), SIZE) == 1).all()
+
+
+@pytest.mark.parametrize("size, stride", [((64, 96), 8), ((61, 90), 8), ((33, 20), 16), ((7, 5), 8)])
+def test_a_dot_map_counts_the_heads_of_each_block_and_loses_none(size, stride):
+    rng = np.random.default_rng(0)
+    points = [np.float32(rng.uniform(0, size[::-1], (number, 2))) for number in (300, 0, 1)]
+    points[0][:4] = [size[::-1], (0, size[0]), (-1, 3), (-0.5, size[0] + 9)]  # on and beyond the border
+    maps = dot_maps([torch.tensor(p) for p in points], size, stride)
+    rows, columns = (math.ceil(side / stride) for side in size)
+    assert maps.shape == (3, 1, rows, columns) and maps.dtype == torch.float32
+    for (blocks,), heads in zip(maps, points):
+        expected = np.zeros((rows, columns))
+        for x, y in heads:
+            expected[min(max(int(y // stride), 0), rows - 1), min(max(int(x // stride), 0), columns - 1)] += 1
+        np.testing.assert_array_equal(blocks.numpy(), expected)

@@ -60,7 +60,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant", "restarts"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, schedule, optimizer):
     recipe = RECIPE.model_copy(update={"schedule": schedule, "optimizer": optimizer, "lr": 1e-4, "epochs": 5,

@@ -1,4 +1,4 @@
-"""Scenes -> batches on the device. Images stay uint8 in memory; floats, flips and crops are made per batch."""
+"""Scenes -> batches on the device. Images stay uint8 in memory; floats are made per batch."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,11 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from benchmark.data.augment import Look, View, trained_size
 from benchmark.data.scene import Scene
+from benchmark.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -24,47 +27,36 @@ class Batch:
     sigmas: list[Tensor]
 
     @classmethod
-    def of(cls, views: Sequence["View | Scene"], device: torch.device) -> Self:
+    def of(cls, views: Sequence[View | Scene], device: torch.device) -> Self:
         """A batch of scenes, or of augmented views of them, of one size."""
-        images = torch.from_numpy(np.stack([view.image for view in views])).to(device, non_blocking=True)
-        return cls(images.permute(0, 3, 1, 2).float() / 255,  # HWC in memory is channels_last already
-                   [torch.tensor(view.points, device=device) for view in views],
+        if all(view.image.shape[:2] == view.size for view in views):
+            images = _floats(np.stack([view.image for view in views]), device)
+        else:
+            images = torch.cat([_resized(view, device) for view in views])
+        for image, view in zip(images, views):
+            if isinstance(view, View) and view.look != Look():
+                image.copy_(view.look.over(image))
+        return cls(images, [torch.tensor(view.points, device=device) for view in views],
                    [torch.tensor(view.sigmas, device=device) for view in views])
 
 
-@dataclass(frozen=True)
-class View:
-    """What augmentation leaves of a scene: image uint8 [H, W, 3], points [N, 2], and their sigmas [N]."""
-
-    image: np.ndarray
-    points: np.ndarray
-    sigmas: np.ndarray
+def _floats(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in 0..1; it travels as bytes, and is channels_last already."""
+    return torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
 
 
-def augment(scene: Scene, flip: bool, crop: int | None, rng: np.random.Generator) -> View:
-    """A random horizontal flip (p = 0.5) and a random square crop, without a copy of the image.
-
-    A side shorter than `crop` is kept whole. Heads outside the crop are left out.
-    """
-    image, points, sigmas = scene.image, scene.points, scene.sigmas
-    if crop is not None:
-        top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in scene.size)
-        image = image[top : top + crop, left : left + crop]
-        points = points - np.float32([left, top])
-        inside = ((points >= 0) & (points < [image.shape[1], image.shape[0]])).all(axis=1)
-        points, sigmas = points[inside], sigmas[inside]
-    if flip and rng.random() < 0.5:
-        image = image[:, ::-1]
-        points = np.stack([image.shape[1] - points[:, 0], points[:, 1]], axis=1)
-    return View(image, points, sigmas)
+def _resized(view: View, device: torch.device) -> Tensor:
+    image = _floats(np.ascontiguousarray(view.image)[None], device)
+    return F.interpolate(image, view.size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def shuffled(scenes: list[Scene], batch_size: int, crop: int | None, rng: np.random.Generator) -> list[list[int]]:
+def shuffled(scenes: list[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[int]]:
     """Indices of an epoch's batches: every scene once, in random order, each batch of scenes of one size."""
     by_size = defaultdict(list)
     for index in rng.permutation(len(scenes)):
-        by_size[_trained_size(scenes[index], crop)].append(int(index))
-    batches = [group[i : i + batch_size] for group in by_size.values() for i in range(0, len(group), batch_size)]
+        by_size[trained_size(scenes[index], recipe)].append(int(index))
+    size = recipe.batch_size
+    batches = [group[i : i + size] for group in by_size.values() for i in range(0, len(group), size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -75,7 +67,3 @@ def in_order(scenes: list[Scene], batch_size: int) -> Iterator[list[int]]:
         by_size[scene.size].append(index)
     for group in by_size.values():
         yield from (group[i : i + batch_size] for i in range(0, len(group), batch_size))
-
-
-def _trained_size(scene: Scene, crop: int | None) -> tuple[int, ...]:
-    return tuple(side if crop is None else min(side, crop) for side in scene.size)
