@@ -24,17 +24,26 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) 
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote; any safetensors file without a note has an empty one.
+    """Read what `write_tensors` wrote; a safetensors file of another program has an empty note.
 
     Raises:
         UserError: the file is missing or is not safetensors.
     """
     try:
         with safe_open(path, "pt") as file:
-            note = json.loads((file.metadata() or {}).get("note", "{}"))
+            note = _parsed((file.metadata() or {}).get("note", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, note
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"weights {path}: expected a safetensors file: {error}") from None
+
+
+def _parsed(note: str) -> dict[str, Any]:
+    """A note as `write_tensors` writes it; another program's, which may be any text, is as good as none."""
+    try:
+        parsed = json.loads(note)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 class Snapshot:

@@ -12,7 +12,7 @@ import torch
 from benchmark import __version__
 from benchmark.device import device
 
-PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "scipy", "pillow")
+PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "scipy", "pillow")
 
 
 def provenance() -> dict[str, Any]:

@@ -50,7 +50,7 @@ def register(cls: type) -> type:
 def names(kind: str) -> list[str]:
     """The registered names of a kind ('trigger', 'target', 'defense', 'model' or 'dataset'), sorted."""
     package = importlib.import_module(PACKAGES[kind])
-    inside = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"base"}
+    inside = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg} - {"base"}
     return sorted(inside | {name for plugin_kind, name in _plugins if plugin_kind == kind})
 
 

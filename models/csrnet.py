@@ -12,10 +12,7 @@ from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights, start_from
 from models.base import Counter
-
-FRONT = [64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512]
-BACK = [512, 512, 512, 256, 128, 64]
-KEY_MAP = {"output_layer": "output", "features": "frontend"}  # the public CSRNet's and VGG's names -> ours
+from models.parts.vgg import BACK, FRONT, KEY_MAP, LICENCE, convolutions, kaiming, small
 
 
 @register
@@ -26,20 +23,16 @@ class CSRNet(Counter):
     """
 
     paper = "Li et al., CSRNet, CVPR 2018, arXiv 1802.10062"
+    licence = LICENCE
     recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
 
     def __init__(self, weights: Weights = "imagenet"):
         super().__init__()
-        self.frontend = convolutions(3, FRONT, dilation=1)
+        self.frontend = convolutions(3, FRONT)
         self.backend = convolutions(512, BACK, dilation=2)
         self.output = nn.Conv2d(64, 1, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-                nn.init.zeros_(module.bias)
-        for module in [*self.backend, self.output]:
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
+        kaiming(self)  # all of it: a seed starts the same counter as ever
+        small(self.backend, self.output)
         self.weights_note = start_from(self, weights, self.frontend, "frontend",
                                        lambda: vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features, KEY_MAP)
 
@@ -48,15 +41,3 @@ class CSRNet(Counter):
 
     def backbone(self) -> nn.Module:
         return self.frontend
-
-
-def convolutions(inputs: int, plan: list[int | str], dilation: int) -> nn.Sequential:
-    """3x3 convolutions with ReLU, and 2x2 max pools where the plan says 'pool', numbered as in torchvision's VGG."""
-    layers: list[nn.Module] = []
-    for channels in plan:
-        if channels == "pool":
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(inputs, channels, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
-            inputs = channels
-    return nn.Sequential(*layers)

@@ -12,6 +12,7 @@ from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights, start_from
 from models.base import Counter
+from models.parts.vgg import LICENCE
 
 LAST_POOL, EXPANDED = 8, 512  # its index in torchvision's features; channels at the end
 
@@ -24,6 +25,7 @@ class Squeeze(Counter):
     """
 
     paper = "ours, after Li et al., CVPR 2018 and Iandola et al., arXiv 1602.07360"
+    licence = LICENCE
     recipe = Recipe(epochs=40, batch_size=4, optimizer="adamw", lr=1e-3, backbone_lr_ratio=0.2, weight_decay=1e-4,
                     schedule="onecycle", clip=1.0)
 

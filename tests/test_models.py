@@ -2,17 +2,21 @@
 
 import math
 import pickle
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import squeezenet1_1, vgg16
+from torchvision.models import squeezenet1_1, vgg16, vgg16_bn, vgg19
 
 from benchmark.checkpoint import read_tensors, write_tensors
 from benchmark.data.batches import Batch
 from benchmark.errors import UserError
 from benchmark.registry import build, find, names, settings_of
+
+SMALL = {"clip_ebc": {"clip": "tiny", "last_anchor": 4.3}}  # for tests; the anchor is read off a training set otherwise
 
 
 def has_weights(name):
@@ -22,7 +26,8 @@ def has_weights(name):
 def fresh(name, seed=0, **settings):
     """A counter, from scratch where it could have other weights."""
     torch.manual_seed(seed)
-    return build("model", name, ({"weights": "scratch"} if has_weights(name) else {}) | settings).eval()
+    given = SMALL.get(name, {}) | ({"weights": "scratch"} if has_weights(name) else {}) | settings
+    return build("model", name, given).eval()
 
 
 @pytest.fixture(scope="module", params=names("model"))
@@ -53,6 +58,34 @@ def test_a_density_map_covers_the_image_at_the_stride(counter, number, size):
     assert densities(counter, images(number, size)).shape == expected
 
 
+def test_a_density_in_windows_is_the_mean_of_the_windows(counter, monkeypatch):
+    image, side = images(1, (200, 152)), 64 // counter.stride
+    total = np.zeros((200 // counter.stride, 152 // counter.stride))
+    times = np.zeros_like(total)
+    for top, left in product((0, 64, 128, 136), (0, 64, 88)):
+        y, x = top // counter.stride, left // counter.stride
+        alone = densities(counter, image[..., top : top + 64, left : left + 64])
+        total[y : y + side, x : x + side] += alone[0, 0].numpy()
+        times[y : y + side, x : x + side] += 1
+    monkeypatch.setattr(counter, "window", 64)
+    found = densities(counter, image)[0, 0].numpy()
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, total / times, rtol=1e-4, atol=1e-4 * abs(total).max())
+
+
+def test_a_window_not_smaller_than_the_image_changes_nothing(counter, monkeypatch):
+    whole = densities(counter, images(2, (80, 53)))
+    monkeypatch.setattr(counter, "window", 80)
+    assert torch.equal(densities(counter, images(2, (80, 53))), whole)
+
+
+def test_windows_of_an_odd_size_cover_every_block(counter, monkeypatch):
+    whole = densities(counter, images(1))
+    monkeypatch.setattr(counter, "window", 48)
+    found = densities(counter, images(1))
+    assert found.shape == whole.shape and found.isfinite().all()
+
+
 def test_a_count_is_the_sum_of_the_density(counter):
     with torch.inference_mode():
         counts = counter.count(images(2))
@@ -61,8 +94,9 @@ def test_a_count_is_the_sum_of_the_density(counter):
 
 
 def test_a_batch_equals_its_images_one_by_one(counter):
-    alone = torch.cat([densities(counter, image[None]) for image in images(3)])
-    torch.testing.assert_close(densities(counter, images(3)), alone, rtol=1e-4, atol=1e-4 * alone.abs().max().item())
+    batch = images(8, (41, 53))
+    alone = torch.cat([densities(counter, image[None]) for image in batch])
+    torch.testing.assert_close(densities(counter, batch), alone, rtol=1e-4, atol=1e-4 * alone.abs().max().item())
 
 
 def test_counting_is_deterministic_and_leaves_its_input_as_it_is(counter):
@@ -76,8 +110,17 @@ def test_different_images_have_different_densities(counter):
     assert not torch.allclose(first, second)
 
 
+def before_norm(counter):
+    """Biases that BatchNorm takes away again: their gradients are 0 but for rounding."""
+    return {f"{name}.{number}.bias" for name, part in counter.named_modules() if isinstance(part, nn.Sequential)
+            for number, layer in enumerate(part[1:]) if isinstance(layer, nn.BatchNorm2d)}
+
+
 def test_the_loss_is_one_finite_number_per_image_and_trains_every_parameter(counter):
     trained = counter.copy().train()
+    for layer in trained.modules():
+        if isinstance(layer, nn.BatchNorm2d) and not layer.weight.any():
+            nn.init.ones_(layer.weight)  # a branch that starts at 0 has its first gradient a step later
     points = [torch.tensor([[3.0, 4], [50, 70], [50, 70]]), torch.empty(0, 2), torch.tensor([[20.0, 30]])]
     losses = trained.loss(Batch(images(3), points, [torch.full((len(p),), 4.0) for p in points]))
     assert losses.shape == (3,) and losses.isfinite().all()
@@ -85,7 +128,7 @@ def test_the_loss_is_one_finite_number_per_image_and_trains_every_parameter(coun
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-            assert parameter.grad.any(), name
+            assert parameter.grad.any() or name in before_norm(trained), name
     assert all(parameter.grad is None for parameter in counter.parameters())
 
 
@@ -142,12 +185,22 @@ def convolutions(counter):
             for layer in counter.modules() if isinstance(layer, nn.Conv2d)]
 
 
-@pytest.mark.parametrize("name, parameters, stride", [("csrnet", 16_263_489, 8), ("mcnn", 133_705, 4)])
+@pytest.mark.parametrize("name, parameters, stride", [
+    ("csrnet", 16_263_489, 8), ("mcnn", 133_705, 4), ("dm_count", 21_499_457, 8), ("bayesian", 21_499_457, 8),
+    ("can", 18_103_489, 8), ("sfanet", 17_002_052, 2)])  # the public SFANet has 2 more, of a BatchNorm it never uses
 def test_parameters_and_stride_are_the_published_ones(name, parameters, stride):
     counter = fresh(name)
     assert sum(parameter.numel() for parameter in counter.parameters()) == parameters
     assert counter.stride == stride
     assert densities(counter, images(1, (160, 96))).shape == (1, 1, 160 // stride, 96 // stride)
+
+
+@pytest.mark.parametrize("name, network, layers", [
+    ("csrnet", vgg16, 23), ("can", vgg16, 23), ("sfanet", vgg16_bn, 43), ("dm_count", vgg19, 36),
+    ("bayesian", vgg19, 36)])
+def test_a_front_end_has_the_layers_and_numbers_of_torchvision(name, network, layers):
+    with torch.device("meta"):
+        assert repr(fresh(name).frontend) == repr(network().features[:layers])
 
 
 def test_the_layers_of_csrnet_are_the_published_ones():
@@ -165,6 +218,44 @@ def test_the_back_end_of_csrnet_starts_as_published():
     for layer in [*fresh("csrnet").backend, fresh("csrnet").output]:
         if isinstance(layer, nn.Conv2d):
             assert layer.weight.std().item() == pytest.approx(0.01, rel=0.3) and not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["dm_count", "bayesian"])
+def test_the_head_on_vgg_19_is_the_published_one(name):
+    assert convolutions(fresh(name))[16:] == [(512, 256, 3, 1), (256, 128, 3, 1), (128, 1, 1, 1)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dm_count_starts_alive(seed):
+    assert (densities(fresh("dm_count", seed), images(1)) > 0).all()
+
+
+def test_the_context_and_back_end_of_can_are_the_published_ones():
+    counter = fresh("can")
+    scales, back = [(512, 512, 1, 1)] * 4, [512, 512, 512, 512, 256, 128, 64]
+    assert convolutions(counter.context) == [*scales, (512, 512, 1, 1), (1024, 512, 1, 1)]
+    assert convolutions(counter.backend) == [(*pair, 3, 2) for pair in zip(back, back[1:])]
+    assert [type(layer) for layer in counter.backend] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 6
+    assert convolutions(counter)[-1] == (64, 1, 1, 1)
+
+
+def test_the_decoders_of_sfanet_are_the_published_ones():
+    counter = fresh("sfanet")
+    plan = [(1024, 256, 1, 1), (256, 256, 3, 1), (512, 128, 1, 1), (128, 128, 3, 1), (256, 64, 1, 1), (64, 64, 3, 1),
+            (64, 32, 3, 1)]
+    for decoder in (counter.people, counter.attention):
+        assert convolutions(decoder) == plan
+        assert all([type(layer) for layer in step] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * (len(step) // 3)
+                   for step in decoder.steps)
+    assert convolutions(counter.gate) == convolutions(counter.output) == [(32, 1, 1, 1)]
+
+
+def test_a_window_of_mcnn_changes_no_block_farther_from_its_border_than_34_pixels(monkeypatch):
+    counter, image = fresh("mcnn"), images(1, (128, 256))
+    whole = densities(counter, image)
+    monkeypatch.setattr(counter, "window", 128)
+    difference = (densities(counter, image) - whole).abs().amax(dim=(0, 1, 2))  # a number per column, the border at 32
+    assert difference[:23].max() == difference[41:].max() == 0 < difference[32]
 
 
 def test_the_columns_of_mcnn_are_the_published_ones():
@@ -200,15 +291,37 @@ def test_a_public_csrnet_counts_the_same_here(csrnet, public_checkpoint, tmp_pat
     assert started.weights_note.startswith("whole counter: best.pth.tar sha256 ")
 
 
-@pytest.mark.parametrize("suffix, save", [("pth", torch.save), ("safetensors", save_file)])
-def test_a_vgg_16_starts_the_front_end_of_csrnet(tmp_path, suffix, save):
+PUBLIC = {  # what is called otherwise in the public code, as the beginnings of names
+    "dm_count": {"frontend": "features", "head.4": "density_layer", "head": "reg_layer"},
+    "bayesian": {"frontend": "features", "head": "reg_layer"},
+    "can": {"output": "output_layer"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_checkpoint_counts_the_same_here(name, tmp_path):
+    stored, tensors = fresh(name), {}
+    for key, tensor in stored.state_dict().items():
+        ours = next((ours for ours in PUBLIC[name] if key.startswith(f"{ours}.")), "")
+        tensors[PUBLIC[name].get(ours, "") + key.removeprefix(ours)] = tensor
+    torch.save(tensors, tmp_path / "best_model.pth")
+    started = fresh(name, seed=1, weights=str(tmp_path / "best_model.pth"))
+    assert torch.equal(densities(started, images(1)), densities(stored, images(1)))
+    assert started.weights_note.startswith("whole counter: best_model.pth sha256 ")
+
+
+@pytest.mark.parametrize("name, network, suffix, save", [
+    ("csrnet", vgg16, "pth", torch.save), ("can", vgg16, "safetensors", save_file),
+    ("sfanet", vgg16_bn, "pth", torch.save), ("dm_count", vgg19, "safetensors", save_file)])
+def test_a_vgg_starts_the_front_end(tmp_path, name, network, suffix, save):
     with torch.device("meta"):  # names and shapes without the memory
-        vgg = vgg16()
-    tensors = {key: torch.randn(tensor.shape) * 0.05 for key, tensor in vgg.state_dict().items() if "features" in key}
+        vgg = network()
+    tensors = {key: torch.rand(tensor.shape) for key, tensor in vgg.state_dict().items()
+               if "features" in key and "num_batches" not in key}  # torchvision's oldest files keep no such number
     save(tensors | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / f"vgg.{suffix}")
-    started = fresh("csrnet", weights=str(tmp_path / f"vgg.{suffix}"))
-    vgg.features.load_state_dict({key.removeprefix("features."): t for key, t in tensors.items()}, assign=True)
-    torch.testing.assert_close(densities(started.frontend, images(1)), densities(vgg.features[:23], images(1)))
+    started = fresh(name, weights=str(tmp_path / f"vgg.{suffix}"))
+    for key, tensor in started.frontend.state_dict().items():
+        assert torch.equal(tensor, tensors.get(f"features.{key}", torch.tensor(0))), key
     assert started.weights_note.startswith(f"front end: vgg.{suffix} sha256 ")
 
 

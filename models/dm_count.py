@@ -1,0 +1,36 @@
+"""DM-Count: a VGG-19 trained by count, optimal transport and total variation.  Wang et al., NeurIPS 2020.
+
+Stride 8, 21,499,457 parameters. The recipe is the public code's. One thing is not: the last 1x1 starts at the magnitude
+of its random weights, with bias 0. With their signs, the ReLU behind it starts dead from scratch for 10 of 24 seeds.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.batches import Batch
+from benchmark.recipe import Recipe
+from benchmark.registry import register
+from benchmark.weights import Weights
+from models.parts.transport import distribution_matching
+from models.parts.vgg import VGG19
+
+
+@register
+class DMCount(VGG19):
+    """weights: 'imagenet' (torchvision's VGG-19), 'scratch', or the path of a state dict.
+
+    A path may hold a whole DM-Count, also the public one's (features.N, reg_layer.N, density_layer.0), or a VGG-19.
+    """
+
+    paper = "Wang et al., DM-Count, NeurIPS 2020, arXiv 2009.13077"
+    recipe = Recipe(epochs=1000, batch_size=10, optimizer="adam", lr=1e-5, weight_decay=1e-4, flip=True, crop=512)
+
+    def __init__(self, weights: Weights = "imagenet"):
+        output = nn.Conv2d(128, 1, 1)
+        with torch.no_grad():
+            output.weight.abs_()
+        nn.init.zeros_(output.bias)
+        super().__init__(weights, nn.Sequential(output, nn.ReLU()))
+
+    def loss(self, batch: Batch) -> Tensor:
+        return distribution_matching(self(batch.images), batch.points, self.stride)

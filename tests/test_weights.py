@@ -1,0 +1,204 @@
+"""Weights: what a counter's setting takes, and the weights of others turned into safetensors without running them."""
+
+import pickle
+import warnings
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from benchmark.cli import main
+from benchmark.errors import UserError
+from benchmark.registry import build
+from benchmark.weights import start_from, trained, weights_setting
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def squeeze():
+    """The tensors of a whole counter."""
+    torch.manual_seed(0)
+    return build("model", "squeeze", {"weights": "scratch"}).state_dict()
+
+
+def converted(capsys, *arguments):
+    """What a conversion printed: (stdout, stderr)."""
+    assert main(["convert", *arguments]) == 0
+    return capsys.readouterr()
+
+
+def refused(capsys, desk, arguments, *words):
+    """The request is answered with exit code 2 and one line that has all the words, and no file is written."""
+    before = {path: path.read_bytes() for path in desk.iterdir()}
+    assert main(["convert", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith("crowdbench: ") and told.err.count("\n") == 1
+    assert [word for word in words if word not in told.err] == []
+    assert {path: path.read_bytes() for path in desk.iterdir()} == before
+
+
+# The setting.
+
+def test_the_setting_takes_its_words_and_files_that_exist_and_names_its_words(desk):
+    (desk / "w.pth").write_bytes(b"")
+    clip = TypeAdapter(weights_setting("openai"))
+    assert [clip.validate_python(weights) for weights in ("openai", "scratch")] == ["openai", "scratch"]
+    assert clip.validate_python("w.pth").name == "w.pth"
+    for wrong in ("imagenet", "missing.pth", "."):
+        with pytest.raises(ValidationError, match="expected 'openai', 'scratch', or the path of a file that exists"):
+            clip.validate_python(wrong)
+
+
+def test_another_download_is_called_by_its_name():
+    counter, front = (nn.ModuleDict({"front": nn.Linear(2, 1)}) for _ in range(2))
+    note = start_from(counter, "openai", counter.front, "front", lambda: front.front, {}, "OpenAI CLIP")
+    assert note == "front end: OpenAI CLIP" and torch.equal(counter.front.weight, front.front.weight)
+
+    def offline():
+        raise OSError("no route")
+
+    with pytest.raises(UserError, match="model.weights = 'openai': the download failed .no route."):
+        start_from(counter, "openai", counter.front, "front", offline, {}, "OpenAI CLIP")
+
+
+# What a conversion writes.
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net", None])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_wrappers_and_prefixes_are_undone_and_what_is_left_out_is_named(capsys, wrapper, prefix):
+    tensors = {f"{prefix}a.weight": torch.randn(3, 4), f"{prefix}b": torch.tensor(7)}
+    torch.save({"epoch": 3, wrapper: tensors, "optimizer": {"lr": 0.1}} if wrapper else tensors, "their.pth")
+    out, error = converted(capsys, "their.pth", "out.safetensors")
+    assert out == "out.safetensors: 2 tensors, 13 values\n"
+    assert error == ("left out: 'epoch', 'optimizer'\n" if wrapper else "")
+    read = load_file("out.safetensors")
+    assert read.keys() == {"a.weight", "b"}
+    assert torch.equal(read["a.weight"], tensors[f"{prefix}a.weight"]) and read["b"] == 7
+
+
+def test_tensors_come_out_as_they_are_however_they_lie_in_memory(capsys):
+    base = torch.randn(4, 6)
+    tensors = {"whole": base, "tied": base, "part": base[1:3], "turned": base.t(), "wide": torch.ones(1).expand(5, 2),
+               "half": base.half(), "parameter": nn.Parameter(base), "empty": torch.zeros(0, 3)}
+    torch.save(tensors, "their.pth")
+    converted(capsys, "their.pth", "out.safetensors")
+    read = load_file("out.safetensors")
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor), name
+
+
+def test_with_a_model_the_keys_are_ours_and_an_audit_takes_the_file(capsys, squeeze):
+    theirs = {f"module.{key.replace('frontend.', 'features.')}": tensor for key, tensor in squeeze.items()}
+    torch.save({"state_dict": theirs, "arch": "squeeze"}, "their.pth.tar")
+    out, error = converted(capsys, "their.pth.tar", "out.safetensors", "--model", "squeeze")
+    values = sum(tensor.numel() for tensor in squeeze.values())
+    assert (out, error) == (f"out.safetensors: {len(squeeze)} tensors, {values:,} values\n", "left out: 'arch'\n")
+    read = load_file("out.safetensors")
+    assert read.keys() == squeeze.keys() and all(torch.equal(read[key], squeeze[key]) for key in squeeze)
+    assert trained("squeeze", {"weights": "out.safetensors"}, "audit").weights_note.startswith("whole counter: out.")
+
+
+# What it refuses.
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
+@pytest.mark.parametrize("wrap", [lambda trap: trap, lambda trap: {"a": trap},
+                                  lambda trap: {"state_dict": {"a": torch.zeros(1)}, "epoch": trap},
+                                  lambda trap: {"model": {"a": torch.zeros(1)}, "optimizer": {"state": [trap]}}])
+def test_a_pickled_object_anywhere_is_refused_and_not_run(capsys, desk, save, wrap):
+    sprung = desk.parent / f"{desk.name}-sprung"
+    save(wrap(Trap(sprung)), desk / "trap.pth")
+    for model in ([], ["--model", "squeeze"]):
+        refused(capsys, desk, ["trap.pth", "out.safetensors", *model], "trap.pth", "expected a file of tensors only")
+    assert not sprung.exists()
+    pickle.loads(pickle.dumps(Trap(sprung)))
+    assert sprung.exists()  # the trap is one
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_whole_network_is_refused_by_its_kind(capsys, desk):
+    torch.save(nn.Conv2d(1, 1, 1), "network.pth")
+    refused(capsys, desk, ["network.pth", "out.safetensors"], "network.pth", "tensors only", "Conv2d")
+    torch.jit.script(nn.Conv2d(1, 1, 1)).save("script.pth")
+    with warnings.catch_warnings(action="error"):  # nothing beside the one line
+        refused(capsys, desk, ["script.pth", "out.safetensors"], "script.pth", "TorchScript")
+
+
+@pytest.mark.parametrize("content, found", [
+    ([torch.zeros(1)], "list"), ({"a": torch.zeros(1), "epoch": 3}, "'epoch': int"), ({"model": {}}, "none"),
+    ({"state_dict": {"a": {"b": torch.zeros(1)}}}, "'a': dict"), ({0: torch.zeros(1)}, "0: Tensor"), ({}, "none"),
+    ({"a": torch.eye(2).to_sparse()}, "'a': Tensor"), ({"a": torch.zeros(1, device="meta")}, "'a': Tensor"),
+    ({"a": torch.zeros(1, dtype=torch.complex64)}, "'a': Tensor")])
+def test_anything_but_dense_tensors_is_refused(capsys, desk, content, found):
+    torch.save(content, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors"], "their.pth", f"a state dict of tensors, found {found}")
+
+
+def test_a_few_numbers_that_pose_as_petabytes_are_refused(capsys, desk):
+    torch.save({"a": torch.zeros(1).expand(2**55)}, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors"], "their.pth", "memory")
+
+
+def test_two_tensors_of_one_name_are_refused(capsys, desk):
+    torch.save({"a": torch.zeros(1), "module.a": torch.ones(1)}, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors"], "their.pth: two tensors are named 'a'")
+
+
+@pytest.mark.parametrize("model, change, words", [
+    ("squeeze", {"norm.weight": None}, ["no tensor named 'norm.weight' (1 missing)"]),
+    ("squeeze", {"output.bias": torch.zeros(2)}, ["size mismatch for output.bias"]),
+    ("squeeze", {"density_bins": torch.zeros(2)}, ["density_bins"]),
+    ("mcnn", {}, ["convert: model 'mcnn' reads no file"]), ("squeze", {}, ["did you mean 'squeeze'"])])
+def test_what_is_not_that_counter_is_refused(capsys, desk, squeeze, model, change, words):
+    torch.save({key: tensor for key, tensor in (squeeze | change).items() if tensor is not None}, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors", "--model", model], *words)
+
+
+def test_a_front_end_alone_is_refused_as_a_counter_and_converted_as_tensors(capsys, desk, squeeze):
+    front = {key: tensor for key, tensor in squeeze.items() if key.startswith("frontend.")}
+    torch.save(front, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors", "--model", "squeeze"],
+            "convert: model.weights = 'their.pth': expected the file of a whole trained squeeze")
+    converted(capsys, "their.pth", "out.safetensors")
+    assert load_file("out.safetensors").keys() == front.keys()
+
+
+@pytest.mark.parametrize("out, words", [
+    ("their.pth", ["their.pth", "ends in .safetensors"]), ("there.safetensors", ["there.safetensors exists", "remove"]),
+    ("nowhere/out.safetensors", ["nowhere/out.safetensors", "No such file"])])
+def test_nothing_is_overwritten_or_written_elsewhere(capsys, desk, out, words):
+    torch.save({"a": torch.zeros(1)}, "their.pth")
+    (desk / "there.safetensors").write_text("mine")
+    refused(capsys, desk, ["their.pth", out], *words)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(capsys, desk, monkeypatch):
+    def fail(source, target):
+        raise OSError(28, "No space left on device")
+
+    save_file({"a": torch.zeros(1)}, "their.safetensors")
+    monkeypatch.setattr("os.replace", fail)
+    refused(capsys, desk, ["their.safetensors", "out.safetensors"], "out.safetensors: No space left")
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors"])
+def test_a_file_that_is_not_there_is_named(capsys, desk, name):
+    refused(capsys, desk, [name, "out.safetensors"], name, "No such file")
