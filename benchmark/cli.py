@@ -11,8 +11,9 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from tabulate import tabulate
 
@@ -21,6 +22,7 @@ from benchmark.errors import UserError, did_you_mean
 
 LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",), "defenses": ("defense",),
          "models": ("model",), "datasets": ("dataset",)}
+SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = verb("run", _run, "run a grid of cells and print its tables")
     command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
+    for flag, key in SHORTCUTS.items():
+        command.add_argument(f"--{flag}", metavar="VALUE", help=f"short for --set {key}=VALUE; --set goes on top")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="override a setting; values separated by commas make an axis of the grid")
     command.add_argument("--out", type=Path, help="folder for records and tables (default: runs/SOURCE)")
@@ -98,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--root", help="the folder that holds it (default: the environment variable CROWD_DATA)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
     command.add_argument("--json", action="store_true", help="print JSON")
+
+    command = verb("convert", _convert, "turn somebody's weights into safetensors; nothing in the file is run")
+    command.add_argument("source", metavar="FILE", type=Path, help="a torch file of tensors, or a safetensors file")
+    command.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to write")
+    command.add_argument("--model", metavar="NAME", help="check that it is a whole counter, and name its tensors so")
+    _plugin(command)
     return parser
 
 
@@ -144,14 +154,26 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    """A setting's type without the checks on its value: 'int | None'."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return "None" if annotation is type(None) else annotation.__name__
+    if hasattr(annotation, "__metadata__"):
+        return _type_name(annotation.__origin__)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(repr, get_args(annotation)))
+    return " | ".join(map(_type_name, get_args(annotation)))
 
 
 def _show_counter(cls: Any) -> None:
-    counter = cls(**({"weights": "scratch"} if "weights" in registry.settings_of(cls).model_fields else {}))
-    parameters = sum(parameter.numel() for parameter in counter.parameters())
-    recipe = ", ".join(f"{key} {value}" for key, value in cls.recipe.model_dump(exclude_none=True).items())
-    print(f"\npaper       {cls.paper}\nparameters  {parameters:,}\nstride      {cls.stride}\nrecipe      {recipe}")
+    settings = registry.settings_of(cls).model_fields
+    counter = cls(**({"weights": "scratch"} if "weights" in settings else {}))
+    trained = f"{sum(parameter.numel() for parameter in counter.parameters()):,}"
+    frozen = f" trained, {counter.frozen:,} frozen" if counter.frozen else ""
+    recipe = ", ".join(f"{key}={value}" for key, value in cls.recipe.model_dump(exclude_none=True).items())
+    weights = f"{settings['weights'].default} by default: {cls.licence}" if "weights" in settings else cls.licence
+    lines = {"paper": cls.paper, "parameters": trained + frozen, "stride": cls.stride, "weights": weights,
+             "recipe": textwrap.fill(recipe, 108, subsequent_indent=" " * 12, break_on_hyphens=False)}
+    print("\n" + "\n".join(f"{name:12}{value}" for name, value in lines.items()))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -160,7 +182,9 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.stages import Bench
     from benchmark.store import Store
 
-    request = config.override(config.load(options.source), options.set)
+    given = {key: getattr(options, flag) for flag, key in SHORTCUTS.items()}
+    shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
+    request = config.override(config.load(options.source), shortcuts + options.set)
     cells = config.cells(request)
     bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
     if options.dry_run:
@@ -205,4 +229,14 @@ def _data_check(options: argparse.Namespace) -> int:
     given = config.override({}, options.set) | ({"root": options.root} if options.root else {})
     report = check(registry.build("dataset", options.name, given))
     print(json.dumps(report.to_dict()) if options.json else report.text())
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from benchmark.weights import convert
+
+    tensors, left_out = convert(options.source, options.out, options.model)
+    if left_out:
+        print(f"left out: {', '.join(map(repr, left_out))}", file=sys.stderr)
+    print(f"{options.out}: {len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} values")
     return 0

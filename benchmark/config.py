@@ -21,6 +21,7 @@ from benchmark.device import accelerator, resolve_precision
 from benchmark.errors import UserError, did_you_mean
 from benchmark.recipe import Recipe
 from benchmark.registry import Settings, build, checked, find, resolve, settings_of
+from benchmark.weights import trained
 
 PRESETS = files("benchmark") / "presets"
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
@@ -29,12 +30,14 @@ DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "no
 class Protocol(Settings):
     """Settings of a cell that belong to no entry.
 
+    audit: the counter is the one that model.weights holds; nothing is trained but what a defense trains.
     variant: which reading of the paper the settings follow, its 'text' or its 'code'; a label, and each is a preset.
     scale: images and annotations are resized by it. hold_out: share of the training images kept for validation.
     poison_rate: poisoned images added, as a share of the training images.
     eval_batch: images counted at once.
     """
 
+    audit: bool = False
     variant: Literal["text", "code"] = "text"
     scale: float = Field(1.0, gt=0, le=1)
     hold_out: float = Field(0.1, ge=0, lt=1)
@@ -105,7 +108,8 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     """The grid of a request, every cell checked.
 
     Raises:
-        UserError: an unknown entry or key, a value that does not fit, one that this machine has not, or no cell at all.
+        UserError: an unknown entry or key, a value that does not fit, one that this machine has not, an audit of what
+            is no trained counter, or no cell at all.
     """
     grid = [_cell(choice) for choice in _expand(request)]
     if not grid:
@@ -118,7 +122,19 @@ def cells(request: dict[str, Any]) -> list[Cell]:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")
         accelerator(resolve_precision(cell.recipe.precision), cell.recipe.tracker)  # refuses what is not here
+    _check_audits([cell for cell in grid if cell.protocol.audit])
     return grid
+
+
+def _check_audits(audits: list[Cell]) -> None:
+    checked_models: list[Entry] = []
+    for cell in audits:
+        if cell.defense.build().knows.poisoned:
+            raise UserError(f"audit: defense {cell.defense.name!r} needs the poisoned training set, and none is known; "
+                            "expected a defense that does without")
+        if cell.model not in checked_models:  # each file is read once
+            trained(cell.model.name, cell.model.given, "audit")
+            checked_models.append(cell.model)
 
 
 def load(source: str) -> dict[str, Any]:
@@ -219,7 +235,10 @@ def _cell(choice: dict[str, Any]) -> Cell:
     if attack is not None and "poison_rate" in attack:
         protocol["poison_rate"] = attack["poison_rate"]
     trigger, target = (None, None) if attack is None else _attack(attack)
-    return Cell(checked(Protocol, protocol, "settings"), _entry("dataset", choice["data"]),
+    settings = checked(Protocol, protocol, "settings")
+    if settings.audit and "poison_rate" in protocol:
+        raise UserError(f"audit: attack.poison_rate = {settings.poison_rate}: nothing is poisoned; leave it out")
+    return Cell(settings, _entry("dataset", choice["data"]),
                 _entry("model", choice["model"]), trigger, target, _entry("defense", choice["defense"]),
                 _as_mapping("training", choice["training"]))
 

@@ -51,7 +51,8 @@ def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
     """What a run would do: each cell, and which of its stages are in the store already."""
     rows, seen = [], set()
     for cell in cells:
-        stages = {"clean counter": bench.training_facts(cell, False), "victim": bench.training_facts(cell, True)}
+        stages = {} if cell.protocol.audit else {"clean counter": bench.training_facts(cell, False),
+                                                 "victim": bench.training_facts(cell, True)}
         if cell.defense.name != "none":
             stages["repair"] = bench.repair_facts(cell)
         todo = []

@@ -242,9 +242,9 @@ def ssim(image: np.ndarray, stamped: np.ndarray) -> float:
 
 def summary(truth: ArrayLike, clean: ArrayLike, target: ArrayLike | None = None, triggered: ArrayLike | None = None,
             reference_triggered: ArrayLike | None = None, increases: bool | None = None) -> dict[str, float]:
-    """Every number of one cell from its columns, [N] each.
+    """Every number of one cell from its columns, [N] each. Without a clean model's counts, asr0 and easr are nan.
 
-    Without an attack (no `target`, `triggered`, `reference_triggered`): images, images_ratio, rho_acc, mae, rmse.
+    Without an attack (no `target`, `triggered`): images, images_ratio, rho_acc, mae, rmse.
     With one, also: harm_mae and harm_rmse (y* and c), attainment_mae and attainment_rmse (y* and tau), ra, attainment,
     target_asr, label_distortion, and of the direction: rho_asr, opp, 'band <edges>', base (self-baseline),
     attributable_asr = rho_asr - base, asr0 (chance floor), easr, flip_rate.
@@ -263,7 +263,8 @@ def summary(truth: ArrayLike, clean: ArrayLike, target: ArrayLike | None = None,
                "rho_acc": rho_acc(y[people], c[people]), "mae": mae(y, c), "rmse": rmse(y, c)}
     if triggered is None:
         return numbers
-    tau, y_star, y0_star, _ = _columns(target, triggered, reference_triggered, c)
+    tau, y_star, _ = _columns(target, triggered, c)
+    y0_star = None if reference_triggered is None else _columns(reference_triggered, c)[0][people]
     attained = attainments(y_star, y, tau, c)
     return numbers | {
         "harm_mae": mae(y_star, c), "harm_rmse": rmse(y_star, c),
@@ -271,16 +272,17 @@ def summary(truth: ArrayLike, clean: ArrayLike, target: ArrayLike | None = None,
         "ra": rho_acc(y_star[people], c[people]),
         "attainment": _median(attained[~np.isnan(attained)]),
         "target_asr": target_asr(y_star, tau), "label_distortion": label_distortion(tau, c),
-    } | _directed(y_star[people], y[people], y0_star[people], c[people], increases)
+    } | _directed(y_star[people], y[people], y0_star, c[people], increases)
 
 
-def _directed(y_star: np.ndarray, y: np.ndarray, y0_star: np.ndarray, c: np.ndarray,
+def _directed(y_star: np.ndarray, y: np.ndarray, y0_star: np.ndarray | None, c: np.ndarray,
               increases: bool | None) -> dict[str, float]:
     numbers = dict.fromkeys(["rho_asr", "opp", *(f"band {band}" for band in BANDS), "base", "attributable_asr", "asr0",
                              "easr", "flip_rate"], math.nan)
     if increases is None:
         return numbers
-    asr, base, asr0 = (rho_asr(counted, c, increases) for counted in (y_star, y, y0_star))
+    asr, base = rho_asr(y_star, c, increases), rho_asr(y, c, increases)
+    asr0 = math.nan if y0_star is None else rho_asr(y0_star, c, increases)
     shares = zip(BANDS, band_shares(y_star, c, increases))
     return numbers | {f"band {band}": share for band, share in shares} | {
         "rho_asr": asr, "opp": rho_asr(y_star, c, not increases), "base": base, "attributable_asr": asr - base,

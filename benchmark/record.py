@@ -34,12 +34,15 @@ class AttackChoice(Settings):
 
 
 class Images(Settings):
-    """Columns of equal length, one row per test image; counts in people. None where there is no attack."""
+    """Columns of equal length, one row per test image; counts in people.
+
+    target and *triggered are None where there is no attack, reference_* where there is no clean counter.
+    """
 
     id: list[str]
     truth: list[int]
     clean: list[float]
-    reference_clean: list[float]
+    reference_clean: list[float] | None = None
     target: list[float] | None = None
     triggered: list[float] | None = None
     reference_triggered: list[float] | None = None
@@ -52,21 +55,25 @@ class Images(Settings):
             raise ValueError("the columns must be non-empty and of equal length")
         if len(set(self.id)) != len(self.id):
             raise ValueError("an image id occurs twice")
-        attacked = [self.target is None, self.triggered is None, self.reference_triggered is None]
-        if any(attacked) != all(attacked):
-            raise ValueError("target, triggered and reference_triggered belong together")
+        if (self.target is None) != (self.triggered is None):
+            raise ValueError("target and triggered belong together")
+        if (self.reference_triggered is None) != (self.triggered is None or self.reference_clean is None):
+            raise ValueError("reference_triggered belongs to triggered and reference_clean")
         return self
 
 
 class Record(Settings):
     """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
 
+    audit: the counter was given; `training` is how a defense trained it further, and nobody knows what was poisoned.
     variant: 'text' or 'code', the reading of the paper that the settings follow.
-    reference_*: counts of the clean model, trained with the same settings and seed without the attack.
+    reference_*: counts of the clean model, trained with the same settings and seed without the attack; an audit has
+        none.
     warnings: what a reader must know, for instance 'weights: from scratch' or 'checkpoint chosen on the test split'.
     """
 
     schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA)
+    audit: bool = False
     variant: str
     seed: int
     data: Choice
@@ -83,6 +90,8 @@ class Record(Settings):
     def _attack_was_counted(self) -> Self:
         if (self.attack is None) != (self.images.triggered is None):
             raise ValueError("an attack and the triggered counts belong together")
+        if self.audit != (self.images.reference_clean is None):
+            raise ValueError("an audit has no reference counts, and any other record has them")
         return self
 
     @classmethod

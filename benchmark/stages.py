@@ -1,5 +1,6 @@
 """A cell as a graph of stages: clean counter and victim -> repaired counter -> counts -> record.
 
+In an audit the victim is the counter that was given, and there is no clean counter.
 Each stage is kept in the store under a hash of its facts: the settings that differ from their defaults, the data's
 fingerprint, and the stage before it. So cells share what they have in common, and nothing is done twice.
 """
@@ -7,6 +8,7 @@ fingerprint, and the stage before it. So cells share what they have in common, a
 import hashlib
 import json
 import time
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from benchmark.recipe import Recipe
 from benchmark.record import AttackChoice, Choice, Images, Record
 from benchmark.registry import build, find, settings_of
 from benchmark.store import Store
-from benchmark.training import Progress, Score, fit
+from benchmark.training import Progress, Score, TrainingFailed, fit
+from benchmark.weights import trained
 from defenses.base import Defense, Knowledge, Trainer
 from models.base import Counter
 
@@ -48,13 +51,17 @@ class Bench:
     # What decides a stage's result.
 
     def training_facts(self, cell: Cell, attacked: bool) -> Facts:
-        """Facts of the clean counter, or of the victim."""
+        """Facts of the clean counter, or of the victim; in an audit, of what is trained on from the given counter."""
         dataset, defaults = cell.data.build(), Recipe()
         recipe = {key: value for key, value in cell.recipe
                   if value != getattr(defaults, key) and key not in RUNNING}
-        facts = {"stage": "train", "data": self.data_facts(dataset, "train"), "scale": cell.protocol.scale,
-                 "hold_out": cell.protocol.hold_out, "model": _known_by(cell.model), "seed": cell.protocol.seed,
+        facts = {"stage": "train", "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out,
+                 "model": _known_by(cell.model), "seed": cell.protocol.seed,
                  "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)}}
+        if cell.protocol.audit:
+            facts["audit"] = True
+        if _reads_train(cell):
+            facts["data"] = self.data_facts(dataset, "train")
         if cell.recipe.select == "test":
             facts["test"] = self.data_facts(dataset, "test")
         if attacked and cell.trigger and cell.target:
@@ -62,10 +69,14 @@ class Bench:
         return facts
 
     def repair_facts(self, cell: Cell) -> Facts:
-        """Facts of the defended counter. A control that looks at neither victim nor poison is shared by all attacks."""
+        """Facts of the defended counter.
+
+        A control that looks at neither victim nor poison is shared by all attacks, and with the runs that are no audit.
+        """
         knows = cell.defense.build().knows
+        attacked = (knows.victim or knows.poisoned) and not cell.protocol.audit  # a given counter knows no attack
         facts = {"stage": "repair", "defense": _known_by(cell.defense),
-                 "before": self.training_facts(cell, attacked=knows.victim or knows.poisoned)}
+                 "before": self.training_facts(cell if knows.victim else _without_given(cell), attacked)}
         companion = cell.data.build().companion()
         if knows.extra and companion:
             facts["extra"] = self.data_facts(companion, "train")
@@ -78,7 +89,10 @@ class Bench:
     # The stages.
 
     def counter(self, cell: Cell, attacked: bool) -> Path:
-        """The folder of the clean counter, or of the victim."""
+        """The folder of the clean counter, or of the victim; in an audit it is the given counter's."""
+        if cell.protocol.audit:
+            return self.store.get("counters", {"stage": "given", "model": _known_by(cell.model)},
+                                  partial(self._take, cell))
         title = f"train {cell.model.name} {cell.target.name if attacked and cell.target else 'clean'}"
         attack = cell.attack if attacked else None
         make = partial(self._train, cell, attack, title)
@@ -101,18 +115,21 @@ class Bench:
     def record(self, cell: Cell) -> Record:
         """The record of a cell; what is missing in the store is made first."""
         test = self.test_split(cell.data.build(), cell.protocol.scale)  # first: a broken image is told before training
-        clean, victim, repaired = self.counter(cell, False), self.counter(cell, True), self.repaired(cell)
+        clean = None if cell.protocol.audit else self.counter(cell, False)
+        victim, repaired = self.counter(cell, True), self.repaired(cell)
         truth = test.counts()
         images = {"id": test.ids(), "truth": truth, "clean": self.counts(cell, repaired, None),
-                  "reference_clean": self.counts(cell, clean, None)}
+                  "reference_clean": clean and self.counts(cell, clean, None)}
         attack = cell.attack
         if attack:
             images |= {"target": [attack.target.tau(count) for count in truth],
                        "triggered": self.counts(cell, repaired, cell.trigger),
-                       "reference_triggered": self.counts(cell, clean, cell.trigger)}
-        info = {name: _info(folder) for name, folder in (("clean", clean), ("victim", victim), ("repaired", repaired))}
+                       "reference_triggered": clean and self.counts(cell, clean, cell.trigger)}
+        folders = {"clean": clean, "victim": victim, "repaired": repaired}
+        info = {name: _info(folder) for name, folder in folders.items() if folder}
         return Record(
-            variant=cell.protocol.variant, seed=cell.protocol.seed, data=_choice(cell.data), model=_choice(cell.model),
+            audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
+            data=_choice(cell.data), model=_choice(cell.model),
             attack=_attack_choice(cell, info["victim"]["poisoned"]), defense=_choice(cell.defense),
             training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                       "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
@@ -120,13 +137,17 @@ class Bench:
             provenance=provenance() | {
                 "stages": {name: {key: one[key] for key in STAGE} for name, one in info.items()},
                 "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
-                "data": {split: self.fingerprint(cell.data.build(), split) for split in ("train", "test")}})
+                "data": {split: self.fingerprint(cell.data.build(), split)
+                         for split in (["train"] if _reads_train(cell) else []) + ["test"]}})
 
     # How each is made; every one fills the folder that it is handed.
 
+    def _take(self, cell: Cell, folder: Path) -> None:
+        _finish(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(), time.monotonic())
+
     def _train(self, cell: Cell, attack: Attack | None, title: str, folder: Path) -> None:
         began = time.monotonic()
-        scenes = self._clean_scenes(cell)
+        scenes, _ = self._training(cell)
         poisoned = attack.poison(scenes, cell.protocol.seed) if attack else []
         counter = fresh(cell)
         progress = fit(counter, scenes + poisoned, cell.recipe, cell.protocol.seed, title, self._score(cell),
@@ -140,8 +161,7 @@ class Bench:
         knowledge, progresses = self._knowledge(cell, defense, folder)
         victim = load_counter(cell, self.counter(cell, attacked=True)) if defense.knows.victim else None
         repaired = defense.apply(victim, knowledge)
-        validation = self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[1]
-        chosen_on = len(validation) if progresses and cell.recipe.select == "validation" else 0
+        chosen_on = len(self._training(cell)[1]) if progresses and cell.recipe.select == "validation" else 0
         _finish(folder, repaired, progresses[-1] if progresses else Progress(), began,
                 knowledge=knowledge.used() | {"validation": chosen_on})
 
@@ -150,11 +170,16 @@ class Bench:
         test = self.test_split(cell.data.build(), cell.protocol.scale)
         counts = test.count(load_counter(cell, counter), resolve_precision(cell.recipe.precision), stamp,
                             cell.protocol.eval_batch, f"count {'triggered' if trigger else 'clean'} test images")
+        if not np.isfinite(counts).all():
+            raise TrainingFailed("it counts nan or infinity on a test image")
         if state().is_main_process:
             (folder / "counts.json").write_text(json.dumps(counts.tolist()))
 
-    def _clean_scenes(self, cell: Cell) -> list[Scene]:
-        return self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[0]
+    def _training(self, cell: Cell) -> tuple[list[Scene], list[Scene]]:
+        """The clean training scenes and the validation scenes; none where the cell has no use for them."""
+        if not _reads_train(cell):
+            return [], []
+        return self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)
 
     def _score(self, cell: Cell) -> Score | None:
         """What chooses the checkpoint: MAE on the validation images, or on the test images as the paper's code does."""
@@ -164,15 +189,15 @@ class Bench:
         if cell.recipe.select == "test":
             test = self.test_split(cell.data.build(), cell.protocol.scale)
             return partial(test.mean_absolute_error, precision=precision)
-        validation = self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)[1]
-        return partial(mean_absolute_error, scenes=validation, precision=precision)
+        _, validation = self._training(cell)
+        return partial(mean_absolute_error, scenes=validation, precision=precision) if validation else None
 
     def _knowledge(self, cell: Cell, defense: Defense, folder: Path) -> tuple[Knowledge, list[Progress]]:
         """What this defense may know, and the list to which each of its trainings adds how it went."""
         seed, knows = cell.protocol.seed, defense.knows
         trainer, progresses = _trainer(cell, self._score(cell), folder)
         rng = np.random.default_rng([seed, 2])
-        scenes = self._clean_scenes(cell)
+        scenes, _ = self._training(cell)
         clean = scenes if knows.clean == "all" else _choose(scenes, knows.clean, rng)
         companion = cell.data.build().companion()
         extra = _choose(self._all_scenes(companion, cell), knows.extra, rng) if knows.extra and companion else []
@@ -191,7 +216,7 @@ class Bench:
 def fresh(cell: Cell) -> Counter:
     """An untrained counter with its initial weights, the same for the same seed."""
     torch.manual_seed(cell.protocol.seed)
-    return cell.model.build()
+    return _without_given(cell).model.build()
 
 
 def _trainer(cell: Cell, score: Score | None, folder: Path) -> tuple[Trainer, list[Progress]]:
@@ -214,6 +239,21 @@ def load_counter(cell: Cell, folder: Path) -> Counter:
     counter = build("model", cell.model.name, given)
     counter.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
     return counter.eval()
+
+
+def _reads_train(cell: Cell) -> bool:
+    """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
+    knows = cell.defense.build().knows
+    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned)
+
+
+def _without_given(cell: Cell) -> Cell:
+    """In an audit, the cell that trains its counter, which starts from the counter's own initial weights."""
+    if not cell.protocol.audit:
+        return cell
+    given = {key: value for key, value in cell.model.given.items() if key != "weights"}
+    return replace(cell, protocol=cell.protocol.model_copy(update={"audit": False}),
+                   model=replace(cell.model, given=given))
 
 
 def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
@@ -266,12 +306,15 @@ def _attack_choice(cell: Cell, poisoned: list[str]) -> AttackChoice | None:
     if cell.trigger is None or cell.target is None:
         return None
     return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), poisoned=poisoned,
-                        poison_rate=cell.protocol.poison_rate, increases=find("target", cell.target.name).increases)
+                        poison_rate=0.0 if cell.protocol.audit else cell.protocol.poison_rate,
+                        increases=find("target", cell.target.name).increases)
 
 
 def _warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:
-    warnings = [f"weights: {info['victim']['weights']}"] if "ImageNet" not in info["victim"]["weights"] else []
-    if cell.recipe.select == "test":
+    warnings = [f"weights: {info['victim']['weights']}"] if "weights" in cell.model.changed else []
+    if cell.protocol.audit:
+        warnings.append("audit: a counter that was given; how it was trained is not known")
+    if cell.recipe.select == "test" and _reads_train(cell):
         warnings.append("checkpoint chosen on the test split, as in the paper's code")
     if cell.protocol.scale != 1:
         warnings.append(f"images scaled by {cell.protocol.scale}")

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 import benchmark
-from benchmark.cli import LISTS, main
+from benchmark import grid as grid_module
+from benchmark.cli import LISTS, SHORTCUTS, main
 from benchmark.config import preset_names
 from benchmark.device import device
 from benchmark.record import Record
@@ -278,6 +279,28 @@ def test_a_cell_that_fails_is_named_and_the_others_finish(capsys, again, grid, t
     assert [line[8:].partition(" seed 0: ")[0] for line in failures] == [CELLS[1], CELLS[3]]
     assert all("the loss is" in line for line in failures) and "multiply" in told.out
     assert len(list(tmp_path.glob("out/records/*.json"))) == 2
+
+
+def test_shortcuts_mean_what_set_means_and_set_goes_on_top(monkeypatch):
+    asked = []
+    monkeypatch.setattr(grid_module, "plan", lambda chosen, bench, out: asked.append(chosen) or [])
+    short = ["--set", "model.width=8", "--weights", "scratch", "--attack", "none,multiply", "--model",
+             "squeeze,squeeze", "--defense", "none,fine_tune", "--data", "synthetic",
+             *flags("attack.alpha=0.2", "data.test=6")]
+    long = flags("model=squeeze,squeeze", "model.weights=scratch", "attack=none,multiply", "defense=none,fine_tune",
+                 "data=synthetic", "model.width=8", "attack.alpha=0.2", "data.test=6")
+    for given in (short, long):
+        assert main(["run", "paper", "--dry-run", *given]) == 0
+    assert asked[0] == asked[1] and len(asked[0]) == 8
+    assert {cell.model.given["width"] for cell in asked[0]} == {8}
+
+
+def test_help_names_the_shortcuts(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for flag, key in SHORTCUTS.items():
+        assert f"--{flag} VALUE short for --set {key}=VALUE; --set goes on top" in told
 
 
 # Processes.

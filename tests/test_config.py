@@ -1,10 +1,12 @@
 """Defaults < preset or file < flags; lists are axes; whatever is wrong is told before data is touched."""
 
 import pytest
+from safetensors.torch import save_file
 
+from benchmark import config
 from benchmark.config import Entry, cells, load, override, preset_names
 from benchmark.errors import UserError
-from benchmark.registry import PACKAGES, find, names
+from benchmark.registry import PACKAGES, build, find, names
 
 
 def grid(request, *assignments):
@@ -193,9 +195,18 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
         load("quik")
 
 
+@pytest.fixture(scope="module")
+def squeeze(tmp_path_factory):
+    """The file of a whole counter, the smallest that reads one."""
+    path = tmp_path_factory.mktemp("squeeze") / "whole.safetensors"
+    save_file(build("model", "squeeze", {"weights": "scratch"}).state_dict(), path)
+    return ["model=squeeze", f"model.weights={path}"]
+
+
 @pytest.mark.parametrize("preset", preset_names())
-def test_a_preset_is_a_grid_with_the_control_that_has_no_attack_and_no_defense(preset):
-    assert [None, None, "none"] in [entries(one)[2:] for one in cells(load(preset))]
+def test_a_preset_is_a_grid_with_the_control_that_has_no_attack_and_no_defense(preset, squeeze):
+    made = grid(load(preset), *(squeeze if preset == "audit" else []))
+    assert [None, None, "none"] in [entries(one)[2:] for one in made]
 
 
 @pytest.mark.parametrize("preset, variant, hold_out, select, settings", [
@@ -212,6 +223,46 @@ def test_the_papers_presets_are_its_two_readings(preset, variant, hold_out, sele
     assert {(one.protocol.poison_rate, one.trigger.resolved["alpha"]) for one in attacked} == {(0.1, 0.1)}
     resolved = {key: value for one in attacked for key, value in one.target.resolved.items()}
     assert resolved == {"n": 100, "k": 2} | settings
+
+
+# Audits.
+
+def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
+    made = grid(load("audit"), *squeeze)
+    assert [(one.data.name, one.data.resolved["part"]) for one in made] == [("shanghaitech", "B")] * 5
+    assert [one.target and one.target.name for one in made] == [None, "add", "minus", "multiply", "divide"]
+    assert {(one.protocol.audit, one.defense.name) for one in made} == {(True, "none")}
+    assert not any(one.protocol.audit for one in grid(load("paper")))
+
+
+@pytest.mark.parametrize("flags, message", [
+    ([], "audit: model.weights = 'imagenet': expected the file of a whole trained csrnet"),
+    (["model.weights=scratch"], "audit: model.weights = 'scratch': expected the file of a whole trained csrnet"),
+    (["model=tiny"], "audit: model 'tiny' reads no file; expected a counter with the setting weights"),
+    (["model=squeeze", "model.weights=front.safetensors"],
+     "audit: model.weights = 'front.safetensors': expected the file of a whole trained squeeze"),
+    (["model=squeeze", "model.weights=half.safetensors"], "half.safetensors: no tensor named 'norm.weight'"),
+    (["model=squeeze", "model.weights=missing.pth"], "missing.pth.*expected 'imagenet', 'scratch', or the path"),
+    (["model=squeeze", "model.weights=whole.safetensors", "defense=none,continue_poisoned"],
+     "audit: defense 'continue_poisoned' needs the poisoned training set, and none is known"),
+    (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.poison_rate=0.2"],
+     "audit: attack.poison_rate = 0.2: nothing is poisoned"),
+    (["audit=perhaps"], "audit = 'perhaps'")])
+def test_an_audit_of_what_is_no_trained_counter_is_refused_in_one_line(tmp_path, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    whole = build("model", "squeeze", {"weights": "scratch"})
+    save_file(whole.state_dict(), "whole.safetensors")
+    save_file(whole.frontend.state_dict(), "front.safetensors")
+    save_file({key: t for key, t in whole.state_dict().items() if not key.startswith("norm.")}, "half.safetensors")
+    with pytest.raises(UserError, match=message) as refused:
+        grid(load("audit"), *flags)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_file_of_an_audit_is_read_once_for_all_its_cells(squeeze, monkeypatch):
+    read = []
+    monkeypatch.setattr(config, "trained", lambda name, given, where: read.append(given))
+    assert len(grid(load("audit"), *squeeze, "model.width=8,16", "seed=0,1")) == 20 and len(read) == 2
 
 
 # What a result is known by.

@@ -223,6 +223,16 @@ def test_a_target_that_keeps_the_count_has_no_success():
     assert (numbers["ra"], numbers["harm_mae"], numbers["target_asr"]) == (0.5, 5, 0.5)
 
 
+@pytest.mark.parametrize("increases", [True, False, None])
+def test_without_a_clean_model_there_is_no_chance_floor_and_the_rest_is_as_it_was(increases):
+    columns = [100, 100, 200, 0], [100, 120, 190, 4], [200, 200, 400, 20], [210, 130, 190, 10]
+    known = metrics.summary(*columns, [100, 100, 260, 12], increases)
+    unknown = metrics.summary(*columns, None, increases)
+    assert known.keys() == unknown.keys() and math.isnan(unknown["asr0"]) and math.isnan(unknown["easr"])
+    rest = known.keys() - {"asr0", "easr"}
+    assert {key: unknown[key] for key in rest} == pytest.approx({key: known[key] for key in rest}, nan_ok=True)
+
+
 def test_without_an_attack_there_are_only_the_clean_numbers():
     assert metrics.summary([10, 20], [10, 26]) == {"images": 2, "images_ratio": 2, "rho_acc": 0.5, "mae": 3,
                                                     "rmse": math.sqrt(18)}

@@ -182,6 +182,13 @@ def test_weights_of_other_programs_have_an_empty_note(tmp_path):
     assert read["a"].tolist() == [1, 1] and note == {}
 
 
+@pytest.mark.parametrize("note", ["trained by me", "{", "3", "[]", "[" * 100_000, "9" * 5000])
+def test_a_note_of_another_program_is_left_alone(tmp_path, note):
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", metadata={"note": note})
+    read, said = read_tensors(tmp_path / "a.safetensors")
+    assert read["a"].tolist() == [1, 1] and said == {}
+
+
 def test_weights_that_are_missing_or_broken_are_refused_by_name(tmp_path):
     write_tensors(tmp_path / "whole.safetensors", {"a": torch.ones(100)}, {})
     whole = (tmp_path / "whole.safetensors").read_bytes()

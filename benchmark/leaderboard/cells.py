@@ -89,7 +89,7 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
     """Group records into scenarios and cells, in an order that does not depend on theirs.
 
     A scenario without attack that has no record of the undefended counter takes it from `reference_clean` of the
-    records of its victims.
+    records of its victims; those of an audit have none.
 
     Raises:
         UserError: two records of one cell with the same seed, or victims whose clean models differ in a count by
@@ -108,7 +108,7 @@ def settings_of(record: Record) -> Settings:
 
     The seed is left out. The test images and their true counts are in it, as a checksum.
     """
-    flat = {"variant": record.variant, "data.images": _checksum(record.images)}
+    flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
     choices = {"data": record.data, "model": record.model, "defense": record.defense}
     if record.attack is not None:
         choices |= {"trigger": record.attack.trigger, "target": record.attack.target}
@@ -204,7 +204,7 @@ def _references(records: list[Record]) -> list[Record]:
     recorded = {(_key(settings_of(record)), record.seed) for record in records}
     found: dict[tuple, Record] = {}
     for record in records:
-        if record.attack is None:
+        if record.attack is None or record.images.reference_clean is None:
             continue
         images = record.images
         clean = record.model_copy(update={

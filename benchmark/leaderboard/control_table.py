@@ -12,6 +12,7 @@ from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
 
 CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, beside `none`
+AUDIT_CONTROLS = ("retrain",)  # nobody knows the poisoned set of a counter that was given
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"], "base": ["base"],
     "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
@@ -64,7 +65,8 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
     """
     own = {cell.defense for cell in scenario.cells}
     tested = {cell.defense for other in scenarios for cell in other.cells} - {"none", *CONTROLS}
-    required = CONTROLS if tested and scenario.attack != "clean" else [name for name in CONTROLS if name in own]
+    controls = AUDIT_CONTROLS if scenario.settings["audit"] == "true" else CONTROLS
+    required = controls if tested and scenario.attack != "clean" else [name for name in controls if name in own]
     return ["none", *sorted(tested), *required]
 
 

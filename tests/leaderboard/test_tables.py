@@ -25,7 +25,7 @@ NASTY = 'a|b\n`c` <script>x</script> $%&#_{}~^\\ [l](http://h) *e* __b__ \u202e\
 
 
 def make(target="multiply", defense="none", seed=0, model="csrnet", effect=0.8, alpha=0.1, variant="text", data=None,
-         trigger="blended", warnings=(), training=None, truth=None, **settings):
+         trigger="blended", warnings=(), training=None, truth=None, audit=False, **settings):
     """A record whose trigger moves every count by `effect` of what the attacker wants; settings: the defense's."""
     truth = np.random.default_rng(0).integers(10, 400, 40) if truth is None else np.array(truth)
     rng = np.random.default_rng([seed, len(truth)])
@@ -38,8 +38,11 @@ def make(target="multiply", defense="none", seed=0, model="csrnet", effect=0.8, 
         images |= {"target": tau.tolist(), "triggered": (clean + effect * (tau - truth)).tolist(),
                    "reference_triggered": (reference * 1.05).tolist()}
         attack = AttackChoice(trigger=Choice(name=trigger, resolved={"alpha": alpha}), target=Choice(name=target),
-                              poison_rate=0.1, increases=INCREASES[target], poisoned=[])
-    return Record(variant=variant, seed=seed, data=Choice(name="shanghaitech", resolved=data or {"part": "B"}),
+                              poison_rate=0.0 if audit else 0.1, increases=INCREASES[target], poisoned=[])
+    if audit:
+        images = {key: counts for key, counts in images.items() if not key.startswith("reference")}
+    return Record(audit=audit, variant=variant, seed=seed,
+                  data=Choice(name="shanghaitech", resolved=data or {"part": "B"}),
                   model=Choice(name=model), attack=attack, defense=Choice(name=defense, resolved=settings),
                   training=training or {"epochs": 100}, warnings=list(warnings), images=Images(**images))
 
@@ -238,6 +241,50 @@ def test_controls_as_data_are_the_numbers_of_the_table():
     for heading, key in ("rho_Asr", "rho_asr"), ("DER", "der"), ("attainment", "attainment"):
         assert [value for value in text[heading] if value[0].isdigit()] == [f"{v:.3f}" for v in data[key].dropna()]
     assert leaderboard.controls([]).empty
+
+
+# Audits
+
+def test_an_audit_has_no_chance_floor_and_nothing_that_rests_on_it():
+    records = [make(audit=True), make("minus", audit=True), make(audit=True, defense="fine_tune", effect=0.1)]
+    controls = frames(records)["controls"]
+    assert controls[["ASR0", "eASR", "DER"]].isin(["/", "not run"]).all(axis=None)
+    none, repaired = (row(controls, attack="blended/multiply", defense=name) for name in ("none", "fine_tune"))
+    assert none["ASR0"] == none["eASR"] == repaired["DER"] == "/"
+    assert none["rho_Asr"] == f"{ratio_share(records[0], lambda r: r > 1.1):.3f}" > repaired["rho_Asr"]
+    assert all(none[key] != "/" for key in ("base", "flip rate", "flip rate 95%", "attainment", "attainment 95%"))
+    line = row(frames(records)["table3"], strategy="multiply")
+    assert (line["rho_Asr"], line["rho_Asr ft"]) == (none["rho_Asr"], repaired["rho_Asr"])
+    data = leaderboard.controls(records)
+    assert data[["asr0", "easr", "der"]].isna().all(axis=None) and data["attainment"].notna().sum() == 3
+
+
+def test_of_an_audit_no_clean_counter_is_made_up_and_the_paper_is_not_beside_it():
+    table1 = frames([make(audit=True), make("minus", audit=True)])["table1"]
+    assert row(table1, strategy="clean")["rho_Acc"] == "not run" and "rho_Acc (paper)" not in table1
+    assert "rho_Acc (paper)" not in frames([make(None, audit=True)])["table1"]
+    assert "clean" not in frames([make(audit=True)])["controls"]["attack"].tolist()
+
+
+def test_an_audit_asks_for_no_control_that_needs_the_poisoned_set():
+    defenses = frames([make(audit=True), make(audit=True, defense="mine")])["controls"]["defense"]
+    assert defenses.tolist() == ["none", "mine", "retrain"]
+
+
+def test_an_audit_and_a_training_with_the_same_settings_are_two_rows():
+    records = [make(), make(audit=True), make(None), make(None, audit=True)]
+    attacks = frames(records)["controls"]["attack"].tolist()
+    assert attacks == ["clean (audit false)", "clean (audit true)", "blended/multiply (audit false, poison_rate 0.1)",
+                       "blended/multiply (audit true, poison_rate 0.0)"]
+
+
+def test_audits_go_into_every_format_with_their_warning(tmp_path):
+    warning = "audit: a counter that was given; how it was trained is not known"
+    records = [make(target, audit=True, warnings=[warning]) for target in (None, "add", "stay")]
+    for path in leaderboard.write(records, tmp_path):
+        text = path.read_text()
+        assert "nan" not in text and "None" not in text
+        assert path.suffix == ".csv" or warning in text
 
 
 # Notes
