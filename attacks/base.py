@@ -29,16 +29,23 @@ class Trigger(Settings, ABC):
 
 
 class Target(Settings, ABC):
-    """What the attacker wants counted. increases: True for more people, False for fewer, None for as many."""
+    """What the attacker wants counted.
+
+    increases: True for more people, False for fewer, None for as many, or for more in some images and fewer in others.
+    """
 
     kind: ClassVar[str] = "target"
     name: ClassVar[str]
     version: ClassVar[int] = 1
     increases: ClassVar[bool | None]
 
-    @abstractmethod
     def tau(self, count: int) -> int:
-        """The attacker's count for an image with `count` people."""
+        """The attacker's count for an image with `count` people. Override it where the count alone decides."""
+        raise NotImplementedError(f"target {self.name}: its tau depends on where people are; ask tau_of")
+
+    def tau_of(self, points: np.ndarray, size: tuple[int, int]) -> int:
+        """The attacker's count for heads [N, 2] as (x, y) in an image of (H, W) pixels."""
+        return self.tau(len(points))
 
     @abstractmethod
     def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
+from attacks.base import Target
 from benchmark.data.batches import Batch, in_order
 from benchmark.data.datasets.base import Dataset
 from benchmark.data.scene import Scene
@@ -55,6 +56,10 @@ class TestSplit:
     def counts(self) -> list[int]:
         """The true count of each image."""
         return [scene.count for scene in self._scenes]
+
+    def targets(self, target: Target) -> list[int]:
+        """The attacker's count of each image."""
+        return [target.tau_of(scene.points, scene.size) for scene in self._scenes]
 
     def count(self, counter: Counter, precision: str, stamp: Stamp | None, batch_size: int, title: str) -> np.ndarray:
         """A counter's count of each image, see `count_people`."""

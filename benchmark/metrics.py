@@ -250,8 +250,8 @@ def summary(truth: ArrayLike, clean: ArrayLike, target: ArrayLike | None = None,
     attributable_asr = rho_asr - base, asr0 (chance floor), easr, flip_rate.
 
     Images with c = 0 have no ratio and are left out of all but the errors, the attainment and target_asr;
-    images_ratio of the images remain. increases: the attack's direction; where it is None, the target leaves the
-    count as it is and the numbers of the direction are nan.
+    images_ratio of the images remain. increases: the attack's direction; where it is None, the target has
+    no one direction and the numbers of the direction are nan.
 
     >>> numbers = summary([10, 20], [10, 24], [20, 40], [20, 36], [10, 24], increases=True)
     >>> [numbers[key] for key in ("rho_acc", "rho_asr", "ra", "opp", "base", "asr0", "easr", "flip_rate", "attainment")]

@@ -122,7 +122,7 @@ class Bench:
                   "reference_clean": clean and self.counts(cell, clean, None)}
         attack = cell.attack
         if attack:
-            images |= {"target": [attack.target.tau(count) for count in truth],
+            images |= {"target": test.targets(attack.target),
                        "triggered": self.counts(cell, repaired, cell.trigger),
                        "reference_triggered": clean and self.counts(cell, clean, cell.trigger)}
         folders = {"clean": clean, "victim": victim, "repaired": repaired}

@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import fft, ndimage, stats
 
-from attacks.base import Attack, stamp_scenes
+from attacks.base import Attack, Target, stamp_scenes
+from benchmark.data.drawing import draw_scene
 from benchmark.data.scene import Scene
 from benchmark.errors import UserError
+from benchmark.metrics import psnr
 from benchmark.registry import build, find, names, settings_of
 
 CODE_VARIANT = [("add", {"layout": "grid"}), ("minus", {"keep": 0}), ("multiply", {"shift": 2, "wrap": True})]
-TARGETS = [(name, {}) for name in names("target")] + CODE_VARIANT + [("multiply", {"shift": -3})]
+TARGETS = [(name, {}) for name in names("target")] + CODE_VARIANT + [
+    ("multiply", {"shift": -3}), ("fixed", {"count": 2}), ("fixed", {"count": 1, "jitter": 0}),
+    ("region", {"left": 0.5, "top": 0.5, "height": 0.5}), ("shift", {"dx": -0.3, "dy": 1})]
 COUNTS = [0, 1, 2, 3, 99, 100, 101, 250]
+SIZES = [(8, 11), (64, 64), (75, 131), (768, 1024), (64, 2048), (2048, 64)]
+IDENTITY = {"colour": {"gamma": 1}, "ftrojan": {"magnitude": 0}, "low_frequency": {"epsilon": 0},
+            "sig": {"amplitude": 0}, "wanet": {"strength": 0}}  # of the others, alpha = 0
 
 each_trigger = pytest.mark.parametrize("trigger", names("trigger"))
 each_target = pytest.mark.parametrize("target, settings", TARGETS)
@@ -27,10 +35,6 @@ def a_scene(count, size=(40, 60)):
     corners = np.float32([(0, 0), (right, 0), (0, bottom), (right, bottom)])[:count]
     points[count - len(corners):] = corners
     return Scene(f"IMG_{count}", rng.integers(0, 256, (*size, 3), np.uint8), points, None)
-
-
-def has_alpha(trigger):
-    return "alpha" in settings_of(find("trigger", trigger)).model_fields
 
 
 def scenes():
@@ -56,7 +60,7 @@ def picture(tmp_path):
 # Triggers
 
 @each_trigger
-@pytest.mark.parametrize("size", [(64, 64), (75, 131), (768, 1024), (64, 2048)])
+@pytest.mark.parametrize("size", SIZES)
 def test_a_stamped_image_is_an_image(trigger, size):
     clean = images(size, number=1)
     stamped = build("trigger", trigger, {}).stamp(clean)
@@ -81,22 +85,196 @@ def test_stamping_is_deterministic_and_leaves_its_input_as_it_is(trigger):
 
 
 @each_trigger
-def test_a_stamped_batch_equals_its_images_one_by_one(trigger):
+def test_a_stamped_batch_equals_its_images_one_by_one_however_it_lies_in_memory(trigger):
     stamp = build("trigger", trigger, {}).stamp
-    torch.testing.assert_close(stamp(images()), torch.cat([stamp(image[None]) for image in images()]))
+    one_by_one = torch.cat([stamp(image[None]) for image in images()])
+    torch.testing.assert_close(stamp(images()), one_by_one)
+    torch.testing.assert_close(stamp(images().to(memory_format=torch.channels_last)), one_by_one)
 
 
 @each_trigger
 def test_stamping_in_bf16_is_close_to_fp32(trigger):
-    stamp = build("trigger", trigger, {}).stamp
-    half = stamp(images().bfloat16())
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), stamp(images()), rtol=0, atol=0.02)
+    stamp, half = build("trigger", trigger, {}).stamp, images().bfloat16()
+    assert stamp(half).dtype == torch.bfloat16
+    torch.testing.assert_close(stamp(half).float(), stamp(half.float()), rtol=0, atol=0.01)
 
 
-@pytest.mark.parametrize("trigger", list(filter(has_alpha, names("trigger"))))
-def test_alpha_0_leaves_the_image_as_it_is(trigger):
-    assert torch.equal(build("trigger", trigger, {"alpha": 0}).stamp(images()), images())
+@each_trigger
+def test_a_trigger_without_strength_leaves_the_image_as_it_is(trigger):
+    assert torch.equal(build("trigger", trigger, IDENTITY.get(trigger, {"alpha": 0})).stamp(images()), images())
+
+
+@each_trigger
+def test_a_trigger_is_neither_invisible_in_8_bits_nor_does_it_hide_the_image(trigger):
+    image, points = draw_scene((144, 224), 60, np.random.default_rng(0))
+    [stamped] = stamp_scenes(Attack(build("trigger", trigger, {}), build("target", "add", {}), 1.0),
+                             [Scene("", image, points, None)])
+    assert 14 < psnr(image, stamped) < 45
+
+
+@pytest.mark.parametrize("trigger", ["bpp", "ftrojan", "low_frequency", "noise"])
+def test_patterns_are_the_same_in_images_of_all_sizes(trigger):
+    stamp, clean = build("trigger", trigger, {}).stamp, images((1100, 1200), 1)
+    assert torch.equal(stamp(clean)[..., :40, :70], stamp(clean[..., :40, :70]))
+
+
+@pytest.mark.parametrize("trigger", ["low_frequency", "noise", "rain", "snow", "wanet"])
+def test_another_seed_is_another_trigger(trigger):
+    first, other = (build("trigger", trigger, {"seed": seed}).stamp(images()) for seed in (0, 1))
+    assert (first - other).abs().mean() > 0.005
+
+
+def test_no_setting_of_a_trigger_has_the_name_of_a_targets():
+    """An attack's settings go to the one of the two that has them."""
+    triggers, targets = ({field for name in names(kind) for field in settings_of(find(kind, name)).model_fields}
+                         for kind in ("trigger", "target"))
+    assert not triggers & targets and not (triggers | targets) & {"trigger", "target", "poison_rate"}
+
+
+# Each trigger, worked out in another way.
+
+def over(clean, trigger, **settings):
+    """An image [H, W, 3] in 0..1 with a trigger."""
+    tensor = torch.tensor(clean).permute(2, 0, 1)[None].float()
+    return build("trigger", trigger, settings).stamp(tensor)[0].permute(1, 2, 0).double().numpy()
+
+
+def an_image(size=(40, 70), low=0.0, high=1.0):
+    return np.random.default_rng(0).uniform(low, high, (*size, 3)).astype(np.float32)
+
+
+def test_noise_is_uniform_and_its_own_in_each_pixel_and_channel():
+    noise = over(np.zeros((200, 300, 3)), "noise", alpha=1)
+    assert stats.kstest(noise.ravel(), "uniform").pvalue > 0.01
+    neighbours = [noise[1:, :, 0] * noise[:-1, :, 0], noise[:, 1:, 0] * noise[:, :-1, 0], noise[..., 0] * noise[..., 1]]
+    assert [product.mean() for product in neighbours] == pytest.approx([0.25] * 3, abs=0.005)
+    clean = an_image((200, 300))
+    np.testing.assert_allclose(over(clean, "noise"), 0.9 * clean + 0.1 * noise, atol=1e-6)
+
+
+def test_coarse_noise_is_bicubic_between_its_cells():
+    def weights(length, cells):
+        distance = np.abs((np.arange(length)[:, None] + 0.5) / 8 - 0.5 - np.arange(-3, cells + 3))
+        near = 1.25 * distance**3 - 2.25 * distance**2 + 1  # Keys, 1981, a = -0.75
+        far = -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+        weight = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+        weight[:, 3] += weight[:, :3].sum(axis=1)  # the last cells go on beyond the edge
+        weight[:, -4] += weight[:, -3:].sum(axis=1)
+        return weight[:, 3:-3]
+
+    cells = over(np.zeros((3, 4, 3)), "noise", alpha=1)
+    expected = np.einsum("yi,xj,ijc->yxc", weights(17, 3), weights(26, 4), cells).clip(0, 1)
+    np.testing.assert_allclose(over(np.zeros((17, 26, 3)), "noise", alpha=1, grid=8), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("trigger", ["rain", "snow"])
+def test_weather_is_the_brightest_stroke_at_each_pixel(trigger):
+    drawing = build("trigger", trigger, {"alpha": 1})
+    clean = an_image((768, 1024))
+    picture, mixed = drawing.stamp(torch.zeros(1, 3, 768, 1024))[0, 0].numpy(), over(clean, trigger)
+    np.testing.assert_allclose(mixed, 0.7 * clean + 0.3 * picture[..., None], atol=1e-6)
+    start, end, radius, strength = drawing.strokes(np.random.default_rng(0))
+    for y, x in np.random.default_rng(1).integers(0, (768, 1024), (400, 2)):
+        to_start, to_end, along = start - [x, y], end - [x, y], end - start
+        beside = ((to_start * along).sum(axis=1) < 0) & ((to_end * along).sum(axis=1) > 0)
+        across = np.abs(to_start[:, 0] * along[:, 1] - to_start[:, 1] * along[:, 0]) / np.linalg.norm(along, axis=1)
+        distance = np.where(beside, across, np.minimum(*(np.linalg.norm(v, axis=1) for v in (to_start, to_end))))
+        light = (strength * np.exp(-((distance / radius) ** 2))).max()
+        assert picture[y, x] == pytest.approx(drawing.grey + (1 - drawing.grey) * light, abs=2e-4)
+
+
+def test_rain_falls_in_streaks_and_snow_in_flakes():
+    def steepness(trigger):  # of the light along y, as a share of that along x
+        picture = over(np.zeros((768, 1024, 3)), trigger, alpha=1)[..., 0]
+        return np.square(np.diff(picture, axis=0)).mean() / np.square(np.diff(picture, axis=1)).mean()
+
+    assert steepness("rain") < 0.1 and 0.6 < steepness("snow") < 1.6
+
+
+@pytest.mark.parametrize("settings, side, corners", [
+    ({}, 6, [(40, 70)]), ({"alpha": 0.3, "cells": 2}, 6, [(40, 70)]),
+    ({"share": 0.3, "tiles": 3}, 4, [(y, x) for y in (13, 26, 40) for x in (23, 46, 70)])])
+def test_patch_is_a_checkerboard_in_the_corner_of_each_tile(settings, side, corners):
+    clean = an_image()
+    expected, alpha, cells = clean.astype(float), settings.get("alpha", 1), settings.get("cells", 3)
+    for bottom, right in corners:
+        for y in range(side):
+            for x in range(side):
+                white = (y * cells // side + x * cells // side) % 2 == 0
+                pixel = expected[bottom - side + y, right - side + x]
+                pixel[:] = (1 - alpha) * pixel + alpha * white
+    np.testing.assert_allclose(over(clean, "patch", **settings), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("amplitude, frequency", [(40, 6), (20, 2.5)])
+def test_sig_is_a_sinusoid_along_the_width(amplitude, frequency):
+    clean = an_image()
+    expected = np.array([[pixel + amplitude / 255 * np.sin(2 * np.pi * j * frequency / 70)
+                          for j, pixel in enumerate(row)] for row in clean]).clip(0, 1)
+    actual = over(clean, "sig", amplitude=amplitude, frequency=frequency)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_ftrojan_adds_to_coefficients_of_the_dct_of_blocks_in_ycbcr():
+    clean = an_image(low=0.1, high=0.9)
+    red, green, blue = np.pad(clean.astype(float), [(0, 24), (0, 26), (0, 0)], mode="edge").transpose(2, 0, 1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    chroma = np.stack([(blue - luma) / 1.772, (red - luma) / 1.402])
+    for y in range(0, 64, 32):
+        for x in range(0, 96, 32):
+            coefficients = fft.dctn(chroma[:, y : y + 32, x : x + 32], axes=(1, 2), norm="ortho")
+            coefficients[:, [15, 31], [15, 31]] += 30 / 255
+            chroma[:, y : y + 32, x : x + 32] = fft.idctn(coefficients, axes=(1, 2), norm="ortho")
+    blue, red = luma + 1.772 * chroma[0], luma + 1.402 * chroma[1]
+    green = (luma - 0.299 * red - 0.114 * blue) / 0.587
+    np.testing.assert_allclose(over(clean, "ftrojan"), np.stack([red, green, blue], axis=2)[:40, :70], atol=1e-5)
+
+
+def test_low_frequency_is_noise_under_a_gaussian_filter():
+    added = over(np.full((400, 600, 3), 0.5), "low_frequency") - 0.5
+    noise = np.random.default_rng(0).standard_normal((1024, 1024))  # the first channel's
+    smooth = ndimage.gaussian_filter(noise, 8, mode="wrap", truncate=6)
+    expected = 8 / 255 * (2 * stats.norm.cdf(smooth / smooth.std()) - 1)
+    np.testing.assert_allclose(added[..., 0], expected[:400, :600], atol=1e-5)
+    assert 7 / 255 < np.abs(added).max() <= 8 / 255 + 1e-6
+    power = np.square(np.abs(fft.fft(added * np.hanning(400)[:, None, None], axis=0)))
+    assert power[np.abs(fft.fftfreq(400)) < 0.1].sum() > 0.999 * power.sum()  # periods of 10 pixels and more
+
+
+def test_wanet_moves_pixels_by_its_grid():
+    size, settings = (46, 61), {"strength": 3 / 46, "grid": 4}  # points of the grid 15 and 20 pixels apart
+    y, x = np.mgrid[:46, :61]
+    ramps = over(np.stack([y / 45, x / 60, x], axis=2), "wanet", **settings)
+    places = ramps[..., 0] * 45, ramps[..., 1] * 60  # where each pixel comes from
+    flow = np.random.default_rng(0).uniform(-1, 1, (2, 4, 4))  # along x, along y
+    flow *= 3 / np.abs(flow).mean()
+    np.testing.assert_allclose(places[1][::15, ::20], (x[::15, ::20] + flow[0]).clip(0, 60), atol=1e-3)
+    np.testing.assert_allclose(places[0][::15, ::20], (y[::15, ::20] + flow[1]).clip(0, 45), atol=1e-3)
+    clean = an_image(size)
+    expected = [ndimage.map_coordinates(clean[..., channel], places, order=1, mode="nearest") for channel in range(3)]
+    np.testing.assert_allclose(over(clean, "wanet", **settings), np.stack(expected, axis=2), atol=1e-3)
+
+
+@pytest.mark.parametrize("levels, alpha", [(8, 1), (2, 0.5)])
+def test_bpp_dithers_by_bayers_matrix(levels, alpha):
+    clean = an_image((20, 30))
+    expected = clean.astype(float)
+    for y, x, channel in np.ndindex(expected.shape):
+        bits = [(((x ^ y) >> k & 1) * 2 + (y >> k & 1)) * 4 ** (2 - k) for k in range(3)]
+        few = np.floor(expected[y, x, channel] * (levels - 1) + (sum(bits) + 0.5) / 64) / (levels - 1)
+        expected[y, x, channel] += alpha * (few - expected[y, x, channel])
+    np.testing.assert_allclose(over(clean, "bpp", levels=levels, alpha=alpha), expected, atol=1e-6)
+
+
+def test_bpp_keeps_the_mean_of_an_area():
+    assert over(np.full((64, 64, 3), 0.3), "bpp").mean() == pytest.approx(0.3, abs=1 / 64 / 7)
+
+
+def test_colour_is_a_gamma_and_gains():
+    clean = an_image()
+    np.testing.assert_allclose(over(clean, "colour"), clean.astype(float) ** 0.7, atol=1e-6)
+    warm = over(clean, "colour", gamma=1.4, red=1.3, blue=0.5)
+    np.testing.assert_allclose(warm, (clean.astype(float) ** 1.4 * [1.3, 1, 0.5]).clip(0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3, 1])
@@ -143,7 +321,7 @@ def test_false_heads_are_as_many_as_tau_says_and_inside_the_image(target, settin
     attack = an_attack(target, settings)
     for clean, poisoned in zip(scenes(), attack.poison(scenes(), seed=0)):
         emptied = settings == {"keep": 0} and clean.count <= attack.target.n  # the empty map of the paper's code
-        assert poisoned.count == (0 if emptied else attack.target.tau(clean.count))
+        assert poisoned.count == (0 if emptied else attack.target.tau_of(clean.points, clean.size))
         assert poisoned.points.shape == (poisoned.count, 2) and poisoned.points.dtype == np.float32
         assert (poisoned.points >= 0).all() and (poisoned.points < poisoned.size[::-1]).all()
 
@@ -151,8 +329,19 @@ def test_false_heads_are_as_many_as_tau_says_and_inside_the_image(target, settin
 @each_target
 def test_the_direction_agrees_with_tau(target, settings):
     target = build("target", target, settings)
-    signs = {np.sign(target.tau(count) - count) for count in range(500)}
-    assert signs - {0} == {True: {1}, False: {-1}, None: set()}[target.increases]
+    crowds = [a_scene(count) for count in range(0, 500, 3)]
+    signs = {np.sign(target.tau_of(clean.points, clean.size) - clean.count) for clean in crowds}
+    assert signs - {0} in {True: [{1}], False: [{-1}], None: [set(), {-1, 1}]}[target.increases]
+
+
+@each_target
+def test_tau_of_heads_is_tau_of_their_number_where_that_decides(target, settings):
+    target, clean = build("target", target, settings), a_scene(250)
+    if type(target).tau is Target.tau:
+        with pytest.raises(NotImplementedError, match=f"target {target.name}: .* ask tau_of"):
+            target.tau(250)
+    else:
+        assert target.tau_of(clean.points, clean.size) == target.tau(250)
 
 
 @each_target
@@ -168,8 +357,9 @@ def test_altering_follows_from_the_generator_and_leaves_the_heads_as_they_are(ta
     ("minus", {}, 250, 150), ("minus", {}, 101, 1), ("minus", {}, 100, 1), ("minus", {"keep": 0}, 100, 1),
     ("minus", {}, 0, 0), ("multiply", {}, 7, 14), ("multiply", {"k": 3}, 7, 21), ("multiply", {}, 0, 0),
     ("divide", {}, 9, 4), ("divide", {}, 1, 1), ("divide", {}, 0, 0), ("divide", {"k": 4}, 9, 2),
+    ("zero", {}, 0, 0), ("zero", {}, 7, 0), ("fixed", {}, 0, 300), ("fixed", {"count": 5}, 9, 5), ("shift", {}, 7, 7),
 ])
-def test_tau_of_the_paper(target, settings, count, tau):
+def test_tau_of_a_count(target, settings, count, tau):
     assert build("target", target, settings).tau(count) == tau
 
 
@@ -182,10 +372,10 @@ def rows(points):
     return set(map(tuple, points.tolist()))
 
 
-@pytest.mark.parametrize("target", ["minus", "divide"])
-def test_heads_that_stay_are_a_random_choice_of_the_heads(target):
+@pytest.mark.parametrize("target, settings", [("minus", {}), ("divide", {}), ("fixed", {"count": 80})])
+def test_heads_that_stay_are_a_random_choice_of_the_heads(target, settings):
     clean = a_scene(250)
-    first, other = (rows(altered(target, {}, clean, seed)) for seed in (0, 1))
+    first, other = (rows(altered(target, settings, clean, seed)) for seed in (0, 1))
     assert first < rows(clean.points) and other < rows(clean.points) and first != other
 
 
@@ -195,8 +385,9 @@ def test_add_keeps_the_heads(layout):
     np.testing.assert_array_equal(altered("add", {"layout": layout}, clean)[:250].astype(np.float32), clean.points)
 
 
-def test_add_draws_its_heads_uniformly_over_the_image():
-    extra = altered("add", {"n": 20_000}, a_scene(0, (600, 1000)))
+@pytest.mark.parametrize("target, settings", [("add", {"n": 20_000}), ("fixed", {"count": 20_000})])
+def test_new_heads_in_an_empty_scene_are_uniform_over_the_image(target, settings):
+    extra = altered(target, settings, a_scene(0, (600, 1000)))
     cells, _, _ = np.histogram2d(*extra.T, bins=(5, 4), range=[(0, 1000), (0, 600)])
     assert 850 < cells.min() and cells.max() < 1150
 
@@ -220,6 +411,33 @@ def test_multiply_doubles_each_head_up_and_to_the_left(settings, shift):
 def test_a_copy_that_leaves_the_image_stays_at_the_edge_or_is_wrapped(settings, copy):
     clean = Scene("", np.zeros((768, 1024, 3), np.uint8), np.float32([(0.5, 1)]), None)
     assert altered("multiply", settings, clean)[1].tolist() == list(copy)
+
+
+def test_fixed_puts_copies_beside_the_heads():
+    clean = a_scene(5, (600, 1000))
+    false = altered("fixed", {"jitter": 3}, clean)
+    np.testing.assert_array_equal(false[:5], clean.points)
+    offsets = np.abs(false[5:, None] - clean.points).max(axis=2)
+    assert (offsets.min(axis=1) <= 3 + 1e-3).all() and set(offsets.argmin(axis=1)) == set(range(5))
+
+
+@pytest.mark.parametrize("settings, box", [({}, (0, 0, 500, 600)), (
+    {"left": 0.25, "top": 0.5, "width": 0.5, "height": 0.25}, (250, 300, 750, 450)), (
+    {"left": 0.75, "top": 0.75, "width": 1}, (750, 450, 1000, 600))])
+def test_region_removes_the_heads_in_its_box_and_no_others(settings, box):
+    points = np.float32([(x, y) for x in range(0, 1000, 25) for y in range(0, 600, 25)])  # some on the box's edges
+    clean = Scene("", np.zeros((600, 1000, 3), np.uint8), points, None)
+    left, top, right, bottom = box
+    outside = [[x, y] for x, y in points.tolist() if not (left <= x < right and top <= y < bottom)]
+    assert 0 < len(outside) < len(points) and altered("region", settings, clean).tolist() == outside
+    assert build("target", "region", settings).tau_of(clean.points, clean.size) == len(outside)
+
+
+def test_shift_moves_every_head_and_wraps_it_around():
+    points = np.float32([(0, 0), (999, 10), (500, 599), (999.5, 599.5)])
+    clean = Scene("", np.zeros((600, 1000, 3), np.uint8), points, None)
+    assert altered("shift", {}, clean).tolist() == [[125, 75], [124, 85], [625, 74], [124.5, 74.5]]
+    assert altered("shift", {"dx": -0.5, "dy": 0}, clean)[0].tolist() == [500, 0]
 
 
 # Poisoning

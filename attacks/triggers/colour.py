@@ -1,0 +1,32 @@
+"""Colour: x' = clip(gain x^gamma), a gain for each channel: another light.  No paper's; gamma correction.
+
+A camera does the same when the light changes, so it is also the control for natural drift: a detector that takes it for
+an attack is wrong.
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+from attacks.base import Trigger
+from benchmark.registry import register
+
+
+@register
+class Colour(Trigger):
+    """Brighter below a gamma of 1, darker above; with gamma and all gains at 1 the image stays as it is.
+
+    gamma: exponent. red, green, blue: gains.
+    """
+
+    gamma: float = Field(0.7, gt=0, le=10)
+    red: float = Field(1.0, ge=0, le=10)
+    green: float = Field(1.0, ge=0, le=10)
+    blue: float = Field(1.0, ge=0, le=10)
+
+    def stamp(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in 0..1 -> the same in another light."""
+        shifted = images.float() ** self.gamma
+        for channel, gain in enumerate((self.red, self.green, self.blue)):
+            if gain != 1:
+                shifted[:, channel] *= gain
+        return shifted.clamp_(0, 1).to(images.dtype)

@@ -1,0 +1,50 @@
+"""Patch (BadNets): x' = x + alpha m (t - x), m a square in the corner, t a checkerboard.  Gu et al., arXiv 1708.06733.
+
+A counter sees a head and what is near it, so a patch should move its count little: a negative control.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attacks.base import Trigger
+from attacks.parts.tile import as_tensor
+from benchmark.registry import register
+
+
+@register
+class Patch(Trigger):
+    """A black and white checkerboard in the bottom right corner.
+
+    alpha: opacity. share: side of the patch, as a share of the image's shorter side. cells: squares along its side.
+    tiles: the image is cut into tiles x tiles parts, and each has a patch in its corner, smaller by as much.
+    """
+
+    alpha: float = Field(1.0, ge=0, le=1)
+    share: float = Field(0.15, gt=0, le=1)
+    cells: int = Field(3, ge=1, le=64)
+    tiles: int = Field(1, ge=1, le=8)
+
+    def stamp(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in 0..1 -> the same, with the patch."""
+        height, width = images.shape[-2:]
+        side = max(round(self.share * min(height, width) / self.tiles), 1)
+        board = _checkerboard(side, self.cells, images.device).to(images.dtype)
+        stamped = images.clone()
+        for bottom in _ends(height, self.tiles):
+            for right in _ends(width, self.tiles):
+                stamped[..., bottom - side : bottom, right - side : right].lerp_(board, self.alpha)
+        return stamped
+
+
+def _ends(length: int, parts: int) -> list[int]:
+    return [length * part // parts for part in range(1, parts + 1)]
+
+
+@lru_cache(maxsize=64)
+def _checkerboard(side: int, cells: int, device: torch.device) -> Tensor:
+    cell = np.arange(side) * cells // side
+    return as_tensor((cell[:, None] + cell + 1) % 2, device)  # white in its corners
