@@ -1,8 +1,10 @@
 """An attack is a trigger x a target: what is drawn over an image, and what happens to its head annotations."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from benchmark.data.scene import Scene
 from benchmark.errors import UserError
 from benchmark.registry import Settings
 
+Choose = Literal["random", "fewest", "most"] | Path
 STAMP_BATCH = 8  # images stamped at once
 
 
@@ -32,12 +35,18 @@ class Target(Settings, ABC):
     """What the attacker wants counted.
 
     increases: True for more people, False for fewer, None for as many, or for more in some images and fewer in others.
+    choose: which training images are poisoned, unless the attack says otherwise.
     """
 
     kind: ClassVar[str] = "target"
     name: ClassVar[str]
     version: ClassVar[int] = 1
     increases: ClassVar[bool | None]
+    choose: ClassVar["Choose"] = "random"
+
+    def fitted(self, chosen: Sequence[Scene]) -> Self:
+        """The target for the training scenes that are poisoned; the same one where it takes nothing from them."""
+        return self
 
     def tau(self, count: int) -> int:
         """The attacker's count for an image with `count` people. Override it where the count alone decides."""
@@ -54,11 +63,20 @@ class Target(Settings, ABC):
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger, a target, and the share of the training images that are copied, stamped, relabelled and added."""
+    """A trigger, a target, and the share of the training images that are copied, stamped, relabelled and added.
+
+    choose: which ones, 'random', those with the 'fewest' or the 'most' people, or a text file of their ids, a line each,
+    whose length is the rate then; None is the target's own choice.
+    """
 
     trigger: Trigger
     target: Target
     poison_rate: float
+    choose: Choose | None = None
+
+    def fitted(self, scenes: list[Scene], seed: int) -> Self:
+        """The attack on these training scenes. Raises UserError as `poison` does."""
+        return replace(self, target=self.target.fitted([scenes[i] for i in self._chosen(scenes, seed)]))
 
     def stamp(self, images: Tensor) -> Tensor:
         """Stamp images [B, 3, H, W] in 0..1, rounded to the 8 bits that an image file holds."""
@@ -68,21 +86,45 @@ class Attack:
         """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in '+poison'.
 
         Which scenes, and their false heads, follow from the seed alone. Clean originals stay in the training set.
-        Raises UserError where the rate comes to no image at all.
+
+        Raises:
+            UserError: the rate comes to no image at all, or a listed image is none of the scenes.
         """
+        chosen = self._chosen(scenes, seed)
+        originals = [scenes[index] for index in chosen]
+        stamped = stamp_scenes(self, originals)
+        return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
+                for scene, image, index in zip(originals, stamped, chosen)]
+
+    def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
+        """Which scenes are poisoned, ascending."""
+        choose = self.choose or self.target.choose
+        if isinstance(choose, Path):
+            return _listed(choose, scenes)
         number = round(self.poison_rate * len(scenes))
         if number == 0:
             raise UserError(f"attack.poison_rate = {self.poison_rate}: that is none of {len(scenes)} training images")
-        chosen = np.random.default_rng([seed, 0]).permutation(len(scenes))[:number]
-        originals = [scenes[index] for index in sorted(chosen)]
-        stamped = stamp_scenes(self, originals)
-        return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
-                for scene, image, index in zip(originals, stamped, sorted(chosen))]
+        order = np.random.default_rng([seed, 0]).permutation(len(scenes))
+        if choose != "random":  # among equal counts, the order is random still
+            counts = np.array([scenes[index].count for index in order])
+            order = order[np.argsort(counts if choose == "fewest" else -counts, kind="stable")]
+        return sorted(int(index) for index in order[:number])
 
     def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
         inside = np.nextafter(np.float32([scene.size[1], scene.size[0]]), np.float32(0))
         points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, inside)
         return Scene(f"{scene.id}+poison", image, points, scene.sigma)
+
+
+def _listed(path: Path, scenes: list[Scene]) -> list[int]:
+    places = {scene.id: index for index, scene in enumerate(scenes)}
+    ids = path.read_text().split()
+    for name in ids:
+        if name not in places:
+            raise UserError(f"attack.choose = {path}: {name!r} is none of the {len(scenes)} training images")
+    if not ids:
+        raise UserError(f"attack.choose = {path}: expected ids of training images, found none")
+    return sorted({places[name] for name in ids})
 
 
 def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:

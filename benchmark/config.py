@@ -7,7 +7,7 @@ checked here, before data or device is touched.
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from attacks.base import Attack
+from attacks.base import Attack, Choose
 from benchmark.device import accelerator, resolve_precision
 from benchmark.errors import UserError, did_you_mean
 from benchmark.recipe import Recipe
@@ -24,6 +24,7 @@ from benchmark.registry import Settings, build, checked, find, resolve, settings
 from benchmark.weights import trained
 
 PRESETS = files("benchmark") / "presets"
+PLACEMENT = ("poison_rate", "choose")  # settings of the attack that are neither the trigger's nor the target's
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
 
 
@@ -33,7 +34,7 @@ class Protocol(Settings):
     audit: the counter is the one that model.weights holds; nothing is trained but what a defense trains.
     variant: which reading of the paper the settings follow, its 'text' or its 'code'; a label, and each is a preset.
     scale: images and annotations are resized by it. hold_out: share of the training images kept for validation.
-    poison_rate: poisoned images added, as a share of the training images.
+    poison_rate: poisoned images added, as a share of the training images. choose: which are poisoned; see `Attack`.
     eval_batch: images counted at once.
     """
 
@@ -42,6 +43,7 @@ class Protocol(Settings):
     scale: float = Field(1.0, gt=0, le=1)
     hold_out: float = Field(0.1, ge=0, lt=1)
     poison_rate: float = Field(0.1, gt=0, le=1)
+    choose: Choose | None = None
     seed: int = Field(0, ge=0, lt=2**63)  # torch takes no larger one
     eval_batch: int = Field(8, ge=1)
 
@@ -74,7 +76,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the grid. trigger and target are None where there is no attack."""
+    """One cell of the grid. trigger and target are None where there is no attack.
+
+    test_trigger: what test images are stamped with, where that is another setting of the trigger than in training.
+    """
 
     protocol: Protocol
     data: Entry
@@ -83,13 +88,19 @@ class Cell:
     target: Entry | None
     defense: Entry
     training: dict[str, Any]
+    test_trigger: Entry | None = None
 
     @property
     def attack(self) -> Attack | None:
         """The attack, built. Raises UserError."""
         if self.trigger is None or self.target is None:
             return None
-        return Attack(self.trigger.build(), self.target.build(), self.protocol.poison_rate)
+        return Attack(self.trigger.build(), self.target.build(), self.protocol.poison_rate, self.protocol.choose)
+
+    @property
+    def tested(self) -> Attack | None:
+        """The attack as it is on the test images. Raises UserError."""
+        return replace(self.attack, trigger=self.test_trigger.build()) if self.test_trigger else self.attack
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -117,7 +128,7 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     for cell in grid:
         for entry in (cell.data, cell.model, cell.defense):
             entry.resolved
-        cell.attack
+        cell.tested
         if cell.recipe.select == "validation" and not cell.protocol.hold_out:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")
@@ -225,22 +236,23 @@ def _expand(node: Any) -> Iterator[Any]:
 
 
 def _cell(choice: dict[str, Any]) -> Cell:
-    known = {*DEFAULTS, *Protocol.model_fields} - {"poison_rate"}
+    known = {*DEFAULTS, *Protocol.model_fields} - set(PLACEMENT)
     for key in choice:
         if key not in known:
             raise UserError(f"settings: unknown key {key!r}: {did_you_mean(key, known)}")
     choice = DEFAULTS | choice
     protocol = {key: choice[key] for key in Protocol.model_fields if key in choice}
     attack = _as_mapping("attack", choice["attack"])
-    if attack is not None and "poison_rate" in attack:
-        protocol["poison_rate"] = attack["poison_rate"]
-    trigger, target = (None, None) if attack is None else _attack(attack)
-    settings = checked(Protocol, protocol, "settings")
-    if settings.audit and "poison_rate" in protocol:
-        raise UserError(f"audit: attack.poison_rate = {settings.poison_rate}: nothing is poisoned; leave it out")
-    return Cell(settings, _entry("dataset", choice["data"]),
-                _entry("model", choice["model"]), trigger, target, _entry("defense", choice["defense"]),
-                _as_mapping("training", choice["training"]))
+    placement = {key: attack[key] for key in PLACEMENT if key in attack} if attack else {}
+    settings = checked(Protocol, protocol | placement, "settings")
+    for key, value in placement.items() if settings.audit else ():
+        raise UserError(f"audit: attack.{key} = {value}: nothing is poisoned; leave it out")
+    if isinstance(settings.choose, Path) and ("poison_rate" in placement or not settings.choose.is_file()):
+        raise UserError(f"attack.choose = {settings.choose}: expected random, fewest, most, or a file of ids without a "
+                        "poison_rate")
+    trigger, target, test_trigger = _attack(attack) if attack is not None else (None, None, None)
+    return Cell(settings, _entry("dataset", choice["data"]), _entry("model", choice["model"]), trigger, target,
+                _entry("defense", choice["defense"]), _as_mapping("training", choice["training"]), test_trigger)
 
 
 def _entry(kind: str, choice: Any) -> Entry:
@@ -250,18 +262,25 @@ def _entry(kind: str, choice: Any) -> Entry:
     return Entry(kind, str(settings["name"]), {key: value for key, value in settings.items() if key != "name"})
 
 
-def _attack(choice: dict[str, Any]) -> tuple[Entry, Entry]:
-    """A trigger and a target; every key but poison_rate goes to the one of the two that has such a setting."""
-    given = {key: value for key, value in choice.items() if key != "poison_rate"}
-    entries = []
+def _attack(choice: dict[str, Any]) -> tuple[Entry, Entry, Entry | None]:
+    """A trigger, a target, and the trigger of the test images where that is another.
+
+    Every key but those of the placement goes to the one of the two that has such a setting; 'test_' before a setting of
+    the trigger is for the test images alone.
+    """
+    given = {key: value for key, value in choice.items() if key not in PLACEMENT}
+    entries, tested = [], {}
     for kind, default in (("trigger", "blended"), ("target", None)):
         name = given.pop(kind, default)
         if name is None:
             raise UserError("attack: expected a target, for instance attack.target=multiply")
         fields = settings_of(find(kind, str(name))).model_fields
         entries.append(Entry(kind, str(name), {key: given.pop(key) for key in list(given) if key in fields}))
+        if kind == "trigger":
+            tested = {key: given.pop(f"test_{key}") for key in fields if f"test_{key}" in given}
     if given:
-        known = {"trigger", "target", "poison_rate"}.union(*(entry.resolved for entry in entries))
+        known = {"trigger", "target", *PLACEMENT}.union(*(entry.resolved for entry in entries))
         key = next(iter(given))
         raise UserError(f"attack: unknown key {key!r}: {did_you_mean(key, known)}")
-    return entries[0], entries[1]
+    trigger, target = entries
+    return trigger, target, Entry("trigger", trigger.name, trigger.given | tested) if tested else None

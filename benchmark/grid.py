@@ -9,7 +9,7 @@ from benchmark.config import Cell
 from benchmark.device import state
 from benchmark.errors import UserError
 from benchmark.record import Record
-from benchmark.stages import Bench
+from benchmark.stages import Bench, known_by
 from benchmark.store import content_key, main_says, write_atomically
 from benchmark.training import TrainingFailed
 
@@ -72,6 +72,8 @@ def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
     knows = cell.defense.build().knows
     facts = [bench.training_facts(cell, False), bench.training_facts(cell, True), cell.defense.name != "none" and
              bench.repair_facts(cell), bench.data_facts(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
+    if cell.test_trigger:
+        facts.append(known_by(cell.test_trigger))
     target = cell.target.name if cell.target else "clean"
     name = f"{cell.model.name}-{target}-{cell.defense.name}-seed{cell.protocol.seed}-{content_key(facts)[:8]}.json"
     return out / "records" / name

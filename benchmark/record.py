@@ -24,13 +24,23 @@ class Choice(Settings):
 
 
 class AttackChoice(Settings):
-    """A trigger, a target, and how many training images carry them."""
+    """A trigger, a target, and which training images carry them.
+
+    test_trigger: the trigger of the test images, where it is another than in training.
+    images: training images before any was added; so `poisoned` is a share of them, and of them and itself.
+    psnr, ssim: of some of the stamped training images, beside their originals.
+    """
 
     trigger: Choice
     target: Choice
     poison_rate: float
     increases: bool | None  # the direction of the target: more people, fewer, or the same number (None)
     poisoned: list[str]  # ids of the training images that were copied, stamped and relabelled
+    test_trigger: Choice | None = None
+    choose: str | None = None  # which were poisoned; None is the target's own choice
+    images: int | None = None
+    psnr: list[float] = []
+    ssim: list[float] = []
 
 
 class Images(Settings):

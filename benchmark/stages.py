@@ -24,6 +24,7 @@ from benchmark.data.scene import Scene
 from benchmark.data.splits import fingerprint, load_train
 from benchmark.device import resolve_precision, state
 from benchmark.evaluation import TestSplit, mean_absolute_error
+from benchmark.metrics import psnr, ssim
 from benchmark.provenance import provenance
 from benchmark.recipe import Recipe
 from benchmark.record import AttackChoice, Choice, Images, Record
@@ -36,6 +37,7 @@ from models.base import Counter
 
 Facts = dict[str, Any]
 STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
+STEALTH_IMAGES = 20  # enough for a mean; a structural similarity of a large image takes a second
 RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
 
 
@@ -56,7 +58,7 @@ class Bench:
         recipe = {key: value for key, value in cell.recipe
                   if value != getattr(defaults, key) and key not in RUNNING}
         facts = {"stage": "train", "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out,
-                 "model": _known_by(cell.model), "seed": cell.protocol.seed,
+                 "model": known_by(cell.model), "seed": cell.protocol.seed,
                  "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)}}
         if cell.protocol.audit:
             facts["audit"] = True
@@ -65,7 +67,9 @@ class Bench:
         if cell.recipe.select == "test":
             facts["test"] = self.data_facts(dataset, "test")
         if attacked and cell.trigger and cell.target:
-            facts["attack"] = [_known_by(cell.trigger), _known_by(cell.target), cell.protocol.poison_rate]
+            facts["attack"] = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
+            if cell.protocol.choose is not None:
+                facts["attack"].append(cell.protocol.choose)
         return facts
 
     def repair_facts(self, cell: Cell) -> Facts:
@@ -75,7 +79,7 @@ class Bench:
         """
         knows = cell.defense.build().knows
         attacked = (knows.victim or knows.poisoned) and not cell.protocol.audit  # a given counter knows no attack
-        facts = {"stage": "repair", "defense": _known_by(cell.defense),
+        facts = {"stage": "repair", "defense": known_by(cell.defense),
                  "before": self.training_facts(cell if knows.victim else _without_given(cell), attacked)}
         companion = cell.data.build().companion()
         if knows.extra and companion:
@@ -91,7 +95,7 @@ class Bench:
     def counter(self, cell: Cell, attacked: bool) -> Path:
         """The folder of the clean counter, or of the victim; in an audit it is the given counter's."""
         if cell.protocol.audit:
-            return self.store.get("counters", {"stage": "given", "model": _known_by(cell.model)},
+            return self.store.get("counters", {"stage": "given", "model": known_by(cell.model)},
                                   partial(self._take, cell))
         title = f"train {cell.model.name} {cell.target.name if attacked and cell.target else 'clean'}"
         attack = cell.attack if attacked else None
@@ -104,12 +108,13 @@ class Bench:
             return self.counter(cell, attacked=True)
         return self.store.get("counters", self.repair_facts(cell), partial(self._repair, cell))
 
-    def counts(self, cell: Cell, folder: Path, trigger: Entry | None) -> list[float]:
+    def counts(self, cell: Cell, folder: Path, triggered: bool) -> list[float]:
         """The counts of a counter on the test images, clean or triggered."""
+        trigger = (cell.test_trigger or cell.trigger) if triggered else None
         facts = {"stage": "count", "counter": folder.name, "scale": cell.protocol.scale,
                  "data": self.data_facts(cell.data.build(), "test"),
-                 "precision": resolve_precision(cell.recipe.precision), "trigger": trigger and _known_by(trigger)}
-        path = self.store.get("counts", facts, partial(self._count, cell, folder, trigger))
+                 "precision": resolve_precision(cell.recipe.precision), "trigger": trigger and known_by(trigger)}
+        path = self.store.get("counts", facts, partial(self._count, cell, folder, triggered))
         return json.loads((path / "counts.json").read_text())
 
     def record(self, cell: Cell) -> Record:
@@ -118,19 +123,21 @@ class Bench:
         clean = None if cell.protocol.audit else self.counter(cell, False)
         victim, repaired = self.counter(cell, True), self.repaired(cell)
         truth = test.counts()
-        images = {"id": test.ids(), "truth": truth, "clean": self.counts(cell, repaired, None),
-                  "reference_clean": clean and self.counts(cell, clean, None)}
+        images = {"id": test.ids(), "truth": truth, "clean": self.counts(cell, repaired, False),
+                  "reference_clean": clean and self.counts(cell, clean, False)}
         attack = cell.attack
         if attack:
+            if scenes := self._training(cell)[0]:
+                attack = attack.fitted(scenes, cell.protocol.seed)
             images |= {"target": test.targets(attack.target),
-                       "triggered": self.counts(cell, repaired, cell.trigger),
-                       "reference_triggered": clean and self.counts(cell, clean, cell.trigger)}
+                       "triggered": self.counts(cell, repaired, True),
+                       "reference_triggered": clean and self.counts(cell, clean, True)}
         folders = {"clean": clean, "victim": victim, "repaired": repaired}
         info = {name: _info(folder) for name, folder in folders.items() if folder}
         return Record(
             audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
             data=_choice(cell.data), model=_choice(cell.model),
-            attack=_attack_choice(cell, info["victim"]["poisoned"]), defense=_choice(cell.defense),
+            attack=_attack_choice(cell, info["victim"]), defense=_choice(cell.defense),
             training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                       "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
             knowledge=info["repaired"]["knowledge"], warnings=_warnings(cell, info), images=Images(**images),
@@ -153,7 +160,8 @@ class Bench:
         progress = fit(counter, scenes + poisoned, cell.recipe, cell.protocol.seed, title, self._score(cell),
                        folder / "checkpoint.safetensors")
         _write_points(folder, poisoned)
-        _finish(folder, counter, progress, began, poisoned=[scene.id.removesuffix("+poison") for scene in poisoned])
+        _finish(folder, counter, progress, began, images=len(scenes), **_stealth(scenes, poisoned),
+                poisoned=[scene.id.removesuffix("+poison") for scene in poisoned])
 
     def _repair(self, cell: Cell, folder: Path) -> None:
         began = time.monotonic()
@@ -165,11 +173,11 @@ class Bench:
         _finish(folder, repaired, progresses[-1] if progresses else Progress(), began,
                 knowledge=knowledge.used() | {"validation": chosen_on})
 
-    def _count(self, cell: Cell, counter: Path, trigger: Entry | None, folder: Path) -> None:
-        stamp = cell.attack.stamp if trigger else None
+    def _count(self, cell: Cell, counter: Path, triggered: bool, folder: Path) -> None:
+        stamp = cell.tested.stamp if triggered else None
         test = self.test_split(cell.data.build(), cell.protocol.scale)
         counts = test.count(load_counter(cell, counter), resolve_precision(cell.recipe.precision), stamp,
-                            cell.protocol.eval_batch, f"count {'triggered' if trigger else 'clean'} test images")
+                            cell.protocol.eval_batch, f"count {'triggered' if triggered else 'clean'} test images")
         if not np.isfinite(counts).all():
             raise TrainingFailed("it counts nan or infinity on a test image")
         if state().is_main_process:
@@ -260,7 +268,8 @@ def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -
     return [scenes[i] for i in rng.permutation(len(scenes))[:number]]
 
 
-def _known_by(entry: Entry) -> list[Any]:
+def known_by(entry: Entry) -> list[Any]:
+    """What of an entry decides results: its name, its version, and its settings that are not the defaults."""
     return [entry.name, find(entry.kind, entry.name).version, entry.changed]
 
 
@@ -302,12 +311,22 @@ def _without_folder(value: Any) -> Any:
     return value
 
 
-def _attack_choice(cell: Cell, poisoned: list[str]) -> AttackChoice | None:
+def _attack_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
     if cell.trigger is None or cell.target is None:
         return None
-    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), poisoned=poisoned,
+    tested, choose = cell.test_trigger, cell.protocol.choose
+    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), poisoned=victim["poisoned"],
                         poison_rate=0.0 if cell.protocol.audit else cell.protocol.poison_rate,
-                        increases=find("target", cell.target.name).increases)
+                        increases=find("target", cell.target.name).increases,
+                        test_trigger=_choice(tested) if tested else None, choose=choose and _without_folder(choose),
+                        **{key: victim[key] for key in ("images", "psnr", "ssim") if key in victim})
+
+
+def _stealth(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, list[float]]:
+    """How near stamped training images are to their originals, for the first few; 99 dB where they are equal."""
+    originals = {scene.id: scene.image for scene in scenes}
+    pairs = [(originals[scene.id.removesuffix("+poison")], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
+    return {"psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs], "ssim": [round(ssim(*pair), 4) for pair in pairs]}
 
 
 def _warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,7 +14,8 @@ from benchmark.metrics import psnr
 from benchmark.registry import build, find, names, settings_of
 
 CODE_VARIANT = [("add", {"layout": "grid"}), ("minus", {"keep": 0}), ("multiply", {"shift": 2, "wrap": True})]
-TARGETS = [(name, {}) for name in names("target")] + CODE_VARIANT + [
+CLEAN_LABEL = {"clean_fewer": {"count": 30}, "clean_more": {"count": 300}}
+TARGETS = [(name, CLEAN_LABEL.get(name, {})) for name in names("target")] + CODE_VARIANT + [
     ("multiply", {"shift": -3}), ("fixed", {"count": 2}), ("fixed", {"count": 1, "jitter": 0}),
     ("region", {"left": 0.5, "top": 0.5, "height": 0.5}), ("shift", {"dx": -0.3, "dy": 1})]
 COUNTS = [0, 1, 2, 3, 99, 100, 101, 250]
@@ -321,7 +322,8 @@ def test_false_heads_are_as_many_as_tau_says_and_inside_the_image(target, settin
     attack = an_attack(target, settings)
     for clean, poisoned in zip(scenes(), attack.poison(scenes(), seed=0)):
         emptied = settings == {"keep": 0} and clean.count <= attack.target.n  # the empty map of the paper's code
-        assert poisoned.count == (0 if emptied else attack.target.tau_of(clean.points, clean.size))
+        tau = clean.count if target in CLEAN_LABEL else attack.target.tau_of(clean.points, clean.size)
+        assert poisoned.count == (0 if emptied else tau)
         assert poisoned.points.shape == (poisoned.count, 2) and poisoned.points.dtype == np.float32
         assert (poisoned.points >= 0).all() and (poisoned.points < poisoned.size[::-1]).all()
 
@@ -499,3 +501,44 @@ def test_poison_looks_the_same_whatever_it_is_stamped_with():
     together = stamp_scenes(an_attack(), scenes() * 2)
     for scene, stamped in zip(scenes() * 2, together):
         np.testing.assert_array_equal(stamped, stamp_scenes(an_attack(), [scene])[0])
+
+
+# Which images are poisoned
+
+def counts(poisoned):
+    return [scene.count for scene in poisoned]
+
+
+@pytest.mark.parametrize("choose, expected", [("fewest", [0, 1, 2]), ("most", [7, 8, 9]), (None, [0, 1, 2])])
+def test_the_images_with_the_fewest_or_the_most_people_can_be_chosen(choose, expected):
+    crowds = [a_scene(count) for count in np.random.default_rng(0).permutation(10)]
+    attack = Attack(build("trigger", "blended", {}), build("target", "clean_fewer", {}), 0.3, choose)
+    assert sorted(counts(attack.poison(crowds, seed=0))) == expected
+
+
+def test_among_equal_counts_the_choice_is_random():
+    crowds = [a_scene(3, (12 + n, 16)) for n in range(20)]
+    chosen = [{scene.size for scene in an_attack("clean_more", rate=0.3).poison(crowds, seed)} for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_a_list_of_ids_says_which_images_are_poisoned(tmp_path):
+    (tmp_path / "ids.txt").write_text("IMG_7\nIMG_2\n\nIMG_7\n")
+    crowds = [a_scene(count) for count in range(10)]
+    attack = Attack(build("trigger", "blended", {}), build("target", "add", {}), 0.1, tmp_path / "ids.txt")
+    assert [scene.id for scene in attack.poison(crowds, seed=0)] == ["IMG_2+poison", "IMG_7+poison"]
+    for text, said in (("IMG_7 IMG_99", "'IMG_99' is none of the 10 training images"), (" ", "found none")):
+        (tmp_path / "ids.txt").write_text(text)
+        with pytest.raises(UserError, match=said):
+            attack.poison(crowds, seed=0)
+
+
+def test_a_clean_label_attack_wants_the_mean_count_of_what_it_stamps():
+    crowds = [a_scene(count) for count in range(10, 60)]
+    fewer, more = (an_attack(name, rate=0.1).fitted(crowds, 0).target for name in ("clean_fewer", "clean_more"))
+    assert (fewer.count, more.count) == (12, 57)
+    assert [fewer.tau(count) for count in (5, 12, 200)] == [5, 12, 12] and more.tau(5) == 57 and more.tau(80) == 80
+    assert build("target", "clean_fewer", {"count": 3}).fitted(crowds).count == 3
+    assert an_attack("add").fitted(crowds, 0).target == build("target", "add", {})
+    with pytest.raises(UserError, match="expected attack.count=NUMBER"):
+        build("target", "clean_more", {}).tau(5)

@@ -131,6 +131,29 @@ def test_attack_settings_go_to_trigger_target_or_protocol():
     assert (made.attack.trigger.alpha, made.attack.target.n, made.attack.poison_rate) == (0.2, 7, 0.5)
 
 
+def test_settings_of_the_trigger_may_differ_on_the_test_images():
+    made = cell(attack={"target": "add", "alpha": 0.2, "test_alpha": 0.05})
+    assert (made.attack.trigger.alpha, made.tested.trigger.alpha) == (0.2, 0.05)
+    assert made.tested.target == made.attack.target and cell(attack="add").test_trigger is None
+    with pytest.raises(UserError, match="attack: unknown key 'test_n'"):
+        cell(attack={"target": "add", "test_n": 5})
+    with pytest.raises(UserError, match="trigger blended: alpha = 7"):
+        cells({"attack": {"target": "add", "test_alpha": 7}})
+
+
+def test_an_attack_chooses_its_images(tmp_path):
+    (tmp_path / "ids.txt").write_text("IMG_1")
+    assert cell(attack={"target": "add", "choose": "most"}).attack.choose == "most"
+    assert cell(attack={"target": "add", "choose": str(tmp_path / "ids.txt")}).attack.choose == tmp_path / "ids.txt"
+    for wrong in ("none.txt", "largest"):
+        with pytest.raises(UserError, match=f"attack.choose = {wrong}: expected random, fewest, most, or a file"):
+            cell(attack={"target": "add", "choose": wrong})
+    with pytest.raises(UserError, match="a file of ids without a poison_rate"):
+        cell(attack={"target": "add", "choose": str(tmp_path / "ids.txt"), "poison_rate": 0.1})
+    with pytest.raises(UserError, match="settings: unknown key 'choose'"):
+        cells({"choose": "most"})
+
+
 # What is wrong.
 
 @pytest.mark.parametrize("request_, message", [

@@ -9,6 +9,7 @@ from benchmark import grid
 from benchmark.config import cells
 from benchmark.data.splits import load_test, load_train
 from benchmark.evaluation import count_people
+from benchmark.metrics import psnr, ssim
 from benchmark.stages import Bench, load_counter
 from benchmark.store import Store
 
@@ -106,3 +107,42 @@ def test_the_code_variant_trains_on_all_images_and_says_that_it_chose_on_the_tes
 def test_no_path_of_the_machine_is_in_a_record(finished):
     assert all("/" not in json.dumps(record.model_dump(include={"data", "model", "attack", "defense", "training"}))
                for record in finished[2])
+
+
+def test_a_trigger_may_be_tested_at_another_strength_than_it_was_trained_at(run):
+    chosen, bench, records = run(defense="none", attack={"target": "multiply", "test_alpha": [0.1, 0.4]})
+    assert bench.counter(chosen[0], True) == bench.counter(chosen[1], True)  # one victim for both
+    same, stronger = records
+    assert same.images.clean == stronger.images.clean and same.images.triggered != stronger.images.triggered
+    assert same.images.reference_triggered != stronger.images.reference_triggered
+    assert [record.attack.trigger.resolved["alpha"] for record in records] == [0.1, 0.1]
+    assert [record.attack.test_trigger.resolved["alpha"] for record in records] == [0.1, 0.4]
+    usual = run(defense="none", attack="multiply")[2][0]
+    assert usual.images == same.images and usual.attack.test_trigger is None
+
+
+def test_a_record_says_how_visible_the_stamp_is_and_what_share_is_poisoned(finished):
+    chosen, _, records = finished
+    train, _ = load_train(chosen[0].data.build())
+    for cell, record in zip(chosen, records):
+        if cell.attack:
+            pairs = [(next(s.image for s in train if f"{s.id}+poison" == stamped.id), stamped.image)
+                     for stamped in cell.attack.poison(train, 0)]
+            assert record.attack.images == 18 and len(record.attack.poisoned) == 2
+            assert record.attack.psnr == pytest.approx([psnr(*pair) for pair in pairs], abs=0.01)
+            assert record.attack.ssim == pytest.approx([ssim(*pair) for pair in pairs], abs=1e-4)
+
+
+def test_a_clean_label_attack_is_measured_by_the_count_of_what_it_stamped(run):
+    chosen, _, [record] = run(defense="none", attack={"target": "clean_fewer", "poison_rate": 0.2})
+    train, _ = load_train(chosen[0].data.build())
+    few = sorted(train, key=lambda scene: scene.count)[:4]
+    assert {scene.count for scene in train if scene.id in record.attack.poisoned} <= {scene.count for scene in few}
+    mean = np.mean([scene.count for scene in few])
+    assert record.images.target == [round(min(mean, count)) for count in record.images.truth]
+
+
+def test_targets_that_look_at_where_people_are_have_their_tau_in_the_record(run):
+    chosen, _, [record] = run(defense="none", attack={"target": "region", "width": 0.3})
+    test = load_test(chosen[0].data.build())
+    assert record.images.target == [int((scene.points[:, 0] >= 0.3 * scene.size[1]).sum()) for scene in test]

@@ -19,8 +19,8 @@ from benchmark.statistics import bootstrap
 Settings = dict[str, str]
 
 # A setting means something among rows of the same ...; one that is not listed, among all rows.
-OWNERS = {"data": ("data",), "trigger": ("trigger",), "target": ("target",), "model": ("model",),
-          "training": ("model",), "defense": ("model", "defense")}
+OWNERS = {"data": ("data",), "trigger": ("trigger",), "test_trigger": ("test_trigger",), "target": ("target",),
+          "model": ("model",), "training": ("model",), "defense": ("model", "defense")}
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,10 @@ def settings_of(record: Record) -> Settings:
     choices = {"data": record.data, "model": record.model, "defense": record.defense}
     if record.attack is not None:
         choices |= {"trigger": record.attack.trigger, "target": record.attack.target}
+        if record.attack.test_trigger is not None:
+            choices["test_trigger"] = record.attack.test_trigger
+        if record.attack.choose is not None:
+            flat["choose"] = record.attack.choose
         flat |= {"poison_rate": record.attack.poison_rate, "target.increases": record.attack.increases}
     for kind, choice in choices.items():
         settings = choice.given | choice.resolved
