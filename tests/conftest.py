@@ -11,3 +11,19 @@ def real_data() -> Path:
     if not (folder / "ShanghaiTech").is_dir():
         pytest.skip("ShanghaiTech is not here; set CROWD_DATA to the folder that holds it")
     return folder
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).mkdir, (self.path,)
+
+
+@pytest.fixture
+def trap(tmp_path_factory) -> Trap:
+    """A trap that has not sprung."""
+    return Trap(tmp_path_factory.mktemp("trap") / "sprung")

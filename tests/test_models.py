@@ -348,28 +348,17 @@ def test_the_real_squeezenet_features_start_squeeze(real_data):
     assert densities(started, images(2)).isfinite().all()
 
 
-class Trap:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return type(self.path).mkdir, (self.path,)
-
-
 @pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
 @pytest.mark.parametrize("wrap", [lambda trap: trap, lambda trap: {"output.bias": trap},
                                   lambda trap: {"state_dict": {"output.bias": torch.zeros(1)}, "arch": trap}])
-def test_a_pickle_that_holds_an_object_is_refused_and_not_run(tmp_path, save, wrap):
-    sprung = tmp_path / "sprung"
-    save(wrap(Trap(sprung)), tmp_path / "trap.pth")
+def test_a_pickle_that_holds_an_object_is_refused_and_not_run(tmp_path, trap, save, wrap):
+    save(wrap(trap), tmp_path / "trap.pth")
     with pytest.raises(UserError) as refusal:
         fresh("csrnet", weights=str(tmp_path / "trap.pth"))
     assert is_one_line(refusal, "trap.pth", "a file of tensors only")
-    assert not sprung.exists()
-    pickle.loads(pickle.dumps(Trap(sprung)))
-    assert sprung.exists()  # the trap is one
+    assert not trap.path.exists()
+    pickle.loads(pickle.dumps(trap))
+    assert trap.path.exists()  # the trap is one
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])

@@ -109,28 +109,17 @@ def test_with_a_model_the_keys_are_ours_and_an_audit_takes_the_file(capsys, sque
 
 # What it refuses.
 
-class Trap:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return type(self.path).mkdir, (self.path,)
-
-
 @pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
 @pytest.mark.parametrize("wrap", [lambda trap: trap, lambda trap: {"a": trap},
                                   lambda trap: {"state_dict": {"a": torch.zeros(1)}, "epoch": trap},
                                   lambda trap: {"model": {"a": torch.zeros(1)}, "optimizer": {"state": [trap]}}])
-def test_a_pickled_object_anywhere_is_refused_and_not_run(capsys, desk, save, wrap):
-    sprung = desk.parent / f"{desk.name}-sprung"
-    save(wrap(Trap(sprung)), desk / "trap.pth")
+def test_a_pickled_object_anywhere_is_refused_and_not_run(capsys, desk, trap, save, wrap):
+    save(wrap(trap), desk / "trap.pth")
     for model in ([], ["--model", "squeeze"]):
         refused(capsys, desk, ["trap.pth", "out.safetensors", *model], "trap.pth", "expected a file of tensors only")
-    assert not sprung.exists()
-    pickle.loads(pickle.dumps(Trap(sprung)))
-    assert sprung.exists()  # the trap is one
+    assert not trap.path.exists()
+    pickle.loads(pickle.dumps(trap))
+    assert trap.path.exists()  # the trap is one
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
