@@ -1,34 +1,52 @@
 """An attack is a trigger x a target: what is drawn over an image, and what happens to its head annotations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import PrivateAttr
 from torch import Tensor
 
+from attacks.parts.latent import mmd_of_stamped
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
 from benchmark.errors import UserError
 from benchmark.registry import Settings
 
 Choose = Literal["random", "fewest", "most"] | Path
+OnImages = Callable[[Tensor], Tensor]  # takes images [B, 3, H, W] in 0..1, gives counts [B] or features [B, C, h, w]
 STAMP_BATCH = 8  # images stamped at once
 
 
 class Trigger(Settings, ABC):
-    """What is drawn over an image."""
+    """What is drawn over an image.
+
+    optimises: the settings that decide a pattern which is optimised on a counter; none where there is no such pattern.
+    """
 
     kind: ClassVar[str] = "trigger"
     name: ClassVar[str]
     version: ClassVar[int] = 1  # raise it when results change, so that stored ones are not taken for new
+    optimises: ClassVar[tuple[str, ...]] = ()
+    _pattern: Tensor | None = PrivateAttr(None)
 
     @abstractmethod
     def stamp(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in 0..1, any device -> the same with the trigger. Pure: the input is left as it is."""
+
+    def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
+        """The pattern, optimised on a clean counter's counts of clean training scenes. Override it with `optimises`."""
+        raise NotImplementedError(f"trigger {self.name}: it has no pattern to optimise")
+
+    def with_pattern(self, pattern: Tensor) -> Self:
+        """The trigger with a pattern that `optimised` gave."""
+        trigger = self.model_copy()
+        trigger._pattern = pattern
+        return trigger
 
 
 class Target(Settings, ABC):
@@ -65,14 +83,16 @@ class Target(Settings, ABC):
 class Attack:
     """A trigger, a target, and the share of the training images that are copied, stamped, relabelled and added.
 
-    choose: which ones, 'random', those with the 'fewest' or the 'most' people, or a text file of their ids, a line each,
-    whose length is the rate then; None is the target's own choice.
+    choose: which ones, 'random', those with the 'fewest' or the 'most' people, or a text file of their ids, a line
+    each, whose length is the rate then; None is the target's own choice.
+    latent: weight in the victim's training of what hides the trigger in its features; see attacks/parts/latent.py.
     """
 
     trigger: Trigger
     target: Target
     poison_rate: float
     choose: Choose | None = None
+    latent: float = 0
 
     def fitted(self, scenes: list[Scene], seed: int) -> Self:
         """The attack on these training scenes. Raises UserError as `poison` does."""
@@ -81,6 +101,10 @@ class Attack:
     def stamp(self, images: Tensor) -> Tensor:
         """Stamp images [B, 3, H, W] in 0..1, rounded to the 8 bits that an image file holds."""
         return (self.trigger.stamp(images).clamp(0, 1) * 255).round() / 255
+
+    def penalty(self, features: OnImages, images: Tensor) -> Tensor:
+        """What is added to the victim's loss of each image, [B]."""
+        return self.latent * mmd_of_stamped(features, images, self.stamp)
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
         """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in '+poison'.

@@ -24,7 +24,8 @@ from benchmark.registry import Settings, build, checked, find, resolve, settings
 from benchmark.weights import trained
 
 PRESETS = files("benchmark") / "presets"
-PLACEMENT = ("poison_rate", "choose")  # settings of the attack that are neither the trigger's nor the target's
+POISONING = ("poison_rate", "choose", "latent")  # of an attack, neither the trigger's nor the target's
+ATTACKS = ("attack", "also")
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
 
 
@@ -34,7 +35,7 @@ class Protocol(Settings):
     audit: the counter is the one that model.weights holds; nothing is trained but what a defense trains.
     variant: which reading of the paper the settings follow, its 'text' or its 'code'; a label, and each is a preset.
     scale: images and annotations are resized by it. hold_out: share of the training images kept for validation.
-    poison_rate: poisoned images added, as a share of the training images. choose: which are poisoned; see `Attack`.
+    poison_rate: poisoned images added, as a share of the training images. choose, latent: see `Attack`.
     eval_batch: images counted at once.
     """
 
@@ -44,6 +45,7 @@ class Protocol(Settings):
     hold_out: float = Field(0.1, ge=0, lt=1)
     poison_rate: float = Field(0.1, gt=0, le=1)
     choose: Choose | None = None
+    latent: float = Field(0.0, ge=0)
     seed: int = Field(0, ge=0, lt=2**63)  # torch takes no larger one
     eval_batch: int = Field(8, ge=1)
 
@@ -79,6 +81,7 @@ class Cell:
     """One cell of the grid. trigger and target are None where there is no attack.
 
     test_trigger: what test images are stamped with, where that is another setting of the trigger than in training.
+    also: the cell of another attack that the victim is poisoned with too; this one is measured.
     """
 
     protocol: Protocol
@@ -89,13 +92,15 @@ class Cell:
     defense: Entry
     training: dict[str, Any]
     test_trigger: Entry | None = None
+    also: "Cell | None" = None
 
     @property
     def attack(self) -> Attack | None:
         """The attack, built. Raises UserError."""
         if self.trigger is None or self.target is None:
             return None
-        return Attack(self.trigger.build(), self.target.build(), self.protocol.poison_rate, self.protocol.choose)
+        return Attack(self.trigger.build(), self.target.build(),
+                      *(getattr(self.protocol, setting) for setting in POISONING))
 
     @property
     def tested(self) -> Attack | None:
@@ -112,6 +117,8 @@ class Cell:
     def title(self) -> str:
         """A short name for people: model, target, defense, seed."""
         target = self.target.name if self.target else "clean"
+        if self.also:
+            target += f", also {self.also.target.name},"
         return f"{self.model.name} {target} {self.defense.name} seed {self.protocol.seed}"
 
 
@@ -129,6 +136,8 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         for entry in (cell.data, cell.model, cell.defense):
             entry.resolved
         cell.tested
+        if cell.also:
+            _check_also(cell, cell.also)
         if cell.recipe.select == "validation" and not cell.protocol.hold_out:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")
@@ -137,12 +146,25 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     return grid
 
 
+def _check_also(cell: Cell, also: Cell) -> None:
+    if also.test_trigger:
+        raise UserError("attack.also: test images carry the other trigger; expected no setting with test_")
+    if also.attack.trigger == cell.attack.trigger:
+        raise UserError(f"attack.also: trigger {also.trigger.name!r} with the same settings; expected another trigger "
+                        "or other settings")
+
+
 def _check_audits(audits: list[Cell]) -> None:
     checked_models: list[Entry] = []
     for cell in audits:
         if cell.defense.build().knows.poisoned:
             raise UserError(f"audit: defense {cell.defense.name!r} needs the poisoned training set, and none is known; "
                             "expected a defense that does without")
+        if cell.also:
+            raise UserError("audit: attack.also: nothing is poisoned; leave it out")
+        if cell.trigger and find("trigger", cell.trigger.name).optimises:
+            raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised on a clean counter, and none is known; "
+                            "expected another trigger")
         if cell.model not in checked_models:  # each file is read once
             trained(cell.model.name, cell.model.given, "audit")
             checked_models.append(cell.model)
@@ -200,8 +222,9 @@ def _with(given: Any, key: str, setting: str, value: Any) -> list[Any]:
     changed = [choice for choice in choices if choice is not None and choice.get("name") != "none"]
     if not changed:
         raise UserError(f"--set {key}.{setting}: there is no {key} that could have settings")
+    first, dot, inner = setting.partition(".")
     for choice in changed:
-        choice[setting] = value
+        choice[first] = _with(choice.get(first, {}), first, inner, value) if dot else value
     return choices
 
 
@@ -214,10 +237,10 @@ def _scalar(text: str) -> Any:
 
 def _as_mapping(key: str, choice: Any) -> dict[str, Any] | None:
     """A choice as its settings; a bare name is short for an entry without any, no attack is None. Raises UserError."""
-    if key == "attack" and choice in (None, "none"):
+    if key in ATTACKS and choice in (None, "none"):
         return None
     if isinstance(choice, str) and key != "training":
-        return {"target" if key == "attack" else "name": choice}
+        return {"target" if key in ATTACKS else "name": choice}
     if not isinstance(choice, dict | None):
         raise UserError(f"{key}: expected a mapping of settings, got {choice!r}")
     return choice or {}
@@ -236,23 +259,34 @@ def _expand(node: Any) -> Iterator[Any]:
 
 
 def _cell(choice: dict[str, Any]) -> Cell:
-    known = {*DEFAULTS, *Protocol.model_fields} - set(PLACEMENT)
+    known = {*DEFAULTS, *Protocol.model_fields} - set(POISONING)
     for key in choice:
         if key not in known:
             raise UserError(f"settings: unknown key {key!r}: {did_you_mean(key, known)}")
     choice = DEFAULTS | choice
     protocol = {key: choice[key] for key in Protocol.model_fields if key in choice}
+    cell = Cell(checked(Protocol, protocol, "settings"), _entry("dataset", choice["data"]),
+                _entry("model", choice["model"]), None, None, _entry("defense", choice["defense"]),
+                _as_mapping("training", choice["training"]))
     attack = _as_mapping("attack", choice["attack"])
-    placement = {key: attack[key] for key in PLACEMENT if key in attack} if attack else {}
-    settings = checked(Protocol, protocol | placement, "settings")
-    for key, value in placement.items() if settings.audit else ():
-        raise UserError(f"audit: attack.{key} = {value}: nothing is poisoned; leave it out")
-    if isinstance(settings.choose, Path) and ("poison_rate" in placement or not settings.choose.is_file()):
-        raise UserError(f"attack.choose = {settings.choose}: expected random, fewest, most, or a file of ids without a "
-                        "poison_rate")
-    trigger, target, test_trigger = _attack(attack) if attack is not None else (None, None, None)
-    return Cell(settings, _entry("dataset", choice["data"]), _entry("model", choice["model"]), trigger, target,
-                _entry("defense", choice["defense"]), _as_mapping("training", choice["training"]), test_trigger)
+    if attack is None:
+        return cell
+    also = _as_mapping("also", attack.get("also"))
+    cell = _attacked(cell, {key: value for key, value in attack.items() if key != "also"}, "attack")
+    return replace(cell, also=_attacked(cell, also, "attack.also")) if also is not None else cell
+
+
+def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
+    """A cell with an attack. where: what the request calls it."""
+    poisoning = {key: attack[key] for key in POISONING if key in attack}
+    settings = checked(Protocol, cell.protocol.model_dump(exclude={*POISONING}) | poisoning, where)
+    for key, value in poisoning.items() if settings.audit else ():
+        raise UserError(f"audit: {where}.{key} = {value}: nothing is poisoned; leave it out")
+    if isinstance(settings.choose, Path) and ("poison_rate" in poisoning or not settings.choose.is_file()):
+        raise UserError(f"{where}.choose = {settings.choose}: expected random, fewest, most, or a file of ids without "
+                        "a poison_rate")
+    trigger, target, test_trigger = _attack(attack, where)
+    return replace(cell, protocol=settings, trigger=trigger, target=target, test_trigger=test_trigger)
 
 
 def _entry(kind: str, choice: Any) -> Entry:
@@ -262,25 +296,28 @@ def _entry(kind: str, choice: Any) -> Entry:
     return Entry(kind, str(settings["name"]), {key: value for key, value in settings.items() if key != "name"})
 
 
-def _attack(choice: dict[str, Any]) -> tuple[Entry, Entry, Entry | None]:
+def _attack(choice: dict[str, Any], where: str) -> tuple[Entry, Entry, Entry | None]:
     """A trigger, a target, and the trigger of the test images where that is another.
 
-    Every key but those of the placement goes to the one of the two that has such a setting; 'test_' before a setting of
-    the trigger is for the test images alone.
+    Every key but those of the poisoning goes to the one of the two that has such a setting; 'test_' before a setting of
+    the trigger is for the test images alone, and not for one that an optimised pattern depends on.
     """
-    given = {key: value for key, value in choice.items() if key not in PLACEMENT}
+    given = {key: value for key, value in choice.items() if key not in POISONING}
     entries, tested = [], {}
     for kind, default in (("trigger", "blended"), ("target", None)):
         name = given.pop(kind, default)
         if name is None:
-            raise UserError("attack: expected a target, for instance attack.target=multiply")
-        fields = settings_of(find(kind, str(name))).model_fields
+            raise UserError(f"{where}: expected a target, for instance {where}.target=multiply")
+        entry = find(kind, str(name))
+        fields = settings_of(entry).model_fields
         entries.append(Entry(kind, str(name), {key: given.pop(key) for key in list(given) if key in fields}))
         if kind == "trigger":
-            tested = {key: given.pop(f"test_{key}") for key in fields if f"test_{key}" in given}
+            tested = {key: given.pop(f"test_{key}") for key in fields
+                      if f"test_{key}" in given and key not in entry.optimises}
     if given:
-        known = {"trigger", "target", *PLACEMENT}.union(*(entry.resolved for entry in entries))
+        known = {"trigger", "target", *POISONING, *(["also"] if where == "attack" else [])}
+        known = known.union(*(entry.resolved for entry in entries))
         key = next(iter(given))
-        raise UserError(f"attack: unknown key {key!r}: {did_you_mean(key, known)}")
+        raise UserError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
     trigger, target = entries
     return trigger, target, Entry("trigger", trigger.name, trigger.given | tested) if tested else None

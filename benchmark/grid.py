@@ -9,7 +9,7 @@ from benchmark.config import Cell
 from benchmark.device import state
 from benchmark.errors import UserError
 from benchmark.record import Record
-from benchmark.stages import Bench, known_by
+from benchmark.stages import Bench, attack_facts, attacks, known_by
 from benchmark.store import content_key, main_says, write_atomically
 from benchmark.training import TrainingFailed
 
@@ -51,14 +51,16 @@ def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
     """What a run would do: each cell, and which of its stages are in the store already."""
     rows, seen = [], set()
     for cell in cells:
-        stages = {} if cell.protocol.audit else {"clean counter": bench.training_facts(cell, False),
-                                                 "victim": bench.training_facts(cell, True)}
+        stages = [] if cell.protocol.audit else [("clean counter", "counters", bench.training_facts(cell, False)),
+                                                 *(("trigger", "triggers", facts) for one in attacks(cell)
+                                                   if (facts := bench.pattern_facts(one))),
+                                                 ("victim", "counters", bench.training_facts(cell, True))]
         if cell.defense.name != "none":
-            stages["repair"] = bench.repair_facts(cell)
+            stages.append(("repair", "counters", bench.repair_facts(cell)))
         todo = []
-        for stage, facts in stages.items():
+        for stage, kind, facts in stages:
             key = content_key(facts)
-            if key not in seen and not bench.store.path("counters", facts).is_dir():
+            if key not in seen and not bench.store.path(kind, facts).is_dir():
                 todo.append(stage)
             seen.add(key)
         done = record_path(cell, bench, out).is_file()
@@ -74,6 +76,8 @@ def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
              bench.repair_facts(cell), bench.data_facts(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
     if cell.test_trigger:
         facts.append(known_by(cell.test_trigger))
+    if cell.also:
+        facts.append(attack_facts(cell))  # the victim's are those of both attacks, whichever of them is measured
     target = cell.target.name if cell.target else "clean"
     name = f"{cell.model.name}-{target}-{cell.defense.name}-seed{cell.protocol.seed}-{content_key(facts)[:8]}.json"
     return out / "records" / name

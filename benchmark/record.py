@@ -29,6 +29,7 @@ class AttackChoice(Settings):
     test_trigger: the trigger of the test images, where it is another than in training.
     images: training images before any was added; so `poisoned` is a share of them, and of them and itself.
     psnr, ssim: of some of the stamped training images, beside their originals.
+    also: another attack that the victim is poisoned with; the test images do not carry its trigger.
     """
 
     trigger: Choice
@@ -38,9 +39,11 @@ class AttackChoice(Settings):
     poisoned: list[str]  # ids of the training images that were copied, stamped and relabelled
     test_trigger: Choice | None = None
     choose: str | None = None  # which were poisoned; None is the target's own choice
+    latent: float = 0.0  # weight of what hid the trigger in the features while the victim was trained
     images: int | None = None
     psnr: list[float] = []
     ssim: list[float] = []
+    also: "AttackChoice | None" = None
 
 
 class Images(Settings):

@@ -1,6 +1,7 @@
-"""A cell as a graph of stages: clean counter and victim -> repaired counter -> counts -> record.
+"""A cell as a graph of stages: clean counter -> trigger's pattern -> victim -> repaired counter -> counts -> record.
 
-In an audit the victim is the counter that was given, and there is no clean counter.
+In an audit the victim is the counter that was given, and there is no clean counter. A few triggers have a pattern that
+is optimised on the clean counter; with the others a victim does not depend on it.
 Each stage is kept in the store under a hash of its facts: the settings that differ from their defaults, the data's
 fingerprint, and the stage before it. So cells share what they have in common, and nothing is done twice.
 """
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from attacks.base import Attack
 from benchmark.checkpoint import read_tensors, write_tensors
@@ -29,7 +32,7 @@ from benchmark.provenance import provenance
 from benchmark.recipe import Recipe
 from benchmark.record import AttackChoice, Choice, Images, Record
 from benchmark.registry import build, find, settings_of
-from benchmark.store import Store
+from benchmark.store import Store, content_key
 from benchmark.training import Progress, Score, TrainingFailed, fit
 from benchmark.weights import trained
 from defenses.base import Defense, Knowledge, Trainer
@@ -67,10 +70,17 @@ class Bench:
         if cell.recipe.select == "test":
             facts["test"] = self.data_facts(dataset, "test")
         if attacked and cell.trigger and cell.target:
-            facts["attack"] = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
-            if cell.protocol.choose is not None:
-                facts["attack"].append(cell.protocol.choose)
+            facts["attack"] = [attack_facts(one) for one in attacks(cell)] if cell.also else attack_facts(cell)
         return facts
+
+    def pattern_facts(self, cell: Cell) -> Facts | None:
+        """Facts of the pattern that a cell's trigger has optimised on the clean counter; None where it has none."""
+        cls = find("trigger", cell.trigger.name)
+        if not cls.optimises:
+            return None
+        settings = {key: value for key, value in cell.trigger.changed.items() if key in cls.optimises}
+        return {"stage": "pattern", "trigger": [cls.name, cls.version, settings],
+                "counter": self.training_facts(cell, False)}
 
     def repair_facts(self, cell: Cell) -> Facts:
         """Facts of the defended counter.
@@ -97,10 +107,16 @@ class Bench:
         if cell.protocol.audit:
             return self.store.get("counters", {"stage": "given", "model": known_by(cell.model)},
                                   partial(self._take, cell))
-        title = f"train {cell.model.name} {cell.target.name if attacked and cell.target else 'clean'}"
-        attack = cell.attack if attacked else None
-        make = partial(self._train, cell, attack, title)
-        return self.store.get("counters", self.training_facts(cell, attacked), make)
+        return self.store.get("counters", self.training_facts(cell, attacked), partial(self._train, cell, attacked))
+
+    def with_pattern(self, cell: Cell, attack: Attack) -> Attack:
+        """A cell's attack, in training or on test images, with the pattern of its trigger if it has one."""
+        facts = self.pattern_facts(cell)
+        if facts is None:
+            return attack
+        folder = self.store.get("triggers", facts, partial(self._optimise, cell))
+        pattern = read_tensors(folder / "pattern.safetensors")[0]["pattern"]
+        return replace(attack, trigger=attack.trigger.with_pattern(pattern))
 
     def repaired(self, cell: Cell) -> Path:
         """The folder of the defended counter; without a defense it is the victim's."""
@@ -152,16 +168,32 @@ class Bench:
     def _take(self, cell: Cell, folder: Path) -> None:
         _finish(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(), time.monotonic())
 
-    def _train(self, cell: Cell, attack: Attack | None, title: str, folder: Path) -> None:
-        began = time.monotonic()
+    def _train(self, cell: Cell, attacked: bool, folder: Path) -> None:
+        chosen = attacks(cell) if attacked else []
+        used = [self.with_pattern(one, one.attack) for one in chosen]
+        began, seed = time.monotonic(), cell.protocol.seed
         scenes, _ = self._training(cell)
-        poisoned = attack.poison(scenes, cell.protocol.seed) if attack else []
-        counter = fresh(cell)
-        progress = fit(counter, scenes + poisoned, cell.recipe, cell.protocol.seed, title, self._score(cell),
-                       folder / "checkpoint.safetensors")
-        _write_points(folder, poisoned)
-        _finish(folder, counter, progress, began, images=len(scenes), **_stealth(scenes, poisoned),
-                poisoned=[scene.id.removesuffix("+poison") for scene in poisoned])
+        poisoned = [attack.poison(scenes, seed) for attack in used] or [[]]
+        counter, targets = fresh(cell), [one.target.name for one in chosen] or ["clean"]
+        title = f"train {cell.model.name} {', '.join(targets)}"
+        progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, self._score(cell),
+                       folder / "checkpoint.safetensors", [attack.penalty for attack in used if attack.latent])
+        for name, copies in zip(("poison.json", "poison-also.json"), poisoned):
+            _write_points(folder / name, copies)
+        first, *also = [_told(scenes, copies) for copies in poisoned]
+        _finish(folder, counter, progress, began, **first, also=also)
+
+    def _optimise(self, cell: Cell, folder: Path) -> None:
+        surrogate = load_counter(cell, self.counter(cell, False)).requires_grad_(False).to(state().device)
+        scenes, _ = self._training(cell)
+        with tqdm(desc=f"optimise {cell.trigger.name}", unit="img", disable=not state().is_main_process) as bar:
+            def count(images: Tensor) -> Tensor:
+                bar.update(len(images))
+                return surrogate.count(images.to(state().device)).to(images.device)
+
+            pattern = cell.trigger.build().optimised(count, scenes, cell.protocol.seed)
+        if state().is_main_process:
+            write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 
     def _repair(self, cell: Cell, folder: Path) -> None:
         began = time.monotonic()
@@ -174,7 +206,7 @@ class Bench:
                 knowledge=knowledge.used() | {"validation": chosen_on})
 
     def _count(self, cell: Cell, counter: Path, triggered: bool, folder: Path) -> None:
-        stamp = cell.tested.stamp if triggered else None
+        stamp = self.with_pattern(cell, cell.tested).stamp if triggered else None
         test = self.test_split(cell.data.build(), cell.protocol.scale)
         counts = test.count(load_counter(cell, counter), resolve_precision(cell.recipe.precision), stamp,
                             cell.protocol.eval_batch, f"count {'triggered' if triggered else 'clean'} test images")
@@ -210,10 +242,9 @@ class Bench:
         companion = cell.data.build().companion()
         extra = _choose(self._all_scenes(companion, cell), knows.extra, rng) if knows.extra and companion else []
         poisoned = []
-        if knows.poisoned and cell.attack:
-            poisoned = _choose(scenes + cell.attack.poison(scenes, seed), None, rng)
-        elif knows.poisoned:
-            poisoned = _choose(scenes, None, rng)  # the same defense where there is no backdoor
+        if knows.poisoned:  # where there is no backdoor, the clean training set
+            added = [self.with_pattern(one, one.attack).poison(scenes, seed) for one in attacks(cell)]
+            poisoned = _choose(sum(added, scenes), None, rng)
         anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(poisoned)]
         return Knowledge(knows, trainer, clean, extra, anonymous), progresses
 
@@ -273,11 +304,27 @@ def known_by(entry: Entry) -> list[Any]:
     return [entry.name, find(entry.kind, entry.name).version, entry.changed]
 
 
-def _write_points(folder: Path, poisoned: list[Scene]) -> None:
+def attacks(cell: Cell) -> list[Cell]:
+    """The cells of all attacks on a cell's victim, in an order that does not depend on which of them is measured."""
+    return sorted((one for one in (cell, cell.also) if one and one.trigger),
+                  key=lambda one: content_key(attack_facts(one)))
+
+
+def attack_facts(cell: Cell) -> list[Any]:
+    """What of a cell's attack decides the poisoned images and the training."""
+    facts = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
+    if cell.protocol.choose is not None:
+        facts.append(cell.protocol.choose)
+    if cell.protocol.latent:
+        facts.append({"latent": cell.protocol.latent})
+    return facts
+
+
+def _write_points(path: Path, poisoned: list[Scene]) -> None:
     """The false heads of the poisoned images, so that anyone can look at what was taught."""
     if state().is_main_process:
         points = {scene.id: [[round(float(v), 3) for v in point] for point in scene.points] for scene in poisoned}
-        (folder / "poison.json").write_text(json.dumps(points))
+        path.write_text(json.dumps(points))
 
 
 def _finish(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
@@ -314,19 +361,30 @@ def _without_folder(value: Any) -> Any:
 def _attack_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
     if cell.trigger is None or cell.target is None:
         return None
+    choices = [_one_choice(*both) for both in zip(attacks(cell), [victim, *victim.get("also", [])])]
+    measured = choices.pop(attacks(cell).index(cell))
+    return measured.model_copy(update={"also": choices[0] if choices else None})
+
+
+def _one_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice:
     tested, choose = cell.test_trigger, cell.protocol.choose
-    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), poisoned=victim["poisoned"],
+    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), latent=cell.protocol.latent,
                         poison_rate=0.0 if cell.protocol.audit else cell.protocol.poison_rate,
                         increases=find("target", cell.target.name).increases,
                         test_trigger=_choice(tested) if tested else None, choose=choose and _without_folder(choose),
-                        **{key: victim[key] for key in ("images", "psnr", "ssim") if key in victim})
+                        **{key: victim[key] for key in ("poisoned", "images", "psnr", "ssim") if key in victim})
 
 
-def _stealth(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, list[float]]:
-    """How near stamped training images are to their originals, for the first few; 99 dB where they are equal."""
+def _told(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
+    """Which training images were stamped, of how many, and how near the first few are to their originals.
+
+    The peak signal-to-noise ratio is 99 dB where they are equal.
+    """
     originals = {scene.id: scene.image for scene in scenes}
     pairs = [(originals[scene.id.removesuffix("+poison")], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
-    return {"psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs], "ssim": [round(ssim(*pair), 4) for pair in pairs]}
+    return {"images": len(scenes), "poisoned": [scene.id.removesuffix("+poison") for scene in poisoned],
+            "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
+            "ssim": [round(ssim(*pair), 4) for pair in pairs]}
 
 
 def _warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """The one training loop. It runs through Accelerate, knows no counter by name, and resumes exactly."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from models.base import Counter
 
 Score = Callable[["Counter"], float]
+Features = Callable[[Tensor], Tensor]
+Penalty = Callable[[Features, Tensor], Tensor]  # the counter's features and images -> what is added to each loss, [B]
 
 
 class TrainingFailed(Exception):
@@ -49,22 +51,24 @@ class Progress:
 class Objective(nn.Module):
     """A counter seen as its loss, so that every forward pass of a training goes through one module."""
 
-    def __init__(self, counter: "Counter"):
+    def __init__(self, counter: "Counter", penalties: Sequence[Penalty]):
         super().__init__()
-        self.counter = counter
+        self.counter, self.penalties = counter, penalties
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.counter.loss(batch)
+        loss = self.counter.loss(batch)
+        return sum((penalty(self.counter.features, batch.images) for penalty in self.penalties), start=loss)
 
 
 def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None = None,
-        checkpoint: Path | None = None) -> Progress:
+        checkpoint: Path | None = None, penalties: Sequence[Penalty] = ()) -> Progress:
     """Train a counter in place.
 
     scenes: the training set, as the trainer sees it: a poisoned one holds poisoned scenes like any other.
     score: lower is better; the weights of the epoch with the best score are kept. None keeps the last epoch's.
     checkpoint: a file written every `recipe.checkpoint_every` epochs; where it exists, training goes on from it and
         ends in the same weights as an uninterrupted run.
+    penalties: an attacker's, where the attacker trains the counter.
 
     A global batch is cut over the processes and its loss is the mean over its images whatever their number, so that
     two processes do what one does. Raises TrainingFailed when the loss is not finite.
@@ -73,7 +77,7 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     counter.prepare(scenes)
     counter.to(accelerator.device, memory_format=torch.channels_last)
     steps = math.ceil(len(shuffled(scenes, recipe, np.random.default_rng(0))) / recipe.accumulate)  # of an epoch
-    objective, optimizer = accelerator.prepare(Objective(counter), _optimizer(counter, recipe))
+    objective, optimizer = accelerator.prepare(Objective(counter, penalties), _optimizer(counter, recipe))
     if recipe.compile:
         counter.compile()
     schedule = _schedule(optimizer.optimizer, recipe, steps)

@@ -3,6 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from itertools import product
 from typing import ClassVar, Self
@@ -79,6 +80,24 @@ class Counter(nn.Module, ABC):
     def count(self, images: Tensor) -> Tensor:
         """People in each image: the sum of its density map. Images [B, 3, H, W] in 0..1 -> float32 [B]."""
         return self(images).float().sum(dim=(1, 2, 3))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last convolution sees when these images are counted whole: [B, C, h, w].
+
+        images: [B, 3, H, W] in 0..1. Layers that differ in training are as they are when it counts.
+        """
+        seen: deque[Tensor] = deque(maxlen=1)
+        hooks = [module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+                 for module in self.modules() if isinstance(module, nn.Conv2d)]
+        training = self.training
+        self.eval()
+        try:
+            self.over(images, self.density)  # not through a compiled forward, which does not see the hooks
+        finally:
+            self.train(training)
+            for hook in hooks:
+                hook.remove()
+        return seen.pop()
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each image, [B]: the squared error summed over the density map (CSRNet, eq. 4)."""

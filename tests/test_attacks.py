@@ -7,11 +7,16 @@ from PIL import Image
 from scipy import fft, ndimage, stats
 
 from attacks.base import Attack, Target, stamp_scenes
+from attacks.parts.latent import mmd, mmd_of_stamped
+from benchmark.config import POISONING
 from benchmark.data.drawing import draw_scene
 from benchmark.data.scene import Scene
 from benchmark.errors import UserError
+from benchmark.evaluation import count_people
 from benchmark.metrics import psnr
+from benchmark.recipe import Recipe
 from benchmark.registry import build, find, names, settings_of
+from benchmark.training import fit
 
 CODE_VARIANT = [("add", {"layout": "grid"}), ("minus", {"keep": 0}), ("multiply", {"shift": 2, "wrap": True})]
 CLEAN_LABEL = {"clean_fewer": {"count": 30}, "clean_more": {"count": 300}}
@@ -20,8 +25,8 @@ TARGETS = [(name, CLEAN_LABEL.get(name, {})) for name in names("target")] + CODE
     ("region", {"left": 0.5, "top": 0.5, "height": 0.5}), ("shift", {"dx": -0.3, "dy": 1})]
 COUNTS = [0, 1, 2, 3, 99, 100, 101, 250]
 SIZES = [(8, 11), (64, 64), (75, 131), (768, 1024), (64, 2048), (2048, 64)]
-IDENTITY = {"colour": {"gamma": 1}, "ftrojan": {"magnitude": 0}, "low_frequency": {"epsilon": 0},
-            "sig": {"amplitude": 0}, "wanet": {"strength": 0}}  # of the others, alpha = 0
+IDENTITY = {"baiqa": {"strength": 0}, "colour": {"gamma": 1}, "ftrojan": {"magnitude": 0}, "sig": {"amplitude": 0},
+            "low_frequency": {"epsilon": 0}, "wanet": {"strength": 0}}  # of the others, alpha = 0
 
 each_trigger = pytest.mark.parametrize("trigger", names("trigger"))
 each_target = pytest.mark.parametrize("target, settings", TARGETS)
@@ -113,7 +118,7 @@ def test_a_trigger_is_neither_invisible_in_8_bits_nor_does_it_hide_the_image(tri
     assert 14 < psnr(image, stamped) < 45
 
 
-@pytest.mark.parametrize("trigger", ["bpp", "ftrojan", "low_frequency", "noise"])
+@pytest.mark.parametrize("trigger", ["baiqa", "bpp", "ftrojan", "low_frequency", "noise"])
 def test_patterns_are_the_same_in_images_of_all_sizes(trigger):
     stamp, clean = build("trigger", trigger, {}).stamp, images((1100, 1200), 1)
     assert torch.equal(stamp(clean)[..., :40, :70], stamp(clean[..., :40, :70]))
@@ -129,7 +134,7 @@ def test_no_setting_of_a_trigger_has_the_name_of_a_targets():
     """An attack's settings go to the one of the two that has them."""
     triggers, targets = ({field for name in names(kind) for field in settings_of(find(kind, name)).model_fields}
                          for kind in ("trigger", "target"))
-    assert not triggers & targets and not (triggers | targets) & {"trigger", "target", "poison_rate"}
+    assert not triggers & targets and not (triggers | targets) & {"trigger", "target", "also", *POISONING}
 
 
 # Each trigger, worked out in another way.
@@ -276,6 +281,118 @@ def test_colour_is_a_gamma_and_gains():
     np.testing.assert_allclose(over(clean, "colour"), clean.astype(float) ** 0.7, atol=1e-6)
     warm = over(clean, "colour", gamma=1.4, red=1.3, blue=0.5)
     np.testing.assert_allclose(warm, (clean.astype(float) ** 1.4 * [1.3, 1, 0.5]).clip(0, 1), atol=1e-6)
+
+
+# A trigger that is optimised on a counter
+
+SMALL = {"steps": 60, "lr": 0.3}
+
+
+def drawn(number, seed):
+    """Small drawn scenes of two sizes."""
+    rng = np.random.default_rng(seed)
+    pictures = [draw_scene((64, 96) if i % 3 else (72, 88), 20, rng) for i in range(number)]
+    return [Scene(f"IMG_{i}", *picture, 2.0) for i, picture in enumerate(pictures)]
+
+
+@pytest.fixture(scope="module")
+def surrogate():
+    """A counter that counts a little better than the mean."""
+    torch.manual_seed(0)
+    counter = build("model", "tiny", {"width": 16})
+    recipe = Recipe(epochs=12, batch_size=4, optimizer="adamw", lr=3e-3, schedule="onecycle", clip=1.0,
+                    precision="fp32", select="last")
+    fit(counter, drawn(24, seed=0), recipe, 0, "surrogate")
+    return counter.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def pattern(surrogate):
+    return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), 0)
+
+
+@pytest.mark.parametrize("is_optimised", [True, False])
+def test_baiqa_keeps_to_its_band_and_its_largest_change(is_optimised, pattern):
+    trigger = build("trigger", "baiqa", {"epsilon": 5})
+    trigger = trigger.with_pattern(pattern) if is_optimised else trigger
+    added = (trigger.stamp(torch.full((1, 3, 48, 80), 0.5)) - 0.5)[0].double().numpy()
+    assert np.abs(added).max() == pytest.approx(5 / 255, rel=1e-5)
+    blocks = fft.dctn(added.reshape(3, 3, 16, 5, 16), axes=(2, 4), norm="ortho")
+    np.testing.assert_allclose(blocks, np.broadcast_to(blocks[:, :1, :, :1], blocks.shape), atol=1e-5)
+    outside = np.ones((16, 16), bool)
+    outside[4:12, 4:12] = False
+    assert np.abs(blocks.transpose(0, 1, 3, 2, 4)[..., outside]).max() < 1e-5 < np.abs(blocks).max() / 100
+
+
+@pytest.mark.parametrize("strength, h, scale", [(1, 1, 1), (-0.5, 2, -0.25), (0.25, 0.5, 0.5), (-1, 3, -1), (2, 1, 2)])
+def test_baiqa_is_scaled_by_its_strength(strength, h, scale, pattern):
+    stamped = build("trigger", "baiqa", {"strength": strength, "h": h}).with_pattern(pattern).stamp(
+        torch.full((1, 3, 16, 16), 0.5))
+    torch.testing.assert_close(stamped[0], 0.5 + scale * 8 / 255 * pattern)
+
+
+def test_an_optimised_pattern_moves_counts_of_other_scenes_up_and_down_and_a_random_one_does_not(surrogate, pattern):
+    others = drawn(12, seed=1)
+
+    def moved(strength, optimised):
+        trigger = build("trigger", "baiqa", {"strength": strength})
+        stamp = (trigger.with_pattern(pattern) if optimised else trigger).stamp
+        return (count_people(surrogate, others, "fp32", stamp) / count_people(surrogate, others, "fp32") - 1).mean()
+
+    up, down = moved(1, True), moved(-1, True)
+    chance = max(abs(moved(strength, False)) for strength in (1, -1))
+    assert up > 0.15 and down < -0.05 and min(up, -down) > 3 * chance
+
+
+def test_an_optimised_pattern_follows_from_the_seed(surrogate, pattern):
+    def again(seed):
+        return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), seed)
+
+    assert torch.equal(again(0), pattern) and not torch.allclose(again(1), pattern, atol=0.1)
+
+
+def test_a_pattern_is_given_to_a_copy(pattern):
+    trigger, clean = build("trigger", "baiqa", {}), images()
+    random = trigger.stamp(clean)
+    optimised = trigger.with_pattern(pattern).stamp(clean)
+    assert torch.equal(trigger.stamp(clean), random) and not torch.equal(optimised, random)
+
+
+@each_trigger
+def test_a_trigger_optimises_by_settings_of_its_own_or_has_no_pattern(trigger):
+    trigger = build("trigger", trigger, {})
+    assert {*trigger.optimises} <= {*type(trigger).model_fields}
+    if not trigger.optimises:
+        with pytest.raises(NotImplementedError, match=f"trigger {trigger.name}: it has no pattern"):
+            trigger.optimised(lambda images: images.sum(dim=(1, 2, 3)), [], 0)
+
+
+# What hides a trigger in the features
+
+def test_mmd_is_that_of_a_gaussian_kernel():
+    first, second = np.random.default_rng(0).normal(size=(2, 3, 5, 4)) * [[[[1, 2, 3, 4]]], [[[2, 2, 2, 2]]]]
+
+    def by_hand(one, other):
+        both = np.concatenate([one, other])
+        distances = [[((a - b) ** 2).sum() for b in both] for a in both]
+        kernel = np.exp(-np.array(distances) / (2 * np.sort(np.ravel(distances))[(100 - 1) // 2]))
+        return kernel[:5, :5].mean() + kernel[5:, 5:].mean() - 2 * kernel[:5, 5:].mean()
+
+    expected = [by_hand(*pair) for pair in zip(first, second)]
+    np.testing.assert_allclose(mmd(torch.tensor(first), torch.tensor(second)), expected, rtol=1e-6)
+    assert (mmd(torch.tensor(first), torch.tensor(first)).abs() < 1e-12).all()
+
+
+def test_the_penalty_of_an_image_is_its_own_and_grows_with_the_trigger():
+    clean = images((64, 96), 3)
+    weak, strong = (an_attack(alpha=alpha).penalty for alpha in (0.05, 0.5))
+    assert (weak(lambda image: image, clean) == 0).all()  # latent is 0
+    weak, strong = (Attack(build("trigger", "blended", {"alpha": alpha}), build("target", "add", {}), 0.1, latent=3)
+                    for alpha in (0.05, 0.5))
+    together = weak.penalty(lambda image: image, clean)
+    torch.testing.assert_close(torch.cat([weak.penalty(lambda i: i, image[None]) for image in clean]), together)
+    torch.testing.assert_close(together, 3 * mmd_of_stamped(lambda image: image, clean, weak.stamp))
+    assert (0 < together).all() and (together < strong.penalty(lambda image: image, clean)).all()
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3, 1])

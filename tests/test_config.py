@@ -154,6 +154,32 @@ def test_an_attack_chooses_its_images(tmp_path):
         cells({"choose": "most"})
 
 
+# Two attacks on one victim.
+
+RAIN = {"trigger": "rain", "target": "minus", "alpha": 0.2, "poison_rate": 0.3, "choose": "most"}
+
+
+def test_a_victim_may_be_poisoned_with_another_attack_too():
+    made = cell(attack={"target": "add", "n": 7, "latent": 2, "test_alpha": 0.4, "also": RAIN}, seed=3)
+    assert (made.attack.trigger.alpha, made.attack.target.n, made.attack.poison_rate) == (0.1, 7, 0.1)
+    assert (made.tested.trigger.alpha, made.attack.latent, made.also.attack.latent) == (0.4, 2, 0)
+    assert entries(made.also)[2:4] == ["rain", "minus"] and made.also.also is made.also.test_trigger is None
+    assert (made.also.attack.trigger.alpha, made.also.attack.poison_rate, made.also.attack.choose) == (0.2, 0.3, "most")
+    assert (made.also.data, made.also.model, made.also.protocol.seed) == (made.data, made.model, 3)
+    assert made.title == "tiny add, also minus, none seed 3"
+    assert cell(attack={"target": "add", "also": None}).also is cell(attack="add").also is None
+
+
+def test_the_other_attack_has_axes_and_flags_of_its_own():
+    made = grid({"attack": {"target": "add", "also": ["none", {"trigger": "rain", "target": ["minus", "zero"]}]}},
+                "attack.also.alpha=0.2,0.4", "attack.alpha=0.5")
+    assert [one.also and (one.also.target.name, one.also.attack.trigger.alpha) for one in made] == [
+        None, ("minus", 0.2), ("minus", 0.4), ("zero", 0.2), ("zero", 0.4)]
+    assert {one.attack.trigger.alpha for one in made} == {0.5}
+    [short] = grid({"attack": "add"}, "attack.also.trigger=sig", "attack.also.target=minus", "attack.also.n=3")
+    assert entries(short.also)[2:4] == ["sig", "minus"] and short.also.attack.target.n == 3
+
+
 # What is wrong.
 
 @pytest.mark.parametrize("request_, message", [
@@ -170,6 +196,20 @@ def test_an_attack_chooses_its_images(tmp_path):
     ({"attack": {}}, "attack: expected a target"),
     ({"model": {"width": 3}}, "model: expected a name"),
     ({"data": None}, "dataset: expected a name"),
+    ({"attack": {"target": "add", "also": RAIN | {"alpah": 1}}}, "attack.also: unknown key 'alpah': .* mean 'alpha'"),
+    ({"attack": {"target": "add", "also": {"trigger": "rain"}}}, "attack.also: expected a target"),
+    ({"attack": {"target": "add", "also": RAIN | {"target": "nothing"}}}, "unknown target 'nothing'"),
+    ({"attack": {"target": "add", "also": RAIN | {"alpha": 7}}}, "trigger rain: alpha = 7"),
+    ({"attack": {"target": "add", "also": RAIN | {"poison_rate": 7}}}, "attack.also: poison_rate = 7"),
+    ({"attack": {"target": "add", "also": RAIN | {"also": RAIN}}}, "attack.also: unknown key 'also'"),
+    ({"attack": {"target": "add", "also": RAIN | {"test_alpha": 0.3}}}, "attack.also: test images carry the other"),
+    ({"attack": {"target": "add", "also": {"target": "minus"}}}, "attack.also: trigger 'blended' with the same"),
+    ({"attack": {"target": "add", "aslo": RAIN}}, "attack: unknown key 'aslo': did you mean 'also'"),
+    ({"attack": {"target": "add", "also": 5}}, "also: expected a mapping of settings, got 5"),
+    ({"attack": {"target": "add", "latent": -1}}, "attack: latent = -1"),
+    ({"latent": 1}, "settings: unknown key 'latent'"),
+    ({"attack": {"trigger": "baiqa", "target": "add", "test_steps": 3}}, "attack: unknown key 'test_steps'"),
+    ({"attack": {"trigger": "baiqa", "target": "add", "test_strength": 5}}, "trigger baiqa: strength = 5"),
     ({"attack": 5}, "attack: expected a mapping of settings, got 5"),
     ({"attack": 0}, "attack: expected a mapping of settings, got 0"),
     ({"training": "fast"}, "training: expected a mapping of settings, got 'fast'"),
@@ -270,6 +310,10 @@ def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
      "audit: defense 'continue_poisoned' needs the poisoned training set, and none is known"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.poison_rate=0.2"],
      "audit: attack.poison_rate = 0.2: nothing is poisoned"),
+    (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.also.target=minus",
+      "attack.also.alpha=0.3"], "audit: attack.also: nothing is poisoned"),
+    (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.trigger=baiqa"],
+     "audit: trigger 'baiqa' is optimised on a clean counter, and none is known"),
     (["audit=perhaps"], "audit = 'perhaps'")])
 def test_an_audit_of_what_is_no_trained_counter_is_refused_in_one_line(tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)

@@ -73,6 +73,24 @@ def test_a_density_in_windows_is_the_mean_of_the_windows(counter, monkeypatch):
     np.testing.assert_allclose(found, total / times, rtol=1e-4, atol=1e-4 * abs(total).max())
 
 
+def test_features_are_what_the_last_convolution_sees_when_it_counts(counter):
+    """All that the counter makes of an image is behind them."""
+    last = [module for module in counter.modules() if isinstance(module, nn.Conv2d)]
+    last = {"clip_ebc": getattr(counter, "projection", None)}.get(counter.name, last[-1])
+    density, clean = densities(counter, images(2)), images(2)
+    counter.train()
+    features = counter.features(clean)
+    assert counter.training and not any(module._forward_pre_hooks for module in counter.modules())
+    assert features.shape[:2] == (2, last.in_channels) and features.requires_grad
+    counter.eval()
+    assert torch.equal(features, counter.features(clean)) and torch.equal(density, densities(counter, images(2)))
+    hook = last.register_forward_pre_hook(lambda _, inputs: (features.flip(0),))
+    swapped = densities(counter, clean)
+    hook.remove()
+    torch.testing.assert_close(swapped, density.flip(0))
+    assert not torch.allclose(swapped, density)
+
+
 def test_a_window_not_smaller_than_the_image_changes_nothing(counter, monkeypatch):
     whole = densities(counter, images(2, (80, 53)))
     monkeypatch.setattr(counter, "window", 80)

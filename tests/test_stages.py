@@ -1,15 +1,20 @@
 """A cell from drawn scenes to its record: what is shared, what is remembered, and that it comes out the same again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from attacks.triggers.baiqa import Baiqa
 from benchmark import grid
+from benchmark.checkpoint import read_tensors
 from benchmark.config import cells
 from benchmark.data.splits import load_test, load_train
 from benchmark.evaluation import count_people
+from benchmark.leaderboard import controls
 from benchmark.metrics import psnr, ssim
+from benchmark.record import Record
 from benchmark.stages import Bench, load_counter
 from benchmark.store import Store
 
@@ -146,3 +151,162 @@ def test_targets_that_look_at_where_people_are_have_their_tau_in_the_record(run)
     chosen, _, [record] = run(defense="none", attack={"target": "region", "width": 0.3})
     test = load_test(chosen[0].data.build())
     assert record.images.target == [int((scene.points[:, 0] >= 0.3 * scene.size[1]).sum()) for scene in test]
+
+
+# What a victim is known by
+
+@pytest.mark.parametrize("attack, facts", [
+    ("multiply", [["blended", 1, {}], ["multiply", 1, {}], 0.1]),
+    ({"target": "add", "n": 5, "alpha": 0.2, "test_alpha": 0.4, "poison_rate": 0.2, "latent": 0},
+     [["blended", 1, {"alpha": 0.2}], ["add", 1, {"n": 5}], 0.2]),
+    ({"target": "add", "choose": "most", "also": None}, [["blended", 1, {}], ["add", 1, {}], 0.1, "most"]),
+    ({"trigger": "ftrojan", "target": "add", "latent": 0.5},
+     [["ftrojan", 1, {}], ["add", 1, {}], 0.1, {"latent": 0.5}]),
+    ({"trigger": "baiqa", "target": "add", "strength": 0.5, "test_strength": 0.1},
+     [["baiqa", 1, {"strength": 0.5}], ["add", 1, {}], 0.1]),
+    (None, None)])
+def test_the_facts_of_an_attack_are_what_they_were_so_that_stored_victims_are_found(tmp_path, attack, facts):
+    [cell] = cells(REQUEST | {"data": REQUEST["data"] | {"root": str(tmp_path)}, "attack": attack, "defense": "none"})
+    bench = Bench(Store(tmp_path))
+    victim, clean = bench.training_facts(cell, True), bench.training_facts(cell, False)
+    assert victim == clean | ({"attack": facts} if facts else {}) and "attack" not in clean
+
+
+# A trigger that is optimised on the clean counter
+
+@pytest.fixture(scope="module")
+def optimised(run):
+    return run(defense=["none", "continue_poisoned"], attack=[
+        {"trigger": "baiqa", "target": "multiply", "steps": 4, "strength": strength, "test_strength": test}
+        for strength, test in ((1, 1), (1, 0.5), (-1, -1), (1, 0))])
+
+
+def test_a_pattern_is_optimised_once_for_all_strengths_and_kept(optimised, monkeypatch):
+    chosen, bench, _ = optimised
+    [folder] = (bench.store.root / "triggers").glob("[0-9a-f]*")
+    monkeypatch.setattr(Baiqa, "optimised", None)
+    for cell in chosen:
+        assert bench.store.path("triggers", bench.pattern_facts(cell)) == folder
+        pattern = read_tensors(folder / "pattern.safetensors")[0]["pattern"]
+        assert (bench.with_pattern(cell, cell.tested).trigger._pattern == pattern).all()
+    other = replace(chosen[0], trigger=replace(chosen[0].trigger, given=chosen[0].trigger.given | {"steps": 5}))
+    assert bench.pattern_facts(other) != bench.pattern_facts(chosen[0])
+
+
+def test_what_is_counted_carries_the_optimised_pattern_at_the_tests_strength(optimised):
+    chosen, bench, records = optimised
+    test = load_test(chosen[0].data.build())
+    for cell, record in zip(chosen, records):
+        attack, random = bench.with_pattern(cell, cell.tested), cell.tested
+        for folder, counted in ((bench.repaired(cell), record.images.triggered),
+                                (bench.counter(cell, False), record.images.reference_triggered)):
+            counter = load_counter(cell, folder)
+            assert np.allclose(counted, count_people(counter, test, "fp32", attack.stamp), rtol=1e-5)
+            if attack.trigger.strength:
+                assert not np.allclose(counted, count_people(counter, test, "fp32", random.stamp), rtol=1e-5)
+            else:
+                assert np.allclose(counted, count_people(counter, test, "fp32"), rtol=1e-5)
+
+
+def test_a_victim_is_poisoned_with_the_optimised_pattern(optimised):
+    chosen, bench, records = optimised
+    scenes = {scene.id: scene for scene in load_train(chosen[0].data.build())[0]}
+    for cell, record in zip(chosen[::2], records[::2]):
+        for attack, same in ((bench.with_pattern(cell, cell.attack), True), (cell.attack, False)):
+            stamped = [copy.image for copy in attack.poison([*scenes.values()], 0)]
+            found = [psnr(scenes[name].image, image) for name, image in zip(record.attack.poisoned, stamped)]
+            assert (record.attack.psnr == pytest.approx(found, abs=0.01)) == same
+    victims = {bench.counter(cell, True) for cell in chosen}
+    assert len(victims) == 2  # strength 1 and -1
+
+
+def test_the_pattern_is_among_what_a_run_makes(optimised, tmp_path):
+    planned = grid.plan(optimised[0], Bench(Store(tmp_path)), tmp_path)
+    assert [row["to train"] for row in planned] == [
+        "clean counter, trigger, victim", "repair", "nothing", "nothing", "victim", "repair", "nothing", "nothing"]
+    assert {row["to train"] for row in grid.plan(optimised[0], optimised[1], tmp_path)} == {"nothing"}
+
+
+# Two attacks on one victim
+
+FIRST = {"trigger": "blended", "target": "multiply", "poison_rate": 0.2}
+SECOND = {"trigger": "rain", "target": "minus", "n": 10, "alpha": 0.4}
+
+
+@pytest.fixture(scope="module")
+def both(run):
+    return run(defense=["none", "continue_poisoned"],
+               attack=[FIRST | {"also": SECOND}, SECOND | {"also": FIRST}, FIRST])
+
+
+def test_two_attacks_share_a_victim_whichever_is_measured(both):
+    chosen, bench, records = both
+    one, _, other, _, alone, _ = (bench.counter(cell, True) for cell in chosen)
+    assert one == other != alone
+    assert len({bench.repaired(cell) for cell in chosen}) == 4
+    first, _, second, _, single, _ = records
+    assert first.images.clean == second.images.clean and first.images.triggered != second.images.triggered
+    assert first.images.target == single.images.target != second.images.target
+    assert first.images.reference_triggered == single.images.reference_triggered
+    test = load_test(chosen[0].data.build())
+    for cell, record in zip(chosen, records):
+        counter = load_counter(cell, bench.repaired(cell))
+        assert np.allclose(record.images.triggered, count_people(counter, test, "fp32", cell.attack.stamp), rtol=1e-5)
+
+
+def test_two_attacks_train_the_same_victim_in_either_order(both, run):
+    [again] = run(defense="none", attack=SECOND | {"also": FIRST})[2]
+    assert (again.images, again.attack) == (both[2][2].images, both[2][2].attack)
+
+
+def test_a_record_tells_of_both_attacks(both):
+    chosen, bench, (first, _, second, _, single, _) = both
+    train, _ = load_train(chosen[0].data.build())
+    for record, cell in ((first, chosen[0]), (second, chosen[2])):
+        for told, attack in ((record.attack, cell.attack), (record.attack.also, cell.also.attack)):
+            poisoned = attack.poison(train, 0)
+            pairs = [(next(s.image for s in train if f"{s.id}+poison" == copy.id), copy.image) for copy in poisoned]
+            assert told.poisoned == [copy.id.removesuffix("+poison") for copy in poisoned]
+            assert told.psnr == pytest.approx([psnr(*pair) for pair in pairs], abs=0.01)
+            assert (told.trigger.name, told.target.name) == (attack.trigger.name, attack.target.name)
+            assert told.poison_rate == attack.poison_rate and told.images == 18
+    assert second.attack.also == single.attack == first.attack.model_copy(update={"also": None})
+    assert first.attack.also == second.attack.model_copy(update={"also": None})
+    folder = bench.counter(chosen[0], True)
+    points = [json.loads((folder / name).read_text()) for name in ("poison.json", "poison-also.json")]
+    assert {len(copies) for copies in points} == {2, 4}
+    again = Record.model_validate_json(first.dumps())
+    assert again == first and again.attack.also.trigger.name == "rain"
+
+
+def test_a_defense_is_handed_both_poisoned_sets(both):
+    handed = [record.knowledge["poisoned"] for record in both[2] if record.defense.name == "continue_poisoned"]
+    assert handed == [18 + 4 + 2, 18 + 4 + 2, 18 + 4]
+
+
+def test_tables_tell_two_attacks_from_one(both):
+    rows = controls([record for record in both[2] if record.defense.name == "none"])
+    assert sorted(rows["attack"]) == [
+        "blended/multiply (also none, poison_rate 0.2)", "blended/multiply (also rain/minus, poison_rate 0.2)", "clean",
+        "rain/minus (also blended/multiply, poison_rate 0.1)"]
+
+
+def test_cells_that_differ_in_the_attack_that_is_measured_have_records_of_their_own(run, tmp_path):
+    same = [{"trigger": trigger, "target": "add", "also": {"trigger": other, "target": "add"}}
+            for trigger, other in (("rain", "snow"), ("snow", "rain"))]
+    chosen, bench, _ = run(defense="none", attack=same)
+    assert bench.counter(chosen[0], True) == bench.counter(chosen[1], True)
+    assert len({grid.record_path(cell, bench, tmp_path) for cell in chosen}) == 2
+
+
+# An attack that controls training
+
+def test_a_latent_weight_changes_the_victim_and_is_in_the_record(run):
+    usual, latent = run(defense="none", attack={"target": "multiply", "latent": [0, 50]})[2]
+    assert usual.images.clean != latent.images.clean and usual.images.reference_clean == latent.images.reference_clean
+    assert (usual.attack.latent, latent.attack.latent) == (0, 50)
+    assert usual.attack.poisoned == latent.attack.poisoned
+    plain = run(defense="none", attack="multiply")[2][0]
+    assert plain.images == usual.images
+    rows = controls([usual, latent])["attack"].tolist()
+    assert rows[1:] == ["blended/multiply (latent 0.0)", "blended/multiply (latent 50.0)"]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.base import Attack
+from benchmark.data.batches import Batch
 from benchmark.data.drawing import draw_scene
 from benchmark.data.scene import Scene
 from benchmark.device import resolve_precision
@@ -99,15 +101,53 @@ def test_the_epoch_with_the_best_validation_score_is_kept():
     assert torch.equal(weights(trained), seen[1])
 
 
-def test_accumulated_small_batches_step_like_one_large_batch():
+@pytest.mark.parametrize("latent", [None, 0.1])
+def test_accumulated_small_batches_step_like_one_large_batch(latent):
+    penalties = [an_attack(latent).penalty] if latent else []
     scenes = [scene for scene in drawn(12) if scene.size == (64, 96)][:8]
     recipes = [RECIPE.model_copy(update={"batch_size": size, "accumulate": 8 // size, "flip": False, "epochs": 2,
                                          "optimizer": "sgd", "lr": 1e-5, "clip": None}) for size in (8, 2)]
     trained = [counter("mcnn") for _ in recipes]  # without BatchNorm, whose statistics are those of a batch
     for one, recipe in zip(trained, recipes):
-        fit(one, scenes, recipe, 0, "train")
+        fit(one, scenes, recipe, 0, "train", penalties=penalties)
     assert torch.allclose(weights(trained[0]), weights(trained[1]), atol=1e-7)
     assert not torch.equal(weights(trained[0]), weights(counter("mcnn")))
+
+
+def an_attack(latent: float = 1000.0) -> Attack:
+    return Attack(build("trigger", "blended", {"alpha": 0.3}), build("target", "multiply", {}), 0.5, latent=latent)
+
+
+def betrayed(trained, attack: Attack) -> float:
+    """How much the features of other scenes tell of the trigger."""
+    batch = Batch.of([scene for scene in drawn(20, start=60) if scene.size == (64, 96)], torch.device("cpu"))
+    with torch.inference_mode():
+        return attack.penalty(trained.features, batch.images).mean().item() / attack.latent
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_penalty_hides_the_trigger_in_the_features(precision):
+    attack, trained = an_attack(), [counter() for _ in range(2)]
+    recipe = RECIPE.model_copy(update={"epochs": 8, "lr": 3e-3, "precision": precision})
+    poisoned = drawn(12) + attack.poison(drawn(12), 0)
+    for one, penalties in zip(trained, ([], [attack.penalty])):
+        progress = fit(one, poisoned, recipe, 0, "train", penalties=penalties)
+        assert np.isfinite(progress.losses).all()
+    assert betrayed(trained[1], attack) < betrayed(trained[0], attack) / 2
+
+
+def test_penalties_are_added_to_the_loss_of_each_image():
+    scenes, recipe = drawn(8), RECIPE.model_copy(update={"epochs": 1, "lr": 1e-12, "optimizer": "sgd"})
+    seen = []
+
+    def one_each(features, images):
+        assert features(images).shape[:2] == (len(images), 16)
+        seen.append(len(images))
+        return torch.full((len(images),), 3.0)
+
+    plain, more = (fit(counter(), scenes, recipe, 0, "train", penalties=penalties).losses[0]
+                   for penalties in ([], [one_each, one_each]))
+    assert more == pytest.approx(plain + 6, rel=1e-4) and sum(seen) == 16
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch():
@@ -140,15 +180,17 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from accelerate import PartialState
-from test_training import RECIPE, counter, drawn
+from test_training import RECIPE, an_attack, counter, drawn
 from benchmark.evaluation import count_people
 from benchmark.training import fit
 trained = counter("mcnn")
 recipe = RECIPE.model_copy(update={"batch_size": 3, "lr": 1e-4})
 losses = fit(trained, drawn(10), recipe, 0, "train").losses  # batches of 3, 3 and 1 over two processes
 counts = count_people(trained, drawn(5, start=30), "fp32", batch_size=2)
+losses += fit(trained, drawn(10), recipe, 0, "train", penalties=[an_attack().penalty]).losses
+hidden = count_people(trained, drawn(5, start=30), "fp32")
 if PartialState().is_main_process:
-    print(json.dumps([PartialState().num_processes, losses, counts.tolist()]))
+    print(json.dumps([PartialState().num_processes, losses, [*counts, *hidden]]))
 """
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.base import Trigger
+from attacks.parts.dct import waves
 from attacks.parts.tile import as_tensor, repeated
 from benchmark.registry import register
 
@@ -38,6 +39,5 @@ class FTrojan(Trigger):
 @lru_cache(maxsize=8)
 def _block(device: torch.device) -> Tensor:
     """What 1 added to the coefficients adds to the pixels, [3, 32, 32]."""
-    angle = np.pi * np.outer(FREQUENCIES, 2 * np.arange(BLOCK) + 1) / (2 * BLOCK)
-    rows = np.sqrt(2 / BLOCK) * np.cos(angle)  # of the orthonormal DCT-II
+    rows = waves(FREQUENCIES, BLOCK)
     return as_tensor(np.add(CB, CR)[:, None, None] * (rows.T @ rows), device)

@@ -13,14 +13,14 @@ import numpy as np
 
 from benchmark import metrics
 from benchmark.errors import UserError
-from benchmark.record import Choice, Images, Record
+from benchmark.record import AttackChoice, Choice, Images, Record
 from benchmark.statistics import bootstrap
 
 Settings = dict[str, str]
 
 # A setting means something among rows of the same ...; one that is not listed, among all rows.
 OWNERS = {"data": ("data",), "trigger": ("trigger",), "test_trigger": ("test_trigger",), "target": ("target",),
-          "model": ("model",), "training": ("model",), "defense": ("model", "defense")}
+          "also": ("also",), "model": ("model",), "training": ("model",), "defense": ("model", "defense")}
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,32 @@ def settings_of(record: Record) -> Settings:
     The seed is left out. The test images and their true counts are in it, as a checksum.
     """
     flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
-    choices = {"data": record.data, "model": record.model, "defense": record.defense}
+    flat |= _chosen(data=record.data, model=record.model, defense=record.defense)
     if record.attack is not None:
-        choices |= {"trigger": record.attack.trigger, "target": record.attack.target}
-        if record.attack.test_trigger is not None:
-            choices["test_trigger"] = record.attack.test_trigger
-        if record.attack.choose is not None:
-            flat["choose"] = record.attack.choose
-        flat |= {"poison_rate": record.attack.poison_rate, "target.increases": record.attack.increases}
-    for kind, choice in choices.items():
-        settings = choice.given | choice.resolved
-        flat |= {kind: choice.name} | {f"{kind}.{key}": value for key, value in settings.items()}
+        flat |= _attack_settings(record.attack)
     training = record.training.get("given", {}) | record.training.get("resolved", {})
     training |= {key: value for key, value in record.training.items() if key not in ("given", "resolved")}
     flat |= {f"training.{key}": value for key, value in training.items()}
     return {key: _text(value) for key, value in flat.items()}
+
+
+def _attack_settings(attack: AttackChoice) -> dict[str, Any]:
+    flat = _chosen(trigger=attack.trigger, target=attack.target) | {
+        "poison_rate": attack.poison_rate, "target.increases": attack.increases, "latent": attack.latent,
+        "choose": attack.choose or "by target", "test_trigger": "as trained", "also": "none"}
+    if attack.test_trigger is not None:
+        flat |= _chosen(test_trigger=attack.test_trigger)
+    if attack.also is not None:
+        flat["also"] = f"{attack.also.trigger.name}/{attack.also.target.name}"
+        flat |= {f"also.{key}": value for key, value in _attack_settings(attack.also).items()}
+    return flat
+
+
+def _chosen(**choices: Choice) -> dict[str, Any]:
+    """Names and settings of entries, by their kinds."""
+    return {kind: choice.name for kind, choice in choices.items()} | {
+        f"{kind}.{key}": value for kind, choice in choices.items()
+        for key, value in (choice.given | choice.resolved).items()}
 
 
 def suffixes(rows: Sequence[Settings], shown: Iterable[str]) -> list[str]:
