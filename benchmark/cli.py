@@ -92,9 +92,20 @@ def _parser() -> argparse.ArgumentParser:
     _plugin(command)
 
     command = verb("leaderboard", _leaderboard, "print and write the tables of records")
-    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
     command.add_argument("--out", type=Path, help="folder to write the tables to")
-    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _records(command)
+
+    command = verb("ablation", _ablation, "print and write tables and curves of two settings that vary over records")
+    for flag, setting in (("rows", "poison_rate"), ("columns", "alpha")):
+        command.add_argument(f"--{flag}", default=setting, metavar="SETTING", help=f"one setting (default: {setting})")
+    command.add_argument("--out", type=Path, help="folder to write to (default: ablation, beside the first records)")
+    _records(command)
+
+    figure = verbs.add_parser("figure", help="draw a page of pictures").add_subparsers(required=True, metavar="FIGURE")
+    command = verb("triggers", _figure_triggers, "every trigger on a drawn scene, with its equation and PSNR", figure)
+    command.add_argument("--out", type=Path, default=Path("docs/triggers.md"),
+                         help="the page to write; pictures lie beside it (default: docs/triggers.md)")
+    _plugin(command)
 
     data = verbs.add_parser("data", help="look at a dataset").add_subparsers(required=True, metavar="COMMAND")
     command = verb("check", _data_check, "count images and people, and find what is broken, missing or equal", data)
@@ -113,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plugin(command: argparse.ArgumentParser) -> None:
     command.add_argument("--plugin", action="append", metavar="FILE", help="a .py file of your own with an entry")
+
+
+def _records(command: argparse.ArgumentParser) -> None:
+    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -203,17 +219,43 @@ def _run(options: argparse.Namespace) -> int:
 
 def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import show, write
-    from benchmark.record import Record
 
-    paths = [path for given in options.records
-             for path in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
-    if not paths:
-        raise UserError(f"leaderboard: no record (*.json) in {', '.join(map(str, options.records))}")
-    records = [Record.read(path) for path in paths]
+    records = _read(options.records)
     if options.out:
         write(records, options.out)
     print(_as_json(records) if options.json else show(records))
     return 0
+
+
+def _ablation(options: argparse.Namespace) -> int:
+    from benchmark.figures import write_curves
+    from benchmark.leaderboard.ablation import ablation, show, tidy, write
+
+    found = ablation(_read(options.records), options.rows, options.columns)
+    out = options.out or options.records[0].parent / "ablation"
+    write(found, out)
+    write_curves(found, out)
+    print(tidy(found).to_json(orient="records") if options.json else show(found))
+    print(f"tables and curves: {out}", file=sys.stderr)
+    return 0
+
+
+def _figure_triggers(options: argparse.Namespace) -> int:
+    from benchmark.figures import write_triggers
+
+    write_triggers(options.out)
+    print(options.out)
+    return 0
+
+
+def _read(given: list[Path]) -> list[Any]:
+    """The records in files and folders."""
+    from benchmark.record import Record
+
+    paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])]
+    if not paths:
+        raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
+    return [Record.read(path) for path in paths]
 
 
 def _as_json(records: list[Any]) -> str:

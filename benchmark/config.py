@@ -115,11 +115,21 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """A short name for people: model, target, defense, seed."""
-        target = self.target.name if self.target else "clean"
-        if self.also:
-            target += f", also {self.also.target.name},"
-        return f"{self.model.name} {target} {self.defense.name} seed {self.protocol.seed}"
+        """A short name for people: model, attack with the settings that were given, defense, seed."""
+        attack = " and ".join(one.attack_title for one in (self, self.also) if one)
+        return f"{self.model.name} {attack} {self.defense.name} seed {self.protocol.seed}"
+
+    @property
+    def attack_title(self) -> str:
+        """A short name of its attack: 'blended/multiply alpha=0.2', or 'clean'."""
+        if self.trigger is None or self.target is None:
+            return "clean"
+        given = {key: getattr(self.protocol, key) for key in POISONING if key in self.protocol.model_fields_set}
+        given |= self.trigger.given | self.target.given
+        if self.test_trigger:
+            given |= {f"test_{key}": value for key, value in self.test_trigger.given.items()
+                      if value != self.trigger.given.get(key)}
+        return " ".join([f"{self.trigger.name}/{self.target.name}", *(f"{k}={v}" for k, v in given.items())])
 
 
 def cells(request: dict[str, Any]) -> list[Cell]:
@@ -279,7 +289,7 @@ def _cell(choice: dict[str, Any]) -> Cell:
 def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
     """A cell with an attack. where: what the request calls it."""
     poisoning = {key: attack[key] for key in POISONING if key in attack}
-    settings = checked(Protocol, cell.protocol.model_dump(exclude={*POISONING}) | poisoning, where)
+    settings = checked(Protocol, cell.protocol.model_dump(exclude={*POISONING}, exclude_unset=True) | poisoning, where)
     for key, value in poisoning.items() if settings.audit else ():
         raise UserError(f"audit: {where}.{key} = {value}: nothing is poisoned; leave it out")
     if isinstance(settings.choose, Path) and ("poison_rate" in poisoning or not settings.choose.is_file()):

@@ -174,8 +174,8 @@ class Bench:
         began, seed = time.monotonic(), cell.protocol.seed
         scenes, _ = self._training(cell)
         poisoned = [attack.poison(scenes, seed) for attack in used] or [[]]
-        counter, targets = fresh(cell), [one.target.name for one in chosen] or ["clean"]
-        title = f"train {cell.model.name} {', '.join(targets)}"
+        counter = fresh(cell)
+        title = f"train {cell.model.name} {' and '.join(one.attack_title for one in chosen) or 'clean'}"
         progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, self._score(cell),
                        folder / "checkpoint.safetensors", [attack.penalty for attack in used if attack.latent])
         for name, copies in zip(("poison.json", "poison-also.json"), poisoned):
@@ -367,9 +367,11 @@ def _attack_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
 
 
 def _one_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice:
-    tested, choose = cell.test_trigger, cell.protocol.choose
+    tested, choose, rate = cell.test_trigger, cell.protocol.choose, cell.protocol.poison_rate
+    if isinstance(choose, Path):  # the list's length decides
+        rate = len(victim["poisoned"]) / victim["images"]
     return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), latent=cell.protocol.latent,
-                        poison_rate=0.0 if cell.protocol.audit else cell.protocol.poison_rate,
+                        poison_rate=0.0 if cell.protocol.audit else rate,
                         increases=find("target", cell.target.name).increases,
                         test_trigger=_choice(tested) if tested else None, choose=choose and _without_folder(choose),
                         **{key: victim[key] for key in ("poisoned", "images", "psnr", "ssim") if key in victim})

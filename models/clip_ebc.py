@@ -83,7 +83,8 @@ class ClipEbc(Counter):
             found |= {"text": text_features(whole), "anchors": self.anchors}
         if "projection.weight" in found:
             if found["anchors"].isnan().any():
-                raise UserError(f"weights {path}: keeps no anchors; expected model.last_anchor=NUMBER, as it was trained")
+                raise UserError(f"weights {path}: keeps no anchors; expected model.last_anchor=NUMBER, the one of its "
+                                "training")
             load_tensors(self, {key: found[key] for key in self.state_dict() if key in found}, str(path))
             return f"{WHOLE}: {described(path)}"
         encoder = {key.removeprefix("encoder."): tensor for key, tensor in found.items()}

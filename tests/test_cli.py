@@ -30,7 +30,7 @@ attack: [none, multiply]
 defense: [none, {{name: fine_tune, epochs: 2}}]
 training: {{epochs: 2}}
 """
-CELLS = ["tiny clean none", "tiny clean fine_tune", "tiny multiply none", "tiny multiply fine_tune"]
+CELLS = ["tiny clean none", "tiny clean fine_tune", "tiny blended/multiply none", "tiny blended/multiply fine_tune"]
 STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
 
 
@@ -144,6 +144,11 @@ def test_a_wrong_file_is_refused_at_once(capsys, text, words):
     (["leaderboard", "missing.json"], ["missing.json"]),
     (["leaderboard", "tiny.yaml"], ["record tiny.yaml"]),
     (["leaderboard", "."], ["no record"]),
+    (["ablation", "."], ["no record"]),
+    (["ablation", "missing.json"], ["missing.json"]),
+    (["figure"], ["required: FIGURE"]),
+    (["figure", "trigers"], ["'trigers'", "triggers"]),
+    (["figure", "triggers", "--out", "page"], ["--out page", ".md"]),
     (["data", "check", "shanghai"], ["did you mean 'shanghaitech'"]),
     (["data", "check", "shanghaitech"], ["CROWD_DATA"]),
     (["data", "check", "shanghaitech", "--root", "nowhere"], ["root nowhere", "expected a folder"]),
@@ -210,8 +215,8 @@ def test_weights_that_cannot_be_read_are_named(capsys, monkeypatch, cache, name)
 
 def test_a_run_writes_a_record_for_each_cell_and_the_tables(grid):
     records = [Record.read(path) for path in (grid / "out/records").iterdir()]
-    targets = [record.attack.target.name if record.attack else "clean" for record in records]
-    assert sorted(f"tiny {target} {record.defense.name}" for target, record in zip(targets, records)) == sorted(CELLS)
+    attacks = [f"blended/{record.attack.target.name}" if record.attack else "clean" for record in records]
+    assert sorted(f"tiny {attack} {record.defense.name}" for attack, record in zip(attacks, records)) == sorted(CELLS)
     assert {len(record.images.id) for record in records} == {8}
     assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex"}
     assert not [path for path in contents(grid) if path.name.startswith(".") and path.suffix != ".lock"]
@@ -279,6 +284,46 @@ def test_a_cell_that_fails_is_named_and_the_others_finish(capsys, again, grid, t
     assert [line[8:].partition(" seed 0: ")[0] for line in failures] == [CELLS[1], CELLS[3]]
     assert all("the loss is" in line for line in failures) and "multiply" in told.out
     assert len(list(tmp_path.glob("out/records/*.json"))) == 2
+
+
+@pytest.fixture
+def ablated(grid, tmp_path):
+    """A folder of records that differ in the poison rate and in alpha."""
+    [victim] = grid.glob("out/records/tiny-multiply-none-*.json")
+    for rate in (0.05, 0.1):
+        for alpha in (0.1, 0.2):
+            record = json.loads(victim.read_text())
+            record["attack"]["poison_rate"] = rate
+            record["attack"]["trigger"]["resolved"]["alpha"] = alpha
+            (tmp_path / "some/records").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"some/records/{rate}-{alpha}.json").write_text(json.dumps(record))
+    return tmp_path / "some/records"
+
+
+def test_an_ablation_is_printed_and_written_beside_its_records(capsys, ablated):
+    assert main(["ablation", str(ablated)]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"\| flip rate +\| 0\.05 +\| [01]\.\d+ \[.*\] +\| [01]\.\d+ \[", told.out)
+    assert "tables and curves: " in told.err and "some/ablation" in told.err
+    assert sorted(path.name for path in (ablated.parent / "ablation").iterdir()) == [
+        "ablation-1.pdf", "ablation-1.png", "ablation.csv", "ablation.md", "ablation.tex"]
+    assert told.out.split("\n\n- ")[0] in (ablated.parent / "ablation/ablation.md").read_text()
+
+
+def test_an_ablation_as_json_with_the_settings_the_other_way_round(capsys, ablated, tmp_path):
+    choices = ["--rows", "trigger.alpha", "--columns", "poison_rate", "--out", str(tmp_path / "there"), "--json"]
+    assert main(["ablation", *(str(path) for path in ablated.iterdir()), *choices]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted((row["poison_rate"], row["trigger.alpha"]) for row in rows) == [
+        (0.05, 0.1), (0.05, 0.2), (0.1, 0.1), (0.1, 0.2)]
+    assert "| alpha " in (tmp_path / "there/ablation.md").read_text() and not (ablated.parent / "ablation").exists()
+
+
+@pytest.mark.parametrize("choice, words", [
+    ([], ["--rows poison_rate", "two values", "poison_rate 0.1"]),
+    (["--rows", "defense", "--columns", "alhpa"], ["--columns 'alhpa'", "known: defense"])])
+def test_an_ablation_without_two_settings_that_vary_is_refused(capsys, grid, choice, words):
+    refused_at_once(capsys, ["ablation", f"{grid}/out/records", *choice], *words)
 
 
 def test_shortcuts_mean_what_set_means_and_set_goes_on_top(monkeypatch):
@@ -386,6 +431,15 @@ def test_show_tells_what_an_entry_is_and_its_settings(capsys, kind, name):
     assert [key for key in settings_of(find(kind, name)).model_fields if f"\n{key} " not in told] == []
 
 
+def test_the_page_of_triggers_goes_where_it_is_asked_to_and_shows_ones_own(capsys, cache):
+    Path("dim.py").write_text('"""Dims it."""\nfrom attacks.base import Trigger\n'
+                              "from benchmark.registry import register\n\n@register\nclass Dim(Trigger):\n"
+                              "    def stamp(self, images):\n        return images / 2\n")
+    page, error = started(cache, "figure", "triggers", "--plugin", "dim.py").communicate(timeout=120)
+    assert page == "docs/triggers.md\n", error
+    assert "## dim\n\nDims it.\n" in Path(page.strip()).read_text() and Path("docs/triggers/dim.png").is_file()
+
+
 # Data.
 
 def test_a_data_check_counts_what_is_there(capsys, scenes):
@@ -411,3 +465,13 @@ def test_a_data_check_goes_on_where_something_is_broken(capsys, scenes):
     assert main(["data", "check", "shanghaitech", "--root", str(scenes)]) == 0
     told = capsys.readouterr().out
     assert "train  15 images" in told and "IMG_1.jpg" in told and "outside" in told
+
+
+def test_show_tells_a_counters_recipe_as_it_can_be_set_and_types_without_their_checks(capsys):
+    assert main(["show", "clip_ebc"]) == 0
+    told = capsys.readouterr().out
+    for line in ("window       int | None       None", "clip         'RN50' | 'tiny'  'RN50'",
+                 "parameters  71,775,073 trained, 63,690,240 frozen", "weights     openai by default: OpenAI CLIP, MIT"):
+        assert line in told
+    recipe = " ".join(told.partition("recipe")[2].split()).split(", ")
+    assert {"epochs=150", "lr=0.0004", "schedule=cosine", "crop=448", "zoom_max=2.0"} <= {*recipe}

@@ -46,7 +46,8 @@ def batch(size=(64, 96), heads=(30, 0, 1), seed=0):
 # Published facts
 
 def test_parameters_are_the_published_ones(full):
-    parts = {name: sum(p.numel() for p in getattr(full, name).parameters()) for name in ("encoder", "decoder", "projection")}
+    names = ("encoder", "decoder", "projection")
+    parts = {name: sum(p.numel() for p in getattr(full, name).parameters()) for name in names}
     assert parts == {"encoder": 23_527_264, "decoder": 46_149_632, "projection": 2_098_176}
     assert sum(p.numel() for p in full.parameters() if p.requires_grad) == 71_775_073  # 71.8 M, with the logit scale
     assert full.frozen == 63_690_240  # 63.7 M, run once and not kept
@@ -103,8 +104,8 @@ def test_the_loss_is_cross_entropy_over_the_blocks_and_that_of_dm_count():
     matching = distribution_matching(counter.expected(logits), views.points, 8, 0.1)
     np.testing.assert_allclose(counter.loss(views).detach(), np.array(expected) + matching.numpy(), rtol=1e-5)
     more = tiny(last_anchor=4.5, ot_weight=0.8).loss(views) - counter.loss(views)
-    torch.testing.assert_close(more, 7 * (matching - distribution_matching(counter.expected(logits), views.points, 8, 0)),
-                               rtol=1e-3, atol=1e-2)
+    transported = matching - distribution_matching(counter.expected(logits), views.points, 8, 0)
+    torch.testing.assert_close(more, 7 * transported, rtol=1e-3, atol=1e-2)
 
 
 def test_the_loss_is_that_of_each_image_alone():
@@ -173,7 +174,8 @@ def test_a_public_clip_ebc_counts_the_same_here(clip, tmp_path, prefix):
 
 def test_openai_weights_are_the_downloaded_file(clip, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("models.clip_ebc.download_pretrained", lambda cfg: asked.append(cfg) or str(tmp_path / "none.pth"))
+    downloaded = str(tmp_path / "none.pth")
+    monkeypatch.setattr("models.clip_ebc.download_pretrained", lambda cfg: asked.append(cfg) or downloaded)
     with pytest.raises(UserError, match="none.pth"):
         build("model", "clip_ebc", {})
     assert asked == [pretrained.get_pretrained_cfg("RN50", "openai")]
@@ -190,8 +192,8 @@ def test_a_failed_download_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize("settings, said", [
-    ({"clip": "tiny"}, "there are none for clip = 'tiny'"), ({"clip": "huge"}, "clip"), ({"weights": "imagenet"}, "openai"),
-    ({"window": 100}, "window"), ({"last_anchor": 0}, "last_anchor")])
+    ({"clip": "tiny"}, "there are none for clip = 'tiny'"), ({"clip": "huge"}, "clip"),
+    ({"weights": "imagenet"}, "openai"), ({"window": 100}, "window"), ({"last_anchor": 0}, "last_anchor")])
 def test_settings_that_do_not_fit_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         build("model", "clip_ebc", settings)

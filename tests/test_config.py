@@ -166,7 +166,8 @@ def test_a_victim_may_be_poisoned_with_another_attack_too():
     assert entries(made.also)[2:4] == ["rain", "minus"] and made.also.also is made.also.test_trigger is None
     assert (made.also.attack.trigger.alpha, made.also.attack.poison_rate, made.also.attack.choose) == (0.2, 0.3, "most")
     assert (made.also.data, made.also.model, made.also.protocol.seed) == (made.data, made.model, 3)
-    assert made.title == "tiny add, also minus, none seed 3"
+    assert made.title == ("tiny blended/add latent=2.0 n=7 test_alpha=0.4 and rain/minus poison_rate=0.3 choose=most "
+                          "alpha=0.2 none seed 3")
     assert cell(attack={"target": "add", "also": None}).also is cell(attack="add").also is None
 
 

@@ -310,3 +310,10 @@ def test_a_latent_weight_changes_the_victim_and_is_in_the_record(run):
     assert plain.images == usual.images
     rows = controls([usual, latent])["attack"].tolist()
     assert rows[1:] == ["blended/multiply (latent 0.0)", "blended/multiply (latent 50.0)"]
+
+
+def test_the_rate_of_a_list_of_images_is_its_share(run, finished, tmp_path):
+    poisoned = next(record.attack.poisoned for record in finished[2] if record.attack)
+    (tmp_path / "ids.txt").write_text(poisoned[0])
+    [record] = run(defense="none", attack={"target": "add", "choose": str(tmp_path / "ids.txt")})[2]
+    assert record.attack.poison_rate == 1 / 18 and record.attack.choose.startswith("ids.txt sha256 ")

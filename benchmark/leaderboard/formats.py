@@ -51,11 +51,12 @@ def csv(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A floating table for a document that loads booktabs and adjustbox, for any engine."""
-    header, *rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [table.frame.columns, *table.frame.values]]
+    header, *rows = [re.sub(r"rho\\_(\w+)", r"$\\rho_{\\mathrm{\1}}$", " & ".join(map(_latex_text, row))) + r" \\"
+                     for row in [table.frame.columns, *table.frame.values]]
     lines = [r"% \usepackage{booktabs, adjustbox}", r"\begin{table}", r"\centering",
              rf"\caption{{{_latex_text(table.title)}}}", rf"\label{{tab:{table.name}}}",
              r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{'l' * table.frame.shape[1]}}}",
-             r"\toprule", re.sub(r"rho\\_(\w+)", r"$\\rho_{\\mathrm{\1}}$", header), r"\midrule", *rows, r"\bottomrule",
+             r"\toprule", header, r"\midrule", *rows, r"\bottomrule",
              r"\end{tabular}", r"\end{adjustbox}"]
     notes = [rf"\par\raggedright\footnotesize {_latex_text(note)}" for note in table.notes]
     return "\n".join([*lines, *notes, r"\end{table}", ""])
