@@ -471,7 +471,8 @@ def test_show_tells_a_counters_recipe_as_it_can_be_set_and_types_without_their_c
     assert main(["show", "clip_ebc"]) == 0
     told = capsys.readouterr().out
     for line in ("window       int | None       None", "clip         'RN50' | 'tiny'  'RN50'",
-                 "parameters  71,775,073 trained, 63,690,240 frozen", "weights     openai by default: OpenAI CLIP, MIT"):
+                 "parameters  71,775,073 trained, 63,690,240 frozen",
+                 "weights     openai by default: OpenAI CLIP, MIT"):
         assert line in told
     recipe = " ".join(told.rpartition("recipe ")[2].split()).split(", ")
     assert {"epochs=150", "lr=0.0004", "schedule=cosine", "crop=448", "zoom_max=2.0"} <= {*recipe}
