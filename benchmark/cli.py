@@ -1,7 +1,7 @@
 """The command line: verbs -> functions, nothing else.
 
 Exit code 0: done; 1: some cell failed and the others finished; 2: the request was wrong, in one line; 130: Ctrl-C;
-143: SIGTERM.
+141: the reader of the output left; 143: SIGTERM.
 """
 
 import argparse
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except UserError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+        sys.stdout = open(os.devnull, "w")
+        return 141
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # what could not be printed is not tried again at exit
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")

@@ -1,5 +1,7 @@
 """The command as its user meets it: what it prints, its exit code, and what it leaves on disk."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -476,3 +478,13 @@ def test_show_tells_a_counters_recipe_as_it_can_be_set_and_types_without_their_c
         assert line in told
     recipe = " ".join(told.rpartition("recipe ")[2].split()).split(", ")
     assert {"epochs=150", "lr=0.0004", "schedule=cosine", "crop=448", "zoom_max=2.0"} <= {*recipe}
+
+
+def test_a_reader_that_leaves_is_no_error(capsys, monkeypatch):
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("sys.stdout", Left())
+    assert main(["list", "models"]) == 141
+    assert capsys.readouterr().err == ""
