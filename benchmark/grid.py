@@ -8,8 +8,9 @@ from pathlib import Path
 from benchmark.config import Cell
 from benchmark.device import state
 from benchmark.errors import UserError
+from benchmark.facts import attack_facts, attacks, known_by
 from benchmark.record import Record
-from benchmark.stages import Bench, attack_facts, attacks, known_by
+from benchmark.stages import Bench
 from benchmark.store import content_key, main_says, write_atomically
 from benchmark.training import TrainingFailed
 

@@ -21,18 +21,19 @@ from tqdm import tqdm
 
 from attacks.base import Attack
 from benchmark.checkpoint import read_tensors, write_tensors
-from benchmark.config import Cell, Entry
+from benchmark.config import Cell
 from benchmark.data.datasets.base import Dataset, Split
 from benchmark.data.scene import Scene
 from benchmark.data.splits import fingerprint, load_train
 from benchmark.device import resolve_precision, state
 from benchmark.evaluation import TestSplit, mean_absolute_error
-from benchmark.metrics import psnr, ssim
+from benchmark.facts import attack_facts, attacks, known_by, reads_train
 from benchmark.provenance import provenance
 from benchmark.recipe import Recipe
-from benchmark.record import AttackChoice, Choice, Images, Record
+from benchmark.record import Images, Record
 from benchmark.registry import build, find, settings_of
-from benchmark.store import Store, content_key
+from benchmark.store import Store
+from benchmark.telling import attack_choice, choice, poisoning, warnings
 from benchmark.training import Progress, Score, TrainingFailed, fit
 from benchmark.weights import trained
 from defenses.base import Defense, Knowledge, Trainer
@@ -40,7 +41,6 @@ from models.base import Counter
 
 Facts = dict[str, Any]
 STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
-STEALTH_IMAGES = 20  # enough for a mean; a structural similarity of a large image takes a second
 RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
 
 
@@ -65,7 +65,7 @@ class Bench:
                  "recipe": recipe | {"precision": resolve_precision(cell.recipe.precision)}}
         if cell.protocol.audit:
             facts["audit"] = True
-        if _reads_train(cell):
+        if reads_train(cell):
             facts["data"] = self.data_facts(dataset, "train")
         if cell.recipe.select == "test":
             facts["test"] = self.data_facts(dataset, "test")
@@ -152,16 +152,16 @@ class Bench:
         info = {name: _info(folder) for name, folder in folders.items() if folder}
         return Record(
             audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
-            data=_choice(cell.data), model=_choice(cell.model),
-            attack=_attack_choice(cell, info["victim"]), defense=_choice(cell.defense),
+            data=choice(cell.data), model=choice(cell.model),
+            attack=attack_choice(cell, info["victim"]), defense=choice(cell.defense),
             training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                       "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
-            knowledge=info["repaired"]["knowledge"], warnings=_warnings(cell, info), images=Images(**images),
+            knowledge=info["repaired"]["knowledge"], warnings=warnings(cell, info), images=Images(**images),
             provenance=provenance() | {
                 "stages": {name: {key: one[key] for key in STAGE} for name, one in info.items()},
                 "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
                 "data": {split: self.fingerprint(cell.data.build(), split)
-                         for split in (["train"] if _reads_train(cell) else []) + ["test"]}})
+                         for split in (["train"] if reads_train(cell) else []) + ["test"]}})
 
     # How each is made; every one fills the folder that it is handed.
 
@@ -180,7 +180,7 @@ class Bench:
                        folder / "checkpoint.safetensors", [attack.penalty for attack in used if attack.latent])
         for name, copies in zip(("poison.json", "poison-also.json"), poisoned):
             _write_points(folder / name, copies)
-        first, *also = [_told(scenes, copies) for copies in poisoned]
+        first, *also = [poisoning(scenes, copies) for copies in poisoned]
         _finish(folder, counter, progress, began, **first, also=also)
 
     def _optimise(self, cell: Cell, folder: Path) -> None:
@@ -217,7 +217,7 @@ class Bench:
 
     def _training(self, cell: Cell) -> tuple[list[Scene], list[Scene]]:
         """The clean training scenes and the validation scenes; none where the cell has no use for them."""
-        if not _reads_train(cell):
+        if not reads_train(cell):
             return [], []
         return self.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)
 
@@ -280,12 +280,6 @@ def load_counter(cell: Cell, folder: Path) -> Counter:
     return counter.eval()
 
 
-def _reads_train(cell: Cell) -> bool:
-    """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
-    knows = cell.defense.build().knows
-    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned)
-
-
 def _without_given(cell: Cell) -> Cell:
     """In an audit, the cell that trains its counter, which starts from the counter's own initial weights."""
     if not cell.protocol.audit:
@@ -297,27 +291,6 @@ def _without_given(cell: Cell) -> Cell:
 
 def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
     return [scenes[i] for i in rng.permutation(len(scenes))[:number]]
-
-
-def known_by(entry: Entry) -> list[Any]:
-    """What of an entry decides results: its name, its version, and its settings that are not the defaults."""
-    return [entry.name, find(entry.kind, entry.name).version, entry.changed]
-
-
-def attacks(cell: Cell) -> list[Cell]:
-    """The cells of all attacks on a cell's victim, in an order that does not depend on which of them is measured."""
-    return sorted((one for one in (cell, cell.also) if one and one.trigger),
-                  key=lambda one: content_key(attack_facts(one)))
-
-
-def attack_facts(cell: Cell) -> list[Any]:
-    """What of a cell's attack decides the poisoned images and the training."""
-    facts = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
-    if cell.protocol.choose is not None:
-        facts.append(cell.protocol.choose)
-    if cell.protocol.latent:
-        facts.append({"latent": cell.protocol.latent})
-    return facts
 
 
 def _write_points(path: Path, poisoned: list[Scene]) -> None:
@@ -342,63 +315,3 @@ def _finish(folder: Path, counter: Counter, progress: Progress, began: float, **
 
 def _info(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "info.json").read_text()) | {"key": folder.name}
-
-
-def _choice(entry: Entry) -> Choice:
-    """An entry for the record. A path is kept as its file's name and content: no record tells where files lay."""
-    def plain(settings: dict[str, Any]) -> dict[str, Any]:
-        return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
-
-    return Choice(name=entry.name, given=plain(entry.given), resolved=plain(entry.resolved))
-
-
-def _without_folder(value: Any) -> Any:
-    if isinstance(value, (str, Path)) and Path(value).is_file():
-        return f"{Path(value).name} sha256 {hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]}"
-    return value
-
-
-def _attack_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
-    if cell.trigger is None or cell.target is None:
-        return None
-    choices = [_one_choice(*both) for both in zip(attacks(cell), [victim, *victim.get("also", [])])]
-    measured = choices.pop(attacks(cell).index(cell))
-    return measured.model_copy(update={"also": choices[0] if choices else None})
-
-
-def _one_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice:
-    tested, choose, rate = cell.test_trigger, cell.protocol.choose, cell.protocol.poison_rate
-    if isinstance(choose, Path):  # the list's length decides
-        rate = len(victim["poisoned"]) / victim["images"]
-    return AttackChoice(trigger=_choice(cell.trigger), target=_choice(cell.target), latent=cell.protocol.latent,
-                        poison_rate=0.0 if cell.protocol.audit else rate,
-                        increases=find("target", cell.target.name).increases,
-                        test_trigger=_choice(tested) if tested else None, choose=choose and _without_folder(choose),
-                        **{key: victim[key] for key in ("poisoned", "images", "psnr", "ssim") if key in victim})
-
-
-def _told(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
-    """Which training images were stamped, of how many, and how near the first few are to their originals.
-
-    The peak signal-to-noise ratio is 99 dB where they are equal.
-    """
-    originals = {scene.id: scene.image for scene in scenes}
-    pairs = [(originals[scene.id.removesuffix("+poison")], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
-    return {"images": len(scenes), "poisoned": [scene.id.removesuffix("+poison") for scene in poisoned],
-            "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
-            "ssim": [round(ssim(*pair), 4) for pair in pairs]}
-
-
-def _warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:
-    warnings = [f"weights: {info['victim']['weights']}"] if "weights" in cell.model.changed else []
-    if cell.protocol.audit:
-        warnings.append("audit: a counter that was given; how it was trained is not known")
-    if cell.recipe.select == "test" and _reads_train(cell):
-        warnings.append("checkpoint chosen on the test split, as in the paper's code")
-    if cell.protocol.scale != 1:
-        warnings.append(f"images scaled by {cell.protocol.scale}")
-    if cell.data.name == "synthetic":
-        warnings.append("drawn scenes")
-    if cell.defense.build().knows.extra and not info["repaired"]["knowledge"].get("extra"):
-        warnings.append(f"{cell.defense.name}: no second data set to take extra images from")
-    return warnings

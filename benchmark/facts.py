@@ -1,0 +1,34 @@
+"""What of a cell decides its results: what the stages are known by in the store."""
+
+from typing import Any
+
+from benchmark.config import Cell, Entry
+from benchmark.registry import find
+from benchmark.store import content_key
+
+
+def known_by(entry: Entry) -> list[Any]:
+    """What of an entry decides results: its name, its version, and its settings that are not the defaults."""
+    return [entry.name, find(entry.kind, entry.name).version, entry.changed]
+
+
+def attacks(cell: Cell) -> list[Cell]:
+    """The cells of all attacks on a cell's victim, in an order that does not depend on which of them is measured."""
+    return sorted((one for one in (cell, cell.also) if one and one.trigger),
+                  key=lambda one: content_key(attack_facts(one)))
+
+
+def attack_facts(cell: Cell) -> list[Any]:
+    """What of a cell's attack decides the poisoned images and the training."""
+    facts = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
+    if cell.protocol.choose is not None:
+        facts.append(cell.protocol.choose)
+    if cell.protocol.latent:
+        facts.append({"latent": cell.protocol.latent})
+    return facts
+
+
+def reads_train(cell: Cell) -> bool:
+    """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
+    knows = cell.defense.build().knows
+    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned)
