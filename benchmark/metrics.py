@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
+from scipy.stats import mannwhitneyu
+from sklearn.metrics import average_precision_score, roc_curve
 
 BANDS = ("0.1-0.3", "0.3-0.5", "0.5-1", ">1")  # the paper's, by |r - 1|; a decrease has the first three
 _ABOVE = (1.1, 1.3, 1.5, 2.0)
@@ -163,6 +165,55 @@ def der(easr_before: float, easr_after: float, acc_before: float, acc_after: flo
     """
     gain, cost = easr_before - easr_after, acc_before - acc_after
     return math.nan if math.isnan(gain + cost) else (max(0.0, gain) - max(0.0, cost) + 1) / 2
+
+
+def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a positive scores higher than a negative, ties counting half.
+
+    negatives [N] and positives [M] are scores, higher is more suspicious; or [R, N] and [R, M], for [R] areas.
+    nan where one of them is empty. Mann and Whitney, Annals of Mathematical Statistics 1947.
+
+    >>> auroc([1, 2, 3], [3, 4])
+    0.9166666666666666
+    """
+    negatives, positives = np.asarray(negatives, float), np.asarray(positives, float)
+    if not negatives.size or not positives.size:
+        return math.nan
+    area = mannwhitneyu(positives, negatives, axis=-1, method="asymptotic").statistic / (
+        positives.shape[-1] * negatives.shape[-1])
+    return float(area) if np.ndim(area) == 0 else area
+
+
+def auprc(negatives: ArrayLike, positives: ArrayLike) -> float:
+    """Area under the precision-recall curve, as average precision; a detector that guesses has M / (N + M).
+
+    nan where one of them is empty. Davis and Goadrich, ICML 2006.
+
+    >>> auprc([1, 2, 3], [4, 2.5])
+    0.8333333333333333
+    """
+    if not len(negatives) or not len(positives):
+        return math.nan
+    return float(average_precision_score(*_labelled(negatives, positives)))
+
+
+def tpr_at_fpr(negatives: ArrayLike, positives: ArrayLike, fpr: float) -> float:
+    """The share of positives found by the lowest threshold that raises at most a share `fpr` of false alarms.
+
+    nan where one of them is empty.
+
+    >>> tpr_at_fpr(range(100), [98, 98.5, 99.5, 200], fpr=0.01)
+    0.75
+    """
+    if not len(negatives) or not len(positives):
+        return math.nan
+    false, true, _ = roc_curve(*_labelled(negatives, positives), drop_intermediate=False)
+    return float(true[false <= fpr].max())
+
+
+def _labelled(negatives: ArrayLike, positives: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores."""
+    return np.repeat([0, 1], [len(negatives), len(positives)]), np.concatenate([negatives, positives])
 
 
 def strata(c: ArrayLike) -> dict[str, np.ndarray]:

@@ -236,3 +236,36 @@ def test_without_a_clean_model_there_is_no_chance_floor_and_the_rest_is_as_it_wa
 def test_without_an_attack_there_are_only_the_clean_numbers():
     assert metrics.summary([10, 20], [10, 26]) == {"images": 2, "images_ratio": 2, "rho_acc": 0.5, "mae": 3,
                                                     "rmse": math.sqrt(18)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_is_the_share_of_pairs_that_are_in_order(seed):
+    negatives, positives = np.random.default_rng(seed).integers(0, 9, (2, 30)) + np.array([[0], [2]])
+    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positives for n in negatives]
+    assert metrics.auroc(negatives, positives) == pytest.approx(np.mean(pairs))
+    assert metrics.auroc(negatives * 1e6, positives * 1e6) == pytest.approx(np.mean(pairs))  # no squashing into 0..1
+    assert metrics.auroc([negatives, positives], [positives, negatives]) == pytest.approx(
+        [np.mean(pairs), 1 - np.mean(pairs)])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.2, 1.0])
+def test_tpr_at_fpr_is_the_best_threshold_that_keeps_to_it(rate):
+    negatives, positives = np.random.default_rng(0).normal([[0], [1]], 1, (2, 100)).round(1)
+    best = max((positives >= threshold).mean() for threshold in [*negatives, *positives, np.inf]
+               if (negatives >= threshold).mean() <= rate)
+    assert metrics.tpr_at_fpr(negatives, positives, rate) == pytest.approx(best)
+
+
+def test_auprc_sums_precision_over_the_steps_of_recall():
+    negatives, positives = [0.1, 0.4, 0.35], [0.8, 0.36]
+    thresholds, area, before = [0.8, 0.4, 0.36, 0.35, 0.1], 0.0, 0.0
+    for threshold in thresholds:
+        true, false = (np.array(positives) >= threshold).sum(), (np.array(negatives) >= threshold).sum()
+        area += true / (true + false) * (true / 2 - before)
+        before = true / 2
+    assert metrics.auprc(negatives, positives) == pytest.approx(area)
+
+
+def test_a_detector_without_scores_has_no_area():
+    for pair in (([], [1.0]), ([1.0], [])):
+        assert all(map(math.isnan, (metrics.auroc(*pair), metrics.auprc(*pair), metrics.tpr_at_fpr(*pair, 0.05))))

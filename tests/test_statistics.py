@@ -1,5 +1,7 @@
 """Intervals against simulation, tests against scipy and their definitions."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -72,6 +74,19 @@ def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(seed):
     b, c = (first & ~second).sum(), (second & ~first).sum()
     assert mcnemar(first, second) == pytest.approx(scipy.stats.binomtest(int(b), int(b + c)).pvalue)
     assert mcnemar(first, second) == mcnemar(second, first)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_several_seeds_every_image_flips_its_sign_as_one(seed):
+    first, second = np.random.default_rng(seed).random((2, 3, 9)) < np.array([0.4, 0.7])[:, None, None]
+    differences = (first.astype(int) - second).sum(axis=0)
+    sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=9)]
+    assert mcnemar(first, second) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())))
+
+
+def test_seeds_that_agree_with_each_other_are_not_taken_for_more_images():
+    first, second = np.random.default_rng(0).random((2, 60)) < np.array([[0.5], [0.7]])
+    assert mcnemar([first] * 5, [second] * 5) == pytest.approx(mcnemar(first, second))
 
 
 def test_mcnemar_of_models_that_agree_is_1_and_lengths_must_match():
