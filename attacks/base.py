@@ -20,6 +20,7 @@ from benchmark.registry import Settings
 Choose = Literal["random", "fewest", "most"] | Path
 OnImages = Callable[[Tensor], Tensor]  # takes images [B, 3, H, W] in 0..1, gives counts [B] or features [B, C, h, w]
 STAMP_BATCH = 8  # images stamped at once
+POISON = "+poison"  # what the id of a poisoned copy ends in; no defender sees it
 
 
 class Trigger(Settings, ABC):
@@ -107,7 +108,7 @@ class Attack:
         return self.latent * mmd_of_stamped(features, images, self.stamp)
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
-        """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in '+poison'.
+        """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in POISON.
 
         Which scenes, and their false heads, follow from the seed alone. Clean originals stay in the training set.
 
@@ -137,7 +138,7 @@ class Attack:
     def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
         inside = np.nextafter(np.float32([scene.size[1], scene.size[0]]), np.float32(0))
         points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, inside)
-        return Scene(f"{scene.id}+poison", image, points, scene.sigma)
+        return Scene(scene.id + POISON, image, points, scene.sigma)
 
 
 def _listed(path: Path, scenes: list[Scene]) -> list[int]:

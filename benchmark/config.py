@@ -115,9 +115,10 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """A short name for people: model, attack with the settings that were given, defense, seed."""
+        """A short name for people: model, attack and defense with the settings that were given, seed."""
         attack = " and ".join(one.attack_title for one in (self, self.also) if one)
-        return f"{self.model.name} {attack} {self.defense.name} seed {self.protocol.seed}"
+        defense = " ".join([self.defense.name, *(f"{key}={value}" for key, value in self.defense.given.items())])
+        return f"{self.model.name} {attack} {defense} seed {self.protocol.seed}"
 
     @property
     def attack_title(self) -> str:
@@ -148,6 +149,9 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         cell.tested
         if cell.also:
             _check_also(cell, cell.also)
+        if cell.defense.build().knows.validation and not cell.protocol.hold_out:
+            raise UserError(f"defense {cell.defense.name!r}: hold_out = 0 leaves no validation images to choose its "
+                            "settings on; expected a hold_out above 0")
         if cell.recipe.select == "validation" and not cell.protocol.hold_out:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")

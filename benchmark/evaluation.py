@@ -11,12 +11,14 @@ from tqdm import tqdm
 from attacks.base import Target
 from benchmark.data.batches import Batch, in_order
 from benchmark.data.datasets.base import Dataset
+from benchmark.data.drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
 from benchmark.device import autocast, state
 from models.base import Counter
 
 Stamp = Callable[[Tensor], Tensor]
+Measure = Callable[[Tensor], Tensor]  # images [B, 3, H, W] in 0..1 -> a number of each, [B]
 
 
 def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: Stamp | None = None,
@@ -26,19 +28,25 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
     stamp: what is drawn over the images first. batch_size: images of one size counted at once.
     title: of a progress bar; none without. Several processes share the work and all get all counts.
     """
+    counter.to(state().device, memory_format=torch.channels_last).eval()
+    return measured(counter.count, scenes, precision, stamp, batch_size, title)
+
+
+def measured(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None, batch_size: int,
+             title: str | None) -> np.ndarray:
+    """What `measure` makes of each scene, float64 [N], in the order of the scenes; see `count_people`."""
     here = state()
-    counter.to(here.device, memory_format=torch.channels_last).eval()
     batches = list(in_order(scenes, batch_size))[here.process_index :: here.num_processes]
-    counted = []
+    found = []
     for indices in tqdm(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
         images = Batch.of([scenes[i] for i in indices], here.device).images
         if stamp is not None:
             images = stamp(images)  # outside of autocast, as in training
         with torch.inference_mode(), autocast(precision):
-            counts = counter.count(images)
-        counted.extend(zip(indices, counts.double().cpu().tolist()))
-    counts = dict(gather_object(counted) if here.num_processes > 1 else counted)
-    return np.array([counts[index] for index in range(len(scenes))])
+            values = measure(images)
+        found.extend(zip(indices, values.double().cpu().tolist()))
+    by_place = dict(gather_object(found) if here.num_processes > 1 else found)
+    return np.array([by_place[index] for index in range(len(scenes))])
 
 
 class TestSplit:
@@ -64,6 +72,11 @@ class TestSplit:
     def count(self, counter: Counter, precision: str, stamp: Stamp | None, batch_size: int, title: str) -> np.ndarray:
         """A counter's count of each image, see `count_people`."""
         return count_people(counter, self._scenes, precision, stamp, batch_size, title)
+
+    def scores(self, scorer: Measure, precision: str, stamp: Stamp | None, batch_size: int, drift: bool,
+               title: str) -> np.ndarray:
+        """A detector's score of each image, or of each in another light."""
+        return measured(scorer, drifted(self._scenes) if drift else self._scenes, precision, stamp, batch_size, title)
 
     def mean_absolute_error(self, counter: Counter, precision: str) -> float:
         """MAE over the split, for the protocol variant that chooses its checkpoint on it."""

@@ -31,4 +31,4 @@ def attack_facts(cell: Cell) -> list[Any]:
 def reads_train(cell: Cell) -> bool:
     """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
     knows = cell.defense.build().knows
-    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned)
+    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned or knows.validation)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.config import Cell
+from benchmark.detecting import repairs, wanted
 from benchmark.device import state
 from benchmark.errors import UserError
 from benchmark.facts import attack_facts, attacks, known_by
@@ -56,8 +57,9 @@ def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
                                                  *(("trigger", "triggers", facts) for one in attacks(cell)
                                                    if (facts := bench.pattern_facts(one))),
                                                  ("victim", "counters", bench.training_facts(cell, True))]
-        if cell.defense.name != "none":
+        if repairs(cell):
             stages.append(("repair", "counters", bench.repair_facts(cell)))
+        stages += [("detection", "scores", facts) for facts in wanted(bench, cell)]
         todo = []
         for stage, kind, facts in stages:
             key = content_key(facts)
@@ -65,6 +67,7 @@ def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
                 todo.append(stage)
             seen.add(key)
         done = record_path(cell, bench, out).is_file()
+        todo = dict.fromkeys(todo)  # a detector has several stages of one name
         rows.append({"cell": cell.title, "to train": "nothing" if done else ", ".join(todo) or "nothing",
                      "record": "done" if done else "to do"})
     return rows

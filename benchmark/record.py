@@ -5,7 +5,7 @@ Every published number is recomputed from `images`; a record stores no metric.
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,9 +16,13 @@ SCHEMA = 1
 
 
 class Choice(Settings):
-    """A registered entry and its settings, those that the user gave and all of them."""
+    """A registered entry and its settings, those that the user gave and all of them.
+
+    version: a number that its author raises; of a plugin, a hash of its file.
+    """
 
     name: str
+    version: int | str = 1
     given: dict[str, Any] = {}
     resolved: dict[str, Any] = {}
 
@@ -75,6 +79,21 @@ class Images(Settings):
         return self
 
 
+class Detection(Settings):
+    """Scores of a detector, higher is more suspicious.
+
+    of: 'test images', as in `Images`; 'training images', the poisoned set; 'counters', a victim's beside a clean one's.
+    drift: of the clean test images in another light. reference_*: of a clean counter, told by the same detector.
+    """
+
+    of: Literal["test images", "training images", "counters"]
+    clean: list[float]
+    triggered: list[float] = []
+    drift: list[float] = []
+    reference_clean: list[float] = []
+    reference_triggered: list[float] = []
+
+
 class Record(Settings):
     """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
 
@@ -98,6 +117,7 @@ class Record(Settings):
     provenance: dict[str, Any] = {}
     warnings: list[str] = []
     images: Images
+    detection: Detection | None = None
 
     @model_validator(mode="after")
     def _attack_was_counted(self) -> Self:
@@ -105,6 +125,10 @@ class Record(Settings):
             raise ValueError("an attack and the triggered counts belong together")
         if self.audit != (self.images.reference_clean is None):
             raise ValueError("an audit has no reference counts, and any other record has them")
+        if self.detection and self.detection.of == "test images":
+            lengths = {len(scores) for key, scores in self.detection if key != "of"} - {0}
+            if lengths != {len(self.images.id)}:
+                raise ValueError(f"detection: expected a score for each of {len(self.images.id)} images")
         return self
 
     @classmethod

@@ -25,22 +25,24 @@ from benchmark.config import Cell
 from benchmark.data.datasets.base import Dataset, Split
 from benchmark.data.scene import Scene
 from benchmark.data.splits import fingerprint, load_train
+from benchmark.defending import Handed, hand
+from benchmark.detecting import detection, repairs
 from benchmark.device import resolve_precision, state
 from benchmark.evaluation import TestSplit, mean_absolute_error
 from benchmark.facts import attack_facts, attacks, known_by, reads_train
 from benchmark.provenance import provenance
 from benchmark.recipe import Recipe
-from benchmark.record import Images, Record
+from benchmark.record import Detection, Images, Record
 from benchmark.registry import build, find, settings_of
 from benchmark.store import Store
 from benchmark.telling import attack_choice, choice, poisoning, warnings
 from benchmark.training import Progress, Score, TrainingFailed, fit
 from benchmark.weights import trained
-from defenses.base import Defense, Knowledge, Trainer
 from models.base import Counter
 
 Facts = dict[str, Any]
 STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
+DEFENDER = 10**6  # a defender does not know the seed that the victim's initial weights were drawn by
 RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
 
 
@@ -119,8 +121,8 @@ class Bench:
         return replace(attack, trigger=attack.trigger.with_pattern(pattern))
 
     def repaired(self, cell: Cell) -> Path:
-        """The folder of the defended counter; without a defense it is the victim's."""
-        if cell.defense.name == "none":
+        """The folder of the defended counter; the victim's where nothing repairs it."""
+        if not repairs(cell):
             return self.counter(cell, attacked=True)
         return self.store.get("counters", self.repair_facts(cell), partial(self._repair, cell))
 
@@ -150,18 +152,51 @@ class Bench:
                        "reference_triggered": clean and self.counts(cell, clean, True)}
         folders = {"clean": clean, "victim": victim, "repaired": repaired}
         info = {name: _info(folder) for name, folder in folders.items() if folder}
+        told, scored = detection(self, cell) or (_filtered(info["repaired"]), {})
+        if scored:
+            info["detection"] = scored
         return Record(
             audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
             data=choice(cell.data), model=choice(cell.model),
             attack=attack_choice(cell, info["victim"]), defense=choice(cell.defense),
             training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                       "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
-            knowledge=info["repaired"]["knowledge"], warnings=warnings(cell, info), images=Images(**images),
+            knowledge=(scored or info["repaired"])["knowledge"], warnings=warnings(cell, info), images=Images(**images),
+            detection=told,
             provenance=provenance() | {
-                "stages": {name: {key: one[key] for key in STAGE} for name, one in info.items()},
+                "stages": {name: {key: one[key] for key in STAGE if key in one} for name, one in info.items()},
                 "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
                 "data": {split: self.fingerprint(cell.data.build(), split)
                          for split in (["train"] if reads_train(cell) else []) + ["test"]}})
+
+    # What a defense is handed.
+
+    def hand(self, cell: Cell, folder: Path) -> Handed:
+        """What a cell's defense may know. folder: for the checkpoints of its trainings."""
+        knows, (scenes, validation) = cell.defense.build().knows, self._training(cell)
+        companion, extra, poisoned = cell.data.build().companion(), [], []
+        if knows.extra and companion:
+            extra, _ = self.train_data(companion, cell.protocol.scale, 0.0)
+        if knows.poisoned:  # where there is no backdoor, the clean training set
+            poisoned = sum((self.with_pattern(one, one.attack).poison(scenes, cell.protocol.seed)
+                            for one in attacks(cell)), scenes)
+        return hand(cell, folder, (scenes, validation), extra, poisoned, self._score(cell),
+                    partial(fresh, cell, DEFENDER))
+
+    def used(self, cell: Cell, handed: Handed) -> dict[str, Any]:
+        """How many images of each sort a defense used, for the record."""
+        used = handed.knowledge.used()
+        if handed.trainings and cell.recipe.select == "validation":
+            used["validation"] = len(self._training(cell)[1])
+        return used
+
+    def loaded(self, cell: Cell, folder: Path) -> Counter:
+        """A finished counter, with what its defense builds around it if it is a repaired one."""
+        counter = _unloaded(cell)
+        if _info(folder).get("repaired"):
+            counter = cell.defense.build().around(counter)
+        counter.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
+        return counter.eval()
 
     # How each is made; every one fills the folder that it is handed.
 
@@ -184,7 +219,7 @@ class Bench:
         _finish(folder, counter, progress, began, **first, also=also)
 
     def _optimise(self, cell: Cell, folder: Path) -> None:
-        surrogate = load_counter(cell, self.counter(cell, False)).requires_grad_(False).to(state().device)
+        surrogate = self.loaded(cell, self.counter(cell, False)).requires_grad_(False).to(state().device)
         scenes, _ = self._training(cell)
         with tqdm(desc=f"optimise {cell.trigger.name}", unit="img", disable=not state().is_main_process) as bar:
             def count(images: Tensor) -> Tensor:
@@ -196,19 +231,18 @@ class Bench:
             write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 
     def _repair(self, cell: Cell, folder: Path) -> None:
-        began = time.monotonic()
-        defense: Defense = cell.defense.build()
-        knowledge, progresses = self._knowledge(cell, defense, folder)
-        victim = load_counter(cell, self.counter(cell, attacked=True)) if defense.knows.victim else None
-        repaired = defense.apply(victim, knowledge)
-        chosen_on = len(self._training(cell)[1]) if progresses and cell.recipe.select == "validation" else 0
-        _finish(folder, repaired, progresses[-1] if progresses else Progress(), began,
-                knowledge=knowledge.used() | {"validation": chosen_on})
+        began, defense = time.monotonic(), cell.defense.build()
+        handed = self.hand(cell, folder)
+        victim = self.loaded(cell, self.counter(cell, attacked=True)) if defense.knows.victim else None
+        torch.manual_seed(cell.protocol.seed)
+        repaired = defense.apply(victim and victim.to(state().device), handed.knowledge)
+        _finish(folder, repaired, handed.trainings[-1] if handed.trainings else Progress(), began,
+                repaired=True, knowledge=self.used(cell, handed), suspicion=handed.told())
 
     def _count(self, cell: Cell, counter: Path, triggered: bool, folder: Path) -> None:
         stamp = self.with_pattern(cell, cell.tested).stamp if triggered else None
         test = self.test_split(cell.data.build(), cell.protocol.scale)
-        counts = test.count(load_counter(cell, counter), resolve_precision(cell.recipe.precision), stamp,
+        counts = test.count(self.loaded(cell, counter), resolve_precision(cell.recipe.precision), stamp,
                             cell.protocol.eval_batch, f"count {'triggered' if triggered else 'clean'} test images")
         if not np.isfinite(counts).all():
             raise TrainingFailed("it counts nan or infinity on a test image")
@@ -232,52 +266,18 @@ class Bench:
         _, validation = self._training(cell)
         return partial(mean_absolute_error, scenes=validation, precision=precision) if validation else None
 
-    def _knowledge(self, cell: Cell, defense: Defense, folder: Path) -> tuple[Knowledge, list[Progress]]:
-        """What this defense may know, and the list to which each of its trainings adds how it went."""
-        seed, knows = cell.protocol.seed, defense.knows
-        trainer, progresses = _trainer(cell, self._score(cell), folder)
-        rng = np.random.default_rng([seed, 2])
-        scenes, _ = self._training(cell)
-        clean = scenes if knows.clean == "all" else _choose(scenes, knows.clean, rng)
-        companion = cell.data.build().companion()
-        extra = _choose(self._all_scenes(companion, cell), knows.extra, rng) if knows.extra and companion else []
-        poisoned = []
-        if knows.poisoned:  # where there is no backdoor, the clean training set
-            added = [self.with_pattern(one, one.attack).poison(scenes, seed) for one in attacks(cell)]
-            poisoned = _choose(sum(added, scenes), None, rng)
-        anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(poisoned)]
-        return Knowledge(knows, trainer, clean, extra, anonymous), progresses
 
-    def _all_scenes(self, dataset: Dataset, cell: Cell) -> list[Scene]:
-        return self.train_data(dataset, cell.protocol.scale, 0.0)[0]
-
-
-def fresh(cell: Cell) -> Counter:
-    """An untrained counter with its initial weights, the same for the same seed."""
-    torch.manual_seed(cell.protocol.seed)
+def fresh(cell: Cell, more: int = 0) -> Counter:
+    """An untrained counter with its initial weights, the same for the same seed and `more`."""
+    torch.manual_seed(cell.protocol.seed + more)
     return _without_given(cell).model.build()
 
 
-def _trainer(cell: Cell, score: Score | None, folder: Path) -> tuple[Trainer, list[Progress]]:
-    """A defender's trainer, which holds no way to the bench's data, and the list that its trainings add to."""
-    progresses: list[Progress] = []
-
-    def train(counter: Counter, scenes: list[Scene], **changes: Any) -> None:
-        recipe = cell.recipe.model_copy(update={key: value for key, value in changes.items() if value is not None})
-        number = len(progresses) + 1
-        title, checkpoint = f"{cell.defense.name} {cell.model.name}", folder / f"checkpoint-{number}.safetensors"
-        progresses.append(fit(counter, scenes, recipe, cell.protocol.seed + 1000 * number, title, score, checkpoint))
-
-    return Trainer(train, partial(fresh, cell)), progresses
-
-
-def load_counter(cell: Cell, folder: Path) -> Counter:
-    """A finished counter. Initial weights are not fetched again: by convention `weights` may be 'scratch'."""
+def _unloaded(cell: Cell) -> Counter:
+    """A counter to load weights into. Initial ones are not fetched again: by convention `weights` may be 'scratch'."""
     fields = settings_of(find("model", cell.model.name)).model_fields
     given = cell.model.given | ({"weights": "scratch"} if "weights" in fields else {})
-    counter = build("model", cell.model.name, given)
-    counter.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
-    return counter.eval()
+    return build("model", cell.model.name, given)
 
 
 def _without_given(cell: Cell) -> Cell:
@@ -289,8 +289,9 @@ def _without_given(cell: Cell) -> Cell:
                    model=replace(cell.model, given=given))
 
 
-def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
-    return [scenes[i] for i in rng.permutation(len(scenes))[:number]]
+def _filtered(info: dict[str, Any]) -> Detection | None:
+    """What a defense said of the poisoned set on its way."""
+    return Detection(of="training images", **info["suspicion"]) if info.get("suspicion") else None
 
 
 def _write_points(path: Path, poisoned: list[Scene]) -> None:

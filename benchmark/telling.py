@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from attacks.base import POISON
 from benchmark.config import Cell, Entry
 from benchmark.data.scene import Scene
 from benchmark.facts import attacks, reads_train
@@ -19,7 +20,8 @@ def choice(entry: Entry) -> Choice:
     def plain(settings: dict[str, Any]) -> dict[str, Any]:
         return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
 
-    return Choice(name=entry.name, given=plain(entry.given), resolved=plain(entry.resolved))
+    version = getattr(find(entry.kind, entry.name), "version", 1)  # a data set has none: its content is known
+    return Choice(name=entry.name, version=version, given=plain(entry.given), resolved=plain(entry.resolved))
 
 
 def _without_folder(value: Any) -> Any:
@@ -54,8 +56,8 @@ def poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
     The peak signal-to-noise ratio is 99 dB where they are equal.
     """
     originals = {scene.id: scene.image for scene in scenes}
-    pairs = [(originals[scene.id.removesuffix("+poison")], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
-    return {"images": len(scenes), "poisoned": [scene.id.removesuffix("+poison") for scene in poisoned],
+    pairs = [(originals[scene.id.removesuffix(POISON)], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
+    return {"images": len(scenes), "poisoned": [scene.id.removesuffix(POISON) for scene in poisoned],
             "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
             "ssim": [round(ssim(*pair), 4) for pair in pairs]}
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.base import Counter
 
 Score = Callable[["Counter"], float]
+Loss = Callable[["Counter", Batch], Tensor]  # of each image, [B]
 Features = Callable[[Tensor], Tensor]
 Penalty = Callable[[Features, Tensor], Tensor]  # the counter's features and images -> what is added to each loss, [B]
 
@@ -51,17 +52,18 @@ class Progress:
 class Objective(nn.Module):
     """A counter seen as its loss, so that every forward pass of a training goes through one module."""
 
-    def __init__(self, counter: "Counter", penalties: Sequence[Penalty]):
+    def __init__(self, counter: "Counter", loss: Loss | None, penalties: Sequence[Penalty]):
         super().__init__()
-        self.counter, self.penalties = counter, penalties
+        self.counter, self.loss, self.penalties = counter, loss, penalties
 
     def forward(self, batch: Batch) -> Tensor:
-        loss = self.counter.loss(batch)
+        loss = self.counter.loss(batch) if self.loss is None else self.loss(self.counter, batch)
         return sum((penalty(self.counter.features, batch.images) for penalty in self.penalties), start=loss)
 
 
 def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None = None,
-        checkpoint: Path | None = None, penalties: Sequence[Penalty] = ()) -> Progress:
+        checkpoint: Path | None = None, penalties: Sequence[Penalty] = (), loss: Loss | None = None,
+        after_step: Callable[[], None] | None = None) -> Progress:
     """Train a counter in place.
 
     scenes: the training set, as the trainer sees it: a poisoned one holds poisoned scenes like any other.
@@ -69,6 +71,7 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     checkpoint: a file written every `recipe.checkpoint_every` epochs; where it exists, training goes on from it and
         ends in the same weights as an uninterrupted run.
     penalties: an attacker's, where the attacker trains the counter.
+    loss, after_step: a defender's own, in place of the counter's loss and after each step of the optimizer.
 
     A global batch is cut over the processes and its loss is the mean over its images whatever their number, so that
     two processes do what one does. Raises TrainingFailed when the loss is not finite.
@@ -77,9 +80,11 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     counter.prepare(scenes)
     counter.to(accelerator.device, memory_format=torch.channels_last)
     steps = math.ceil(len(shuffled(scenes, recipe, np.random.default_rng(0))) / recipe.accumulate)  # of an epoch
-    objective, optimizer = accelerator.prepare(Objective(counter, penalties), _optimizer(counter, recipe))
+    objective, optimizer = accelerator.prepare(Objective(counter, loss, penalties), _optimizer(counter, recipe))
     if recipe.compile:
         counter.compile()
+    if after_step is not None:
+        optimizer.optimizer.register_step_post_hook(lambda *_: after_step())
     schedule = _schedule(optimizer.optimizer, recipe, steps)
     progress, snapshot = Progress(), Snapshot(counter, optimizer.optimizer, schedule, accelerator.scaler)
     if checkpoint is not None and checkpoint.is_file():
@@ -89,15 +94,16 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     with tqdm(total=recipe.epochs * len(scenes), initial=progress.epoch * len(scenes), desc=title, unit="img",
               disable=not accelerator.is_main_process) as bar:
         while progress.epoch < recipe.epochs:
-            loss = _epoch(accelerator, objective, optimizer, schedule, scenes, recipe, seed, progress.epoch, bar)
-            if not math.isfinite(loss):
-                raise TrainingFailed(f"{title}: the loss is {loss} in epoch {progress.epoch + 1}; lower training.lr?")
-            progress.losses.append(loss)
+            mean = _epoch(accelerator, objective, optimizer, schedule, scenes, recipe, seed, progress.epoch, bar)
+            if not math.isfinite(mean):
+                raise TrainingFailed(f"{title}: the loss is {mean} in epoch {progress.epoch + 1}; lower training.lr?")
+            progress.losses.append(mean)
             progress.epoch += 1
-            accelerator.log({"loss": loss, "lr": schedule.get_last_lr()[0]}, step=progress.epoch)
+            accelerator.log({"loss": mean, "lr": schedule.get_last_lr()[0]}, step=progress.epoch)
             if score is not None and (progress.epoch % recipe.validate_every == 0 or progress.epoch == recipe.epochs):
                 _keep_best(counter, score, progress, snapshot, bar)
-            if checkpoint is not None and progress.epoch % recipe.checkpoint_every == 0 and accelerator.is_main_process:
+            due = progress.epoch % recipe.checkpoint_every == 0 or progress.epoch == recipe.epochs
+            if checkpoint is not None and due and accelerator.is_main_process:
                 snapshot.save(checkpoint, vars(progress))
     if recipe.tracker:
         accelerator.end_training()

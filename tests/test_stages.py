@@ -1,21 +1,25 @@
 """A cell from drawn scenes to its record: what is shared, what is remembered, and that it comes out the same again."""
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attacks.triggers.baiqa import Baiqa
 from benchmark import grid
 from benchmark.checkpoint import read_tensors
 from benchmark.config import cells
+from benchmark.data.drift import drifted
+from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test, load_train
 from benchmark.evaluation import count_people
 from benchmark.leaderboard import controls
 from benchmark.metrics import psnr, ssim
 from benchmark.record import Record
-from benchmark.stages import Bench, load_counter
+from benchmark.stages import Bench
 from benchmark.store import Store
 
 REQUEST = {
@@ -61,7 +65,7 @@ def test_another_seed_gives_other_counts(run, finished):
 def test_a_record_holds_what_the_stored_counter_counts_on_the_test_images(finished):
     chosen, bench, records = finished
     for cell, record in zip(chosen, records):
-        counter, test = load_counter(cell, bench.repaired(cell)), load_test(cell.data.build())
+        counter, test = Bench.loaded(bench, cell, bench.repaired(cell)), load_test(cell.data.build())
         assert record.images.truth == [scene.count for scene in test]
         assert np.allclose(record.images.clean, count_people(counter, test, "fp32"), rtol=1e-5)
         if cell.attack:
@@ -200,7 +204,7 @@ def test_what_is_counted_carries_the_optimised_pattern_at_the_tests_strength(opt
         attack, random = bench.with_pattern(cell, cell.tested), cell.tested
         for folder, counted in ((bench.repaired(cell), record.images.triggered),
                                 (bench.counter(cell, False), record.images.reference_triggered)):
-            counter = load_counter(cell, folder)
+            counter = Bench.loaded(bench, cell, folder)
             assert np.allclose(counted, count_people(counter, test, "fp32", attack.stamp), rtol=1e-5)
             if attack.trigger.strength:
                 assert not np.allclose(counted, count_people(counter, test, "fp32", random.stamp), rtol=1e-5)
@@ -250,7 +254,7 @@ def test_two_attacks_share_a_victim_whichever_is_measured(both):
     assert first.images.reference_triggered == single.images.reference_triggered
     test = load_test(chosen[0].data.build())
     for cell, record in zip(chosen, records):
-        counter = load_counter(cell, bench.repaired(cell))
+        counter = Bench.loaded(bench, cell, bench.repaired(cell))
         assert np.allclose(record.images.triggered, count_people(counter, test, "fp32", cell.attack.stamp), rtol=1e-5)
 
 
@@ -317,3 +321,69 @@ def test_the_rate_of_a_list_of_images_is_its_share(run, finished, tmp_path):
     (tmp_path / "ids.txt").write_text(poisoned[0])
     [record] = run(defense="none", attack={"target": "add", "choose": str(tmp_path / "ids.txt")})[2]
     assert record.attack.poison_rate == 1 / 18 and record.attack.choose.startswith("ids.txt sha256 ")
+
+
+# Detectors, filters and changes of the image
+
+@pytest.fixture(scope="module")
+def detected(run):
+    """Every kind of defense that is no plain repair, on one attack."""
+    longer = REQUEST["training"] | {"epochs": 12}  # until a counter counts somebody
+    return run(attack={"target": "multiply"}, training=longer, defense=[
+        "none", {"name": "strip", "blends": 2, "images": 4}, {"name": "inversion", "images": 4, "epochs": 1},
+        {"name": "trimmed_loss", "epochs": 1}, "jpeg"])
+
+
+def test_a_detector_scores_the_test_images_of_victim_and_clean_counter_and_repairs_nothing(detected):
+    none, strip, inversion, *_ = detected[2]
+    assert strip.images == inversion.images == none.images and none.detection is None
+    told = strip.detection
+    assert told.of == "test images" and strip.knowledge["clean"] == 4 and strip.provenance["stages"]["detection"]
+    columns = (told.clean, told.drift, told.triggered, told.reference_clean, told.reference_triggered)
+    assert {len(column) for column in columns} == {6} and len({tuple(column) for column in columns}) == 5
+    assert inversion.detection.of == "counters" and len(inversion.detection.clean) == 1
+    assert inversion.detection.clean != inversion.detection.triggered
+
+
+def test_what_a_filter_tells_is_sorted_by_what_was_poisoned(detected):
+    cell, record = detected[0][3], detected[2][3]
+    told, poisoned = record.detection, record.attack.poisoned
+    assert told.of == "training images" and (len(told.clean), len(told.triggered)) == (18, len(poisoned))
+    assert record.knowledge["poisoned"] == 18 + len(poisoned) and cell.defense.name == "trimmed_loss"
+
+
+def test_a_change_of_the_image_is_there_again_when_its_counter_is_loaded(detected):
+    chosen, bench, records = detected
+    none, jpeg = records[0], records[4]
+    assert jpeg.images.clean != none.images.clean
+    loaded = bench.loaded(chosen[4], bench.repaired(chosen[4]))
+    victim = bench.loaded(chosen[0], bench.counter(chosen[0], True))
+    test = load_test(chosen[0].data.build())
+    changed = [replace(scene, image=jpeg_bytes(scene.image)) for scene in test]
+    assert count_people(loaded, test, "fp32") == pytest.approx(jpeg.images.clean)
+    assert count_people(victim, changed, "fp32") == pytest.approx(jpeg.images.clean, rel=1e-4)
+
+
+def jpeg_bytes(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=75)
+    return np.array(Image.open(file))
+
+
+def test_a_plan_knows_what_a_detector_has_told(detected, tmp_path):
+    chosen, bench, _ = detected
+    assert {row["to train"] for row in grid.plan(chosen, bench, tmp_path)} == {"nothing"}
+    fresh = grid.plan(chosen, Bench(Store(tmp_path / "store")), tmp_path)
+    assert [row["to train"] for row in fresh] == ["clean counter, victim", "detection", "detection", "repair", "repair"]
+
+
+def test_drift_changes_the_light_of_each_image_alone():
+    scenes = [Scene(str(i), np.full((4, 4, 3), value, np.uint8), np.zeros((2, 2), np.float32), 2.0)
+              for i, value in enumerate((60, 60, 128))]
+    lit = drifted(scenes)
+    assert [scene.count for scene in lit] == [2, 2, 2] and len({scene.image.tobytes() for scene in lit}) == 3
+    for scene, after in zip(scenes, lit):
+        assert len(np.unique(after.image.reshape(-1, 3), axis=0)) == 1  # one light for the whole image
+        before, level = scene.image[0, 0, 0] / 255, after.image[0, 0] / 255
+        nearest = min(np.abs(level / before**gamma - 1).max() for gamma in (0.7, 1.4))
+        assert nearest <= 0.1 + 0.02 and np.abs(level - before).max() > 0.02
