@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from benchmark.errors import UserError
-from benchmark.figures import draw_curves, write_curves, write_triggers
+from benchmark.figures import draw_curves, draw_defenses, write_curves, write_defenses, write_triggers
 from benchmark.leaderboard.ablation import ablation, interval
+from benchmark.leaderboard.cells import scenarios
 from benchmark.metrics import psnr, ssim
 from benchmark.record import AttackChoice, Choice, Images, Record
 from benchmark.registry import find, load_plugin, names
@@ -173,6 +174,42 @@ def test_matplotlib_is_imported_only_to_draw():
 
 
 # The page of triggers
+
+# What defenses leave of attacks.
+
+def defended(target="multiply", **moved):
+    """A victim's records, a defense each, and how many of ten images the trigger still moves."""
+    found = [victim(0.1, 0.1, number, target) for number in moved.values()]
+    return [record.model_copy(update={"defense": Choice(name=name)}) for name, record in zip(moved, found)]
+
+
+def test_a_letter_stands_at_the_numbers_of_its_defense_and_is_in_the_key():
+    figure = draw_defenses(scenarios(defended(none=9, anp=4, retrain=1)))
+    [axes] = [axes for axes in figure.axes if axes.axison]
+    assert {(text.get_text(), *text.get_position()) for text in axes.texts} == {
+        ("0", 1.0, 0.9), ("a", 1.0, 0.4), ("b", 1.0, 0.1)}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0  none", "a  anp", "b  retrain"]
+    assert len({text.get_color() for text in axes.texts}) == 3
+
+
+def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_letters():
+    given = [record.model_copy(update={"defense": Choice(name="anp", given={"eps": eps}, resolved={"eps": eps})})
+             for record, eps in zip(defended(a=2, b=3), (0.1, 0.4))]
+    figure = draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)]))
+    assert {axes.get_title() for axes in figure.axes if axes.axison} == {"tiny blended/multiply", "tiny blended/add"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "0  none", "a  anp (eps 0.1)", "b  anp (eps 0.4)"]
+
+
+def test_the_picture_of_defenses_is_written_twice_the_same_and_needs_a_victim(tmp_path):
+    for name in ("one", "two"):
+        write_defenses(scenarios(defended(none=9, anp=4)), tmp_path / "new" / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
+    assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"}
+    assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]
+    with pytest.raises(UserError, match="no record of a victim"):
+        write_defenses([], tmp_path / "none")
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):

@@ -1,15 +1,19 @@
 """Records -> the paper's tables and the table of controls, as Markdown, CSV and LaTeX."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.cells import scenarios
-from benchmark.leaderboard.control_table import control_numbers, control_table
+from benchmark.leaderboard.cells import scenarios, settings_of, without_defense
+from benchmark.leaderboard.control_table import CONTROLS, control_numbers, control_table
+from benchmark.leaderboard.defense_table import defense_table
+from benchmark.leaderboard.detection_table import detection_table
+from benchmark.leaderboard.differences import difference_table
 from benchmark.leaderboard.formats import Table, csv, latex, markdown
 from benchmark.leaderboard.paper_tables import table1, table2, table3
 from benchmark.record import Record
@@ -18,7 +22,7 @@ FORMATS = {"md": markdown, "csv": csv, "tex": latex}
 
 
 def tables(records: Iterable[Record]) -> list[Table]:
-    """The paper's Tables 1, 2 and 3 and the table of controls.
+    """The paper's Tables 1, 2 and 3, the table of controls, and where there are any, of detectors and of all defenses.
 
     Each number is a mean over the seeds of one cell; cells that differ in any setting have rows of their own.
 
@@ -26,7 +30,37 @@ def tables(records: Iterable[Record]) -> list[Table]:
         UserError: the records contradict each other; see `cells.scenarios`.
     """
     found = scenarios(records)
-    return [build(found) for build in (table1, table2, table3, control_table)]
+    built = [build(found) for build in (table1, table2, table3, control_table)]
+    detects = any(cell.records[0].detection for scenario in found for cell in scenario.cells)
+    built += [detection_table(found)] if detects else []
+    repaired = {cell.defense for scenario in found for cell in scenario.cells if not cell.detects}
+    built += [defense_table(found)] if len(repaired - {"none", *CONTROLS}) > 1 else []
+    return built
+
+
+def compare(records: Iterable[Record], defense: str) -> Table:
+    """One defense beside every other: differences and their significance.
+
+    Raises:
+        UserError: as `tables` does, or no record with that defense.
+    """
+    return difference_table(scenarios(records), defense)
+
+
+def beside(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
+    """The other records of the same victims, or of the same clean counters, as these, whatever their defense.
+
+    Those of the same cell, also with another version of its defense, are left out: these take their place.
+    """
+    def victim(record: Record) -> str:
+        return json.dumps(without_defense(settings_of(record)), sort_keys=True)
+
+    def cell(record: Record) -> tuple[str, str, str, int]:
+        defense = record.defense
+        return victim(record), defense.name, json.dumps(defense.resolved, sort_keys=True), record.seed
+
+    victims, replaced = {victim(record) for record in records}, {cell(record) for record in records}
+    return [other for other in others if victim(other) in victims and cell(other) not in replaced]
 
 
 def controls(records: Iterable[Record]) -> pd.DataFrame:
@@ -43,7 +77,7 @@ def show(records: Iterable[Record]) -> str:
 
 
 def write(records: Iterable[Record], folder: str | Path) -> list[Path]:
-    """Write folder/tables/{table1,table2,table3,controls}.{md,csv,tex}, each file whole or not at all.
+    """Write folder/tables/NAME.{md,csv,tex} of each table, each file whole or not at all.
 
     The same records give the same bytes, whatever their order. Returns the paths.
 

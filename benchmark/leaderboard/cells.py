@@ -34,6 +34,29 @@ class Cell:
     def defense(self) -> str:
         return self.settings["defense"]
 
+    @property
+    def detects(self) -> bool:
+        """Whether its defense repairs nothing, so that its counts are those of the victim."""
+        detection = self.records[0].detection
+        return detection is not None and detection.of != "training images"
+
+    def flips(self) -> np.ndarray:
+        """Whether the trigger moved each image with people into S, bool [S, N]; S = 0 where there is no such attack."""
+        attack = self.records[0].attack
+        if attack is None or attack.increases is None:
+            return np.empty((0, 0), bool)
+        return np.array([metrics.flips(*columns, attack.increases) for columns in self._with_people("triggered")])
+
+    def accurate(self) -> np.ndarray:
+        """Whether each clean image with people is counted to within 10%, bool [S, N]."""
+        return np.array([metrics.bands(clean, truth) == 0 for clean, truth in self._with_people()])
+
+    def _with_people(self, *columns: str) -> list[list[np.ndarray]]:
+        """Per seed the columns, 'clean' and 'truth' of the images that show people."""
+        people = np.array(self.records[0].images.truth) > 0
+        return [[np.array(getattr(record.images, column))[people] for column in (*columns, "clean", "truth")]
+                for record in self.records]
+
     @cached_property
     def numbers(self) -> dict[str, float]:
         """`metrics.summary`, the mean over seeds."""
@@ -43,12 +66,8 @@ class Cell:
 
     def flip_interval(self) -> tuple[float, float]:
         """95% interval of the paired flip rate; nan where there is no such rate."""
-        attack, counts = self.records[0].attack, [record.images for record in self.records]
-        people = np.array(counts[0].truth) > 0
-        if attack is None or attack.increases is None or not people.any():
-            return math.nan, math.nan
-        return bootstrap([metrics.flips(*(np.array(column)[people] for column in (c.triggered, c.clean, c.truth)),
-                                        attack.increases) for c in counts])
+        flips = self.flips()
+        return bootstrap(flips) if flips.size else (math.nan, math.nan)
 
     def attainment_interval(self) -> tuple[float, float]:
         """95% interval of the median attainment; nan where there is none."""
@@ -99,7 +118,7 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
     cells = [Cell(dict(key), _by_seed(group)) for key, group in _grouped(records + _references(records)).items()]
     groups = defaultdict(list)
     for cell in cells:
-        groups[_key(_without_defense(cell.settings))].append(cell)
+        groups[_key(without_defense(cell.settings))].append(cell)
     return [Scenario(dict(key), tuple(group)) for key, group in groups.items()]
 
 
@@ -131,8 +150,9 @@ def _attack_settings(attack: AttackChoice) -> dict[str, Any]:
 
 
 def _chosen(**choices: Choice) -> dict[str, Any]:
-    """Names and settings of entries, by their kinds."""
+    """Names, versions and settings of entries, by their kinds."""
     return {kind: choice.name for kind, choice in choices.items()} | {
+        f"{kind}.version": str(choice.version) for kind, choice in choices.items() if choice.version != 1} | {
         f"{kind}.{key}": value for kind, choice in choices.items()
         for key, value in (choice.given | choice.resolved).items()}
 
@@ -169,6 +189,12 @@ def _peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
     return tuple(row[owner] for owner in owners)
 
 
+def defense_settings(cell: Cell | None) -> Settings:
+    """A defense's own settings, and the name of the model that it repairs; nothing where it was not run."""
+    settings = cell.settings if cell else {}
+    return {key: value for key, value in settings.items() if key == "model" or key.partition(".")[0] == "defense"}
+
+
 def short(key: str) -> str:
     """A setting's name without its kind: 'trigger.alpha' -> 'alpha'."""
     return key.rpartition(".")[2]
@@ -190,7 +216,8 @@ def _key(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(settings.items()))
 
 
-def _without_defense(settings: Settings) -> Settings:
+def without_defense(settings: Settings) -> Settings:
+    """What defines a cell's victim, or its clean counter."""
     return {key: value for key, value in settings.items() if key.partition(".")[0] != "defense"}
 
 
@@ -223,7 +250,7 @@ def _references(records: list[Record]) -> list[Record]:
             continue
         images = record.images
         clean = record.model_copy(update={
-            "attack": None, "defense": Choice(name="none"), "knowledge": {},
+            "attack": None, "defense": Choice(name="none"), "knowledge": {}, "detection": None,
             "images": Images(id=images.id, truth=images.truth, clean=images.reference_clean,
                              reference_clean=images.reference_clean)})
         key = (_key(settings_of(clean)), record.seed)

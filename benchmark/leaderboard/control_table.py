@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import metrics
-from benchmark.leaderboard.cells import Cell, Scenario, Settings, suffixes
+from benchmark.leaderboard.cells import Cell, Scenario, defense_settings, suffixes
 from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
 
@@ -46,7 +46,7 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     """The same rows with every number of theirs, nan where there is none, and only names where nothing was run."""
     rows = _rows(scenarios)
     attacks = suffixes([scenario.settings for scenario, _, _ in rows], shown=("model", "trigger", "target"))
-    defenses = suffixes([_defense_settings(cell) for _, _, cell in rows], shown=("model", "defense"))
+    defenses = suffixes([defense_settings(cell) for _, _, cell in rows], shown=("model", "defense"))
     return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + told}
             | (_numbers(scenario, cell) if cell else {})
             for (scenario, defense, cell), attack, told in zip(rows, attacks, defenses)]
@@ -64,27 +64,22 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
     The controls repair a victim; of a clean counter they are listed only where they were run.
     """
     own = {cell.defense for cell in scenario.cells}
-    tested = {cell.defense for other in scenarios for cell in other.cells} - {"none", *CONTROLS}
+    repairs = {cell.defense for other in scenarios for cell in other.cells if not cell.detects}
+    tested = repairs - {"none", *CONTROLS}
     controls = AUDIT_CONTROLS if scenario.settings["audit"] == "true" else CONTROLS
     required = controls if tested and scenario.attack != "clean" else [name for name in controls if name in own]
     return ["none", *sorted(tested), *required]
-
-
-def _defense_settings(cell: Cell | None) -> Settings:
-    """A defense's own settings, and the name of the model that it repairs; nothing where it was not run."""
-    settings = cell.settings if cell else {}
-    return {key: value for key, value in settings.items() if key == "model" or key.partition(".")[0] == "defense"}
 
 
 def _numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
     """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
     flip, attainment = cell.flip_interval(), cell.attainment_interval()
     return cell.numbers | {"flip_rate_low": flip[0], "flip_rate_high": flip[1], "attainment_low": attainment[0],
-                           "attainment_high": attainment[1], "der": _der(scenario.defended("none")[0], cell),
+                           "attainment_high": attainment[1], "der": der(scenario.defended("none")[0], cell),
                            "seeds": float(len(cell.records))}
 
 
-def _der(undefended: Cell | None, cell: Cell) -> float:
+def der(undefended: Cell | None, cell: Cell) -> float:
     """DER; nan without an attack, a defense or a victim to compare with."""
     if undefended is None or cell.defense == "none" or "easr" not in cell.numbers:
         return math.nan

@@ -11,7 +11,7 @@ import pandas as pd
 MISSING = "not run"
 NONE = "/"  # a number that does not exist, as the paper prints it
 
-_MARKDOWN = {character: f"\\{character}" for character in "\\`*|~"} | {"&": "&amp;", "<": "&lt;"}
+_MARKDOWN = {character: f"\\{character}" for character in "\\`*|~"} | {"&": "&amp;"}
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\`{}", "[": "{[}",
@@ -69,6 +69,7 @@ def _one_line(text: str) -> str:
 
 def _markdown_text(text: str) -> str:
     escaped = "".join(_MARKDOWN.get(character, character) for character in _one_line(text))
+    escaped = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", escaped)  # no tag; a p of <.001 is none
     escaped = re.sub(r"\](?=[(\[])", r"\\]", escaped)  # no link
     return re.sub(r"\b_+|_+\b", lambda found: found[0].replace("_", r"\_"), escaped)  # no emphasis; clip_ebc needs none
 

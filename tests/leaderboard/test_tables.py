@@ -354,7 +354,8 @@ def test_files_are_the_same_bytes_in_any_order_and_nothing_else_is_left(tmp_path
     records = [make(seed=seed, effect=0.3 * seed) for seed in range(3)] + nasty_records()[1:] + [make("add")]
     paths = leaderboard.write(records, tmp_path / "one")
     assert sorted(path.name for path in (tmp_path / "one/tables").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls") for kind in ("md", "csv", "tex"))
+        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses")
+        for kind in ("md", "csv", "tex"))
     others = leaderboard.write(records[::-1], tmp_path / "two")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in others]
 
