@@ -98,6 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="folder to write the tables to")
     _records(command)
 
+    command = verb("compare", _compare, "print what one defense does better and worse than every other, and the odds")
+    command.add_argument("defense", help="a defense that the records hold")
+    _records(command)
+
+    command = verb("new", _new, "write a defense of your own to start from, and its test")
+    command.add_argument("what", choices=["defense", "detector"])
+    command.add_argument("name", help="of the defense and of its file")
+    command.add_argument("--out", type=Path, default=Path(), help="folder to write to (default: this one)")
+
     command = verb("ablation", _ablation, "print and write tables and curves of two settings that vary over records")
     for flag, setting in (("rows", "poison_rate"), ("columns", "alpha")):
         command.add_argument(f"--{flag}", default=setting, metavar="SETTING", help=f"one setting (default: {setting})")
@@ -109,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("docs/triggers.md"),
                          help="the page to write; pictures lie beside it (default: docs/triggers.md)")
     _plugin(command)
+
+    command = verb("defenses", _figure_defenses, "flip rate over accuracy: a letter per defense, a panel per attack",
+                   figure)
+    command.add_argument("--out", type=Path, default=Path("defenses"),
+                         help="where to write, without the .png and .pdf that are added (default: defenses)")
+    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
 
     data = verbs.add_parser("data", help="look at a dataset").add_subparsers(required=True, metavar="COMMAND")
     command = verb("check", _data_check, "count images and people, and find what is broken, missing or equal", data)
@@ -197,7 +212,7 @@ def _show_counter(cls: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from benchmark import config, grid
-    from benchmark.leaderboard import show, write
+    from benchmark.leaderboard import beside, show, write
     from benchmark.stages import Bench
     from benchmark.store import Store
 
@@ -212,8 +227,12 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     outcome = grid.run(cells, bench, out)
     if outcome.records and grid.is_main():
-        write(outcome.records, out)
-        print(_as_json(outcome.records) if options.json else show(outcome.records))
+        others = beside(outcome.records, _read([out / "records"]))
+        records = outcome.records + others
+        write(records, out)
+        print(_as_json(records) if options.json else show(records))
+        if others and not options.json:
+            _print_differences(outcome.records, records)
         print(f"records: {out / 'records'}  tables: {out / 'tables'}", file=sys.stderr)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
@@ -227,6 +246,36 @@ def _leaderboard(options: argparse.Namespace) -> int:
     if options.out:
         write(records, options.out)
     print(_as_json(records) if options.json else show(records))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard import compare
+    from benchmark.leaderboard.formats import markdown
+
+    table = compare(_read(options.records), options.defense)
+    print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    return 0
+
+
+def _print_differences(own: list[Any], records: list[Any]) -> None:
+    """What each repairing defense of a run does better and worse than those of earlier runs."""
+    from benchmark.leaderboard import CONTROLS, compare
+    from benchmark.leaderboard.formats import markdown
+
+    repairs = {record.defense.name for record in own if record.detection is None or
+               record.detection.of == "training images"}
+    for defense in sorted(repairs - {"none", *CONTROLS}):
+        print(markdown(compare(records, defense)))
+
+
+def _new(options: argparse.Namespace) -> int:
+    from benchmark.new import write_new
+
+    for path in (paths := write_new(options.what, options.name, options.out)):
+        print(path)
+    print(f"try: python -m pytest {paths[1]}; crowdbench run quick --defense {options.name} --plugin {paths[0]}",
+          file=sys.stderr)
     return 0
 
 
@@ -248,6 +297,15 @@ def _figure_triggers(options: argparse.Namespace) -> int:
 
     write_triggers(options.out)
     print(options.out)
+    return 0
+
+
+def _figure_defenses(options: argparse.Namespace) -> int:
+    from benchmark.figures import write_defenses
+    from benchmark.leaderboard.cells import scenarios
+
+    write_defenses(scenarios(_read(options.records)), options.out)
+    print(f"{options.out}.png\n{options.out}.pdf")
     return 0
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 
 import benchmark
 from benchmark import grid as grid_module
+from benchmark import registry
 from benchmark.cli import LISTS, SHORTCUTS, main
 from benchmark.config import preset_names
 from benchmark.device import device
@@ -32,7 +34,8 @@ attack: [none, multiply]
 defense: [none, {{name: fine_tune, epochs: 2}}]
 training: {{epochs: 2}}
 """
-CELLS = ["tiny clean none", "tiny clean fine_tune", "tiny blended/multiply none", "tiny blended/multiply fine_tune"]
+CELLS = ["tiny clean none", "tiny clean fine_tune epochs=2", "tiny blended/multiply none",
+         "tiny blended/multiply fine_tune epochs=2"]
 STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
 
 
@@ -218,7 +221,9 @@ def test_weights_that_cannot_be_read_are_named(capsys, monkeypatch, cache, name)
 def test_a_run_writes_a_record_for_each_cell_and_the_tables(grid):
     records = [Record.read(path) for path in (grid / "out/records").iterdir()]
     attacks = [f"blended/{record.attack.target.name}" if record.attack else "clean" for record in records]
-    assert sorted(f"tiny {attack} {record.defense.name}" for attack, record in zip(attacks, records)) == sorted(CELLS)
+    told = [" ".join(["tiny", attack, record.defense.name, *(f"{k}={v}" for k, v in record.defense.given.items())])
+            for attack, record in zip(attacks, records)]
+    assert sorted(told) == sorted(CELLS)
     assert {len(record.images.id) for record in records} == {8}
     assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex"}
     assert not [path for path in contents(grid) if path.name.startswith(".") and path.suffix != ".lock"]
@@ -283,7 +288,8 @@ def test_a_cell_that_fails_is_named_and_the_others_finish(capsys, again, grid, t
     assert main([*changed, *flags("defense.lr=1e30", "training.precision=fp32")]) == 1
     told = capsys.readouterr()
     failures = [line for line in told.err.splitlines() if line.startswith("failed: ")]
-    assert [line[8:].partition(" seed 0: ")[0] for line in failures] == [CELLS[1], CELLS[3]]
+    assert [line[8:].partition(" seed 0: ")[0] for line in failures] == [
+        f"{CELLS[number]} lr=1e30" for number in (1, 3)]
     assert all("the loss is" in line for line in failures) and "multiply" in told.out
     assert len(list(tmp_path.glob("out/records/*.json"))) == 2
 
@@ -375,7 +381,8 @@ def appears(folder, pattern, process):
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch, cache, number, code):
     longer = [*ONE_CELL, "--set", "training.epochs=80"]
-    process = started(cache, *longer)
+    heard = partial(signal.signal, number, signal.SIG_DFL)  # whatever the tests themselves were started by ignores
+    process = started(cache, *longer, preexec_fn=heard)
     appears(Path(), "checkpoint.safetensors", process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
@@ -488,3 +495,57 @@ def test_a_reader_that_leaves_is_no_error(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout", Left())
     assert main(["list", "models"]) == 141
     assert capsys.readouterr().err == ""
+
+
+# A defense of one's own
+
+@pytest.fixture
+def copied(grid, cache, tmp_path, monkeypatch):
+    """A copy of the tiny grid's folder, with the scenes in the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(registry, "_plugins", {})
+    return Path(shutil.copytree(grid, tmp_path / "grid"))
+
+
+def run_mine(copied, *more):
+    return main(["run", "tiny.yaml", "--defense", "my_defense", "--plugin", "my_defense.py", "--out", f"{copied}/out",
+                 "--store", f"{copied}/store", *more])
+
+
+def test_a_new_defense_gets_its_row_among_earlier_ones_and_no_victim_is_trained_again(copied, capsys):
+    assert main(["new", "defense", "my_defense"]) == 0
+    assert capsys.readouterr().out.split() == ["my_defense.py", "test_my_defense.py"]
+    before = {path.name for path in (copied / "store/counters").glob("[!.]*")}
+    assert run_mine(copied) == 0
+    out = capsys.readouterr()
+    assert len({path.name for path in (copied / "store/counters").glob("[!.]*")} - before) == 2  # repairs
+    assert "train tiny" not in out.err
+    rows = re.findall(r"blended/multiply +\| (\w+) ", out.out)
+    assert rows[:3] == ["none", "fine_tune", "my_defense"]
+    assert "## Differences of my_defense" in out.out and "## Defenses\n" in out.out
+    assert "my_defense" in (copied / "out/tables/defenses.md").read_text()
+
+
+def test_an_edited_defense_runs_again_and_is_printed_once(copied, capsys, monkeypatch):
+    main(["new", "defense", "my_defense"])
+    assert run_mine(copied) == 0
+    Path("my_defense.py").write_text(Path("my_defense.py").read_text().replace("epochs: int = 10", "epochs: int = 1"))
+    monkeypatch.setattr(registry, "_plugins", {})
+    capsys.readouterr()
+    assert run_mine(copied) == 0
+    assert len(list((copied / "out/records").glob("*my_defense*"))) == 4  # nothing is lost
+
+
+def test_compare_prints_a_table_or_json_and_refuses_what_is_not_there(copied, capsys):
+    assert main(["compare", "fine_tune", f"{copied}/out/records"]) == 0
+    assert "Differences of fine_tune" in capsys.readouterr().out
+    assert main(["compare", "fine_tune", f"{copied}/out/records", "--json"]) == 0
+    assert {line["beside"] for line in json.loads(capsys.readouterr().out)} == {"none"}
+    assert main(["compare", "fine_tone", f"{copied}/out/records"]) == 2
+    assert "did you mean 'fine_tune'" in capsys.readouterr().err
+
+
+def test_a_defense_that_chooses_on_validation_images_is_refused_where_there_are_none(capsys):
+    assert main(["run", "tiny.yaml", "--defense", "fine_pruning", "--set", "hold_out=0", "--set",
+                 "training.select=last"]) == 2
+    assert "leaves no validation images" in capsys.readouterr().err
