@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from benchmark.data.datasets.base import Dataset, Item
 from benchmark.data.scene import Scene
 from benchmark.errors import UserError
+from benchmark.progress import Bar
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
@@ -48,7 +48,7 @@ def read_scenes(dataset: Dataset, items: Sequence[Item], scale: float = 1.0) -> 
 def in_threads(function: Callable[[Thing], Result], things: Sequence[Thing], title: str | None = None) -> list[Result]:
     """A function over things that wait on disk or on code that frees the interpreter. title: of a progress bar."""
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(function, things), desc=title, total=len(things), unit="img", disable=title is None))
+        return list(Bar(pool.map(function, things), desc=title, total=len(things), unit="img", disable=title is None))
 
 
 def _decode(path: Path, scale: float, max_side: int | None) -> tuple[np.ndarray, float]:

@@ -10,6 +10,7 @@ from scipy.io import savemat
 from benchmark.data.datasets.folder import Folder
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.datasets.ucf_qnrf import UcfQnrf
+from benchmark.data.splits import fingerprint
 from benchmark.errors import UserError
 from benchmark.registry import build, resolve
 
@@ -214,3 +215,15 @@ def test_the_real_shanghaitech(real_data, part, split, images, people):
     assert sum(len(dataset.points(item)) for item in items) == people
     if part == "B":
         assert {Image.open(item.image).size for item in items} == {(1024, 768)}
+
+
+# Drawn scenes.
+
+def test_scenes_that_are_drawn_again_are_the_same_bytes(tmp_path, monkeypatch):
+    def prints(root, year):
+        monkeypatch.setattr("time.asctime", lambda *_: f"Tue Jan  1 00:00:00 {year}")
+        drawn = build("dataset", "synthetic", {"root": root, "train": 3, "test": 2, "height": 40, "width": 40})
+        return [fingerprint(drawn.items(split)) for split in ("train", "test")]
+
+    first, second = prints(tmp_path / "one", 2025), prints(tmp_path / "two", 2026)
+    assert first == second and len(set(first)) == 2
