@@ -1,12 +1,12 @@
 """A counter over images -> counts per image. Nothing else reads the test split."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from tqdm import tqdm
 
 from attacks.base import Target
 from benchmark.data.batches import Batch, in_order
@@ -15,6 +15,9 @@ from benchmark.data.drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
 from benchmark.device import autocast, state
+from benchmark.memory import in_halves
+from benchmark.progress import Bar
+from benchmark.training import TrainingFailed
 from models.base import Counter
 
 Stamp = Callable[[Tensor], Tensor]
@@ -27,6 +30,9 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
 
     stamp: what is drawn over the images first. batch_size: images of one size counted at once.
     title: of a progress bar; none without. Several processes share the work and all get all counts.
+    Where memory runs out, the rest is counted in batches of half the size, which changes no count but for rounding.
+
+    Raises TrainingFailed when memory runs out with one image.
     """
     counter.to(state().device, memory_format=torch.channels_last).eval()
     return measured(counter.count, scenes, precision, stamp, batch_size, title)
@@ -35,18 +41,32 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
 def measured(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None, batch_size: int,
              title: str | None) -> np.ndarray:
     """What `measure` makes of each scene, float64 [N], in the order of the scenes; see `count_people`."""
-    here = state()
+    here, name = state(), title or "counting"
     batches = list(in_order(scenes, batch_size))[here.process_index :: here.num_processes]
     found = []
-    for indices in tqdm(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
-        images = Batch.of([scenes[i] for i in indices], here.device).images
-        if stamp is not None:
-            images = stamp(images)  # outside of autocast, as in training
-        with torch.inference_mode(), autocast(precision):
-            values = measure(images)
-        found.extend(zip(indices, values.double().cpu().tolist()))
+
+    def values(indices: list[int], size: int) -> list[float]:
+        parts = [indices[place : place + size] for place in range(0, len(indices), size)]
+        return [value for part in parts for value in _values(measure, [scenes[i] for i in part], precision, stamp)]
+
+    def failed(words: str) -> TrainingFailed:
+        return TrainingFailed(f"{name}: out of memory with one image; lower scale? ({words})")
+
+    for indices in Bar(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
+        counted, fits = in_halves(partial(values, indices), min(len(indices), batch_size), name, failed)
+        if fits < len(indices):
+            batch_size = fits
+        found.extend(zip(indices, counted))
     by_place = dict(gather_object(found) if here.num_processes > 1 else found)
     return np.array([by_place[index] for index in range(len(scenes))])
+
+
+def _values(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None) -> list[float]:
+    images = Batch.of(scenes, state().device).images
+    if stamp is not None:
+        images = stamp(images)  # outside of autocast, as in training
+    with torch.inference_mode(), autocast(precision):
+        return measure(images).double().cpu().tolist()
 
 
 class TestSplit:

@@ -75,4 +75,12 @@ def warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:
         told.append("drawn scenes")
     if cell.defense.build().knows.extra and not info["repaired"]["knowledge"].get("extra"):
         told.append(f"{cell.defense.name}: no second data set to take extra images from")
-    return told
+    return told + _short_of_memory(info)
+
+
+def _short_of_memory(info: dict[str, dict[str, Any]]) -> list[str]:
+    """Which counters passed fewer images at a time than a batch has; one that is several stages is told once."""
+    parts = {info[stage]["weights_sha256"]: (stage, info[stage].get("micro_batch"))
+             for stage in ("repaired", "victim", "clean") if stage in info}
+    return [f"{stage}: memory ran out; trained on {size} images at a time, their gradients added up (BatchNorm, if "
+            f"any, saw {size} at a time)" for stage, size in reversed(parts.values()) if size]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from attacks.base import Attack
+from benchmark.checkpoint import read_tensors
 from benchmark.data.batches import Batch
 from benchmark.data.drawing import draw_scene
 from benchmark.data.scene import Scene
@@ -150,9 +151,43 @@ def test_penalties_are_added_to_the_loss_of_each_image():
     assert more == pytest.approx(plain + 6, rel=1e-4) and sum(seen) == 16
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch():
-    with pytest.raises(TrainingFailed, match="epoch 1"):
-        fit(counter(), drawn(6), RECIPE.model_copy(update={"lr": 1e30, "clip": None, "optimizer": "sgd"}), 0, "train")
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_checkpoint(tmp_path, value, accumulate):
+    path, passes = tmp_path / "checkpoint.safetensors", []
+
+    def loss(counter, batch):  # four passes an epoch
+        passes.append(1)
+        return counter.loss(batch) + (value if len(passes) == 14 else 0)
+
+    told = (f"train: the loss is {value} at step {14 // accumulate} (epoch 4); lower training.lr? "
+            f"The last good state, of epoch 2, is in {path}.")
+    with pytest.raises(TrainingFailed) as failed:
+        fit(counter(), drawn(13), RECIPE.model_copy(update={"accumulate": accumulate}), 0, "train", checkpoint=path,
+            loss=loss)
+    assert str(failed.value) == told
+    assert read_tensors(path)[1]["progress"]["epoch"] == 2
+
+
+def test_a_loss_that_is_not_finite_before_any_checkpoint_names_none(tmp_path):
+    recipe = RECIPE.model_copy(update={"lr": 1e30, "clip": None, "optimizer": "sgd"})
+    with pytest.raises(TrainingFailed, match=r"the loss is (nan|inf) at step 2 \(epoch 1\); lower training.lr\?$"):
+        fit(counter(), drawn(6), recipe, 0, "train", checkpoint=tmp_path / "checkpoint.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gradient_that_is_not_finite_in_the_last_step_before_a_checkpoint_leaves_the_good_one(tmp_path):
+    path, passes = tmp_path / "checkpoint.safetensors", []
+
+    def loss(counter, batch):
+        passes.append(1)
+        steep = counter.output.bias.sum() * 0 if len(passes) == 16 else torch.ones(())
+        return counter.loss(batch) + steep.sqrt() - steep
+
+    with pytest.raises(TrainingFailed, match=r"a weight is not finite after step 16 \(epoch 4\).* epoch 2, is in"):
+        fit(counter(), drawn(13), RECIPE, 0, "train", checkpoint=path, loss=loss)
+    tensors, note = read_tensors(path)
+    assert note["progress"]["epoch"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
 def test_an_unknown_tracker_is_refused():

@@ -1,0 +1,39 @@
+"""When memory runs out: what tells it, and the same work again in smaller parts."""
+
+from collections.abc import Callable
+from textwrap import shorten
+from typing import TypeVar
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from benchmark.progress import say
+
+Result = TypeVar("Result")
+
+
+def in_halves(work: Callable[[int], Result], size: int, title: str, failed: Callable[[str], Exception],
+              least: int = 1) -> tuple[Result, int]:
+    """What `work(size)` gives and the size; where memory runs out, of half the size, and so on down to `least`.
+
+    size, least: images at a time. failed: makes of the device's own words the error that is raised when memory runs
+    out at `least` too. What an attempt held is given back before the next one.
+    """
+    while True:
+        try:
+            return work(size), size
+        except (RuntimeError, MemoryError) as error:
+            if not _is_shortage(error):
+                raise
+            words = shorten(str(error), 100)
+        clear_device_cache(garbage_collection=True)  # not above: until there the error's traceback holds all tensors
+        if size <= least:
+            raise failed(words)
+        say(f"{title}: memory ran out with {size} images at a time; trying {size // 2}")
+        size //= 2
+
+
+def _is_shortage(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory ran out. Accelerate knows the words of errors without a type of their own, but for C++'s."""
+    return (isinstance(error, torch.OutOfMemoryError | MemoryError) or "std::bad_alloc" in str(error)
+            or should_reduce_batch_size(error))
