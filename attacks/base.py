@@ -101,7 +101,7 @@ class Attack:
 
     def stamp(self, images: Tensor) -> Tensor:
         """Stamp images [B, 3, H, W] in 0..1, rounded to the 8 bits that an image file holds."""
-        return (self.trigger.stamp(images).clamp(0, 1) * 255).round() / 255
+        return self.trigger.stamp(images).clamp(0, 1).mul_(255).round_().div_(255)
 
     def penalty(self, features: OnImages, images: Tensor) -> Tensor:
         """What is added to the victim's loss of each image, [B]."""
