@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -19,15 +20,17 @@ from tabulate import tabulate
 
 from benchmark import __version__, registry
 from benchmark.errors import UserError, did_you_mean
+from benchmark.stopping import listen
 
 LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",), "defenses": ("defense",),
          "models": ("model",), "datasets": ("dataset",)}
+STORE = Path("runs/store")
 SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    signal.signal(signal.SIGTERM, _stop)
+    listen()
     try:
         options = _parser().parse_args(arguments)
         for plugin in getattr(options, "plugin", None) or []:
@@ -46,10 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt(number)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,9 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="override a setting; values separated by commas make an axis of the grid")
     command.add_argument("--out", type=Path, help="folder for records and tables (default: runs/SOURCE)")
-    command.add_argument("--store", type=Path, default=Path("runs/store"), help="folder of trained counters")
-    command.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    command.add_argument("--store", type=Path, default=STORE, help=f"folder of trained counters (default: {STORE})")
+    command.add_argument("--dry-run", action="store_true", help="print what would be done, how long it will take and "
+                         "how much disk it needs, and do nothing")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    command.add_argument("--retry-failed", action="store_true", help="run only the cells that failed before, again")
+    command.add_argument("--shard", metavar="I/N", type=_share, default=(1, 1),
+                         help="run only share I of N, for job arrays; cells of one victim are of one share")
+    command.add_argument("--executor", choices=["here", "ray"], default="here",
+                         help="make stages in this process (default), or on a Ray cluster")
+    command.add_argument("--address", help="of a running Ray cluster, 'auto' for this machine's (default: start one)")
+    command.add_argument("--cpus", type=float, default=1, help="processors that a stage on Ray asks for (default: 1)")
+    command.add_argument("--gpus", type=float, help="GPUs that a stage on Ray asks for; 0.5 lets two share one "
+                         "(default: 1 where there are any)")
     _plugin(command)
 
     command = verb("leaderboard", _leaderboard, "print and write the tables of records")
@@ -131,6 +140,28 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--root", help="the folder that holds it (default: the environment variable CROWD_DATA)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
     command.add_argument("--json", action="store_true", help="print JSON")
+
+    store = verbs.add_parser("store", help="look after trained counters").add_subparsers(required=True,
+                                                                                         metavar="COMMAND")
+    for command in (verb("list", _store_list, "list what is there, finished or not", store),
+                    verified := verb("verify", _store_verify, "find what is not as it was written", store),
+                    cleared := verb("gc", _store_gc, "take away what failed and stopped runs left, with their "
+                                    "checkpoints, and with --keep what no record needs", store)):
+        command.add_argument("--store", type=Path, default=STORE, help=f"the folder (default: {STORE})")
+        command.add_argument("--json", action="store_true", help="print JSON")
+    verified.add_argument("--remove", action="store_true", help="take damaged stages away; a run makes them again")
+    cleared.add_argument("--keep", nargs="+", type=Path, metavar="RECORDS",
+                         help="record files or folders: finished stages that none of them needs go too")
+    cleared.add_argument("--dry-run", action="store_true", help="print what would go, and take nothing away")
+
+    command = verb("speed", _speed, "measure this machine: counters in training and counting, and parts of the work "
+                   "beside the other way to do them; estimates of --dry-run use it")
+    command.add_argument("--model", default="tiny,squeeze", metavar="NAME,...", help="counters (default: tiny,squeeze)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the counters")
+    command.add_argument("--precision", metavar="NAME,...", help="fp32, bf16 (default: both where both run natively)")
+    command.add_argument("--size", default="1024x768", metavar="WxH", help="of an image (default: 1024x768)")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    _plugin(command)
 
     command = verb("convert", _convert, "turn somebody's weights into safetensors; nothing in the file is run")
     command.add_argument("source", metavar="FILE", type=Path, help="a torch file of tensors, or a safetensors file")
@@ -211,7 +242,8 @@ def _show_counter(cls: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from benchmark import config, grid
+    from benchmark import config, grid, planning
+    from benchmark.device import state
     from benchmark.leaderboard import beside, show, write
     from benchmark.stages import Bench
     from benchmark.store import Store
@@ -221,12 +253,14 @@ def _run(options: argparse.Namespace) -> int:
     request = config.override(config.load(options.source), shortcuts + options.set)
     cells = config.cells(request)
     bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
+    if options.shard != (1, 1):
+        cells = grid.shard(cells, bench, *options.shard)
     if options.dry_run:
-        rows = grid.plan(cells, bench, out)
-        print(json.dumps(rows) if options.json else tabulate(rows, headers="keys", tablefmt="simple"))
+        plan = planning.plan(cells, bench, out)
+        print(json.dumps(plan.to_dict()) if options.json else plan.text())
         return 0
-    outcome = grid.run(cells, bench, out)
-    if outcome.records and grid.is_main():
+    outcome = grid.run(cells, bench, out, _executor(options), options.retry_failed)
+    if outcome.records and state().is_main_process:
         others = beside(outcome.records, _read([out / "records"]))
         records = outcome.records + others
         write(records, out)
@@ -237,6 +271,26 @@ def _run(options: argparse.Namespace) -> int:
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if outcome.failures else 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, for instance 3/8")
+    return int(number), int(shards)
+
+
+def _executor(options: argparse.Namespace) -> Any:
+    from benchmark.cluster import on_ray
+    from benchmark.executors import here
+
+    if options.executor == "ray":
+        return partial(on_ray, address=options.address, cpus=options.cpus, gpus=options.gpus,
+                       plugins=[Path(plugin) for plugin in options.plugin or []])
+    for flag in ("address", "gpus"):
+        if getattr(options, flag) is not None:
+            raise UserError(f"--{flag}: expected only with --executor ray")
+    return here
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
@@ -332,6 +386,62 @@ def _data_check(options: argparse.Namespace) -> int:
     given = config.override({}, options.set) | ({"root": options.root} if options.root else {})
     report = check(registry.build("dataset", options.name, given))
     print(json.dumps(report.to_dict()) if options.json else report.text())
+    return 0
+
+
+def _store_list(options: argparse.Namespace) -> int:
+    from benchmark.housekeeping import contents
+
+    _print_stages(contents(options.store), options.json)
+    return 0
+
+
+def _store_verify(options: argparse.Namespace) -> int:
+    from benchmark.housekeeping import contents, damaged, remove
+
+    found = list(damaged(options.store))
+    if options.remove:
+        remove(one for one, _ in found)
+    told = [one.row() | {"wrong": wrong, "removed": options.remove} for one, wrong in found]
+    print(json.dumps(told) if options.json else "\n".join(
+        [*(f"{one.title}: {wrong}{'; removed' if options.remove else ''}" for one, wrong in found),
+         f"{len(contents(options.store))} stages, {len(found)} damaged"]))
+    return int(bool(found) and not options.remove)
+
+
+def _store_gc(options: argparse.Namespace) -> int:
+    from benchmark.housekeeping import garbage, remove
+
+    gone = garbage(options.store, _read(options.keep) if options.keep else None)
+    if not options.dry_run:
+        remove(gone)
+    _print_stages(gone, options.json)
+    return 0
+
+
+def _print_stages(stages: list[Any], as_json: bool) -> None:
+    from benchmark.estimates import duration, size
+
+    if as_json:
+        print(json.dumps([one.row() for one in stages]))
+        return
+    rows = [{"kind": one.kind, "key": one.key, "stage": one.title, "status": one.status, "size": size(one.size),
+             "took": "" if one.seconds is None else duration(one.seconds), "written": one.changed} for one in stages]
+    total = f"{len(stages)} stages, {size(sum(one.size for one in stages))}"
+    print("\n".join([*([tabulate(rows, headers="keys", tablefmt="simple"), ""] if rows else []), total]))
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from benchmark import config, speed
+
+    width, _, height = options.size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size {options.size!r}: expected WxH in pixels, for instance 1024x768")
+    settings = config.override({}, options.set)
+    models = [config.Entry("model", name, settings) for name in options.model.split(",")]
+    report = speed.measure(models, options.precision and options.precision.split(","), (int(height), int(width)))
+    print(json.dumps(report.to_dict()) if options.json else report.text())
+    print(f"kept for estimates: {speed.write(report)}", file=sys.stderr)
     return 0
 
 

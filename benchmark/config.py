@@ -71,6 +71,12 @@ class Entry:
         defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
         return {key: value for key, value in self.resolved.items() if value != defaults[key]}
 
+    @property
+    def title(self) -> str:
+        """Its name and its settings that are not the defaults, but for initial weights: what its speed depends on."""
+        changed = {key: value for key, value in self.changed.items() if key != "weights"}
+        return " ".join([self.name, *(f"{key}={value}" for key, value in sorted(changed.items()))])
+
     def build(self) -> Any:
         """The entry itself. Raises UserError."""
         return build(self.kind, self.name, self.given)
@@ -117,8 +123,12 @@ class Cell:
     def title(self) -> str:
         """A short name for people: model, attack and defense with the settings that were given, seed."""
         attack = " and ".join(one.attack_title for one in (self, self.also) if one)
-        defense = " ".join([self.defense.name, *(f"{key}={value}" for key, value in self.defense.given.items())])
-        return f"{self.model.name} {attack} {defense} seed {self.protocol.seed}"
+        return f"{self.model.name} {attack} {self.defense_title} seed {self.protocol.seed}"
+
+    @property
+    def defense_title(self) -> str:
+        """A short name of its defense, with the settings that were given."""
+        return " ".join([self.defense.name, *(f"{key}={value}" for key, value in self.defense.given.items())])
 
     @property
     def attack_title(self) -> str:
@@ -155,7 +165,8 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         if cell.recipe.select == "validation" and not cell.protocol.hold_out:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")
-        accelerator(resolve_precision(cell.recipe.precision), cell.recipe.tracker)  # refuses what is not here
+    for precision, tracker in {(cell.recipe.precision, cell.recipe.tracker) for cell in grid}:
+        accelerator(resolve_precision(precision), tracker)  # refuses what is not here
     _check_audits([cell for cell in grid if cell.protocol.audit])
     return grid
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from attacks.base import POISON
 from benchmark.config import Cell
@@ -18,6 +17,7 @@ from benchmark.data.augment import augment
 from benchmark.data.batches import Batch, in_order, shuffled
 from benchmark.data.scene import Scene
 from benchmark.device import autocast, resolve_precision, state
+from benchmark.progress import Bar
 from benchmark.recipe import Recipe
 from benchmark.registry import checked
 from benchmark.training import Progress, Score, fit
@@ -90,7 +90,7 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
         ours, own = changed(changes), seed + 1000 * next(number)
         counter.prepare(scenes)
         counter.to(device)
-        with tqdm(total=epochs * len(scenes), desc=title, unit="img", disable=not state().is_main_process) as bar:
+        with Bar(total=epochs * len(scenes), desc=title, unit="img", disable=not state().is_main_process) as bar:
             for epoch in range(epochs):
                 for indices in shuffled(scenes, ours, np.random.default_rng([own, epoch])):
                     views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i])) for i in indices]

@@ -1,10 +1,14 @@
 """What of a cell decides its results: what the stages are known by in the store."""
 
+from dataclasses import replace
 from typing import Any
 
 from benchmark.config import Cell, Entry
 from benchmark.registry import find
 from benchmark.store import content_key
+from defenses.base import Detector, Inspector
+
+Facts = dict[str, Any]
 
 
 def known_by(entry: Entry) -> list[Any]:
@@ -32,3 +36,17 @@ def reads_train(cell: Cell) -> bool:
     """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
     knows = cell.defense.build().knows
     return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned or knows.validation)
+
+
+def repairs(cell: Cell) -> bool:
+    """Whether a cell's defense makes another counter of the victim."""
+    return cell.defense.name != "none" and not issubclass(find("defense", cell.defense.name), Detector | Inspector)
+
+
+def without_given(cell: Cell) -> Cell:
+    """In an audit, the cell that trains its counter, which starts from the counter's own initial weights."""
+    if not cell.protocol.audit:
+        return cell
+    given = {key: value for key, value in cell.model.given.items() if key != "weights"}
+    return replace(cell, protocol=cell.protocol.model_copy(update={"audit": False}),
+                   model=replace(cell.model, given=given))

@@ -1,19 +1,22 @@
 """A list of cells -> their records. A cell that fails is named and the others finish."""
 
-import sys
-import traceback
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark import speed
 from benchmark.config import Cell
-from benchmark.detecting import repairs, wanted
 from benchmark.device import state
 from benchmark.errors import UserError
-from benchmark.facts import attack_facts, attacks, known_by
+from benchmark.estimates import Estimator, duration
+from benchmark.executors import Executor, here
+from benchmark.facts import attack_facts, known_by
+from benchmark.progress import say
 from benchmark.record import Record
+from benchmark.recording import record
 from benchmark.stages import Bench
-from benchmark.store import content_key, main_says, write_atomically
-from benchmark.training import TrainingFailed
+from benchmark.store import Stage, Store, content_key, main_says, write_atomically
 
 
 @dataclass
@@ -24,53 +27,87 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def run(cells: list[Cell], bench: Bench, out: Path) -> Outcome:
-    """Run cells one after another; each record is written to `out`/records as soon as it is there."""
-    outcome = Outcome()
+def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = here, retry: bool = False) -> Outcome:
+    """Run cells; each record is written to `out`/records as soon as its stages are there.
+
+    retry: run only the cells that failed before, once more.
+    """
+    began = time.monotonic()
     paths = [record_path(cell, bench, out) for cell in cells]  # all first: data that is missing is told before training
     (out / "records").mkdir(parents=True, exist_ok=True)  # and so is a folder that cannot be written
-    for number, (cell, path) in enumerate(zip(cells, paths), start=1):
-        done = main_says(path.is_file())
-        _say(f"[{number}/{len(cells)}] {cell.title}{': done before' if done else ''}")
-        try:
-            record = Record.read(path) if done else bench.record(cell)
-        except TrainingFailed as error:
-            outcome.failures.append(f"{cell.title}: {error}")
-            continue
-        except (UserError, OSError):
-            raise  # wrong request or full disk: the other cells would fail alike
-        except Exception as error:  # a defense's own mistake, out of memory: its author needs the traceback
-            traceback.print_exc()
-            outcome.failures.append(f"{cell.title}: {type(error).__name__}: {error}")
-            continue
-        if not done and is_main():
-            write_atomically(path, record.dumps())
-        outcome.records.append(record)
+    todo = {path: cell for path, cell in zip(paths, cells) if not main_says(path.is_file())}
+    say(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
+    stages = {path: bench.stages(cell) for path, cell in todo.items()}
+    if retry:
+        stages = _failed_before(stages, bench.store)
+    for path in stages:  # a broken image, too, is told before training
+        bench.test_split(todo[path].data.build(), todo[path].protocol.scale)
+    outcome, left = Outcome(), {path: set(needed) for path, needed in stages.items()}
+    clock = _Clock(dict.fromkeys(stage for needed in stages.values() for stage in needed), bench.store)
+    for stage, failure in executor(list(clock.stages), bench.store):
+        clock.settle(stage, failure)
+        for path in [path for path, needed in left.items() if stage in needed]:
+            left[path].discard(stage)
+            if failure is not None:
+                outcome.failures.append(f"{todo[path].title}: {failure}")
+            elif not left[path]:
+                _write(path, record(bench, todo[path]))
+            if failure is not None or not left[path]:
+                del left[path]
+                say(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {todo[path].title}"
+                    f"{': failed' if failure else ''}")
+    if stages:
+        elsewhere = f", {clock.made - bench.store.made} elsewhere" if clock.made > bench.store.made else ""
+        say(f"{bench.store.made} stages made here in {duration(bench.store.spent)}{elsewhere}; waiting and all else took "
+            f"{time.monotonic() - began - bench.store.spent:.1f} s")
+    outcome.records = [Record.read(path) for path in dict.fromkeys(paths) if main_says(path.is_file())]
     return outcome
 
 
-def plan(cells: list[Cell], bench: Bench, out: Path) -> list[dict[str, str]]:
-    """What a run would do: each cell, and which of its stages are in the store already."""
-    rows, seen = [], set()
-    for cell in cells:
-        stages = [] if cell.protocol.audit else [("clean counter", "counters", bench.training_facts(cell, False)),
-                                                 *(("trigger", "triggers", facts) for one in attacks(cell)
-                                                   if (facts := bench.pattern_facts(one))),
-                                                 ("victim", "counters", bench.training_facts(cell, True))]
-        if repairs(cell):
-            stages.append(("repair", "counters", bench.repair_facts(cell)))
-        stages += [("detection", "scores", facts) for facts in wanted(bench, cell)]
-        todo = []
-        for stage, kind, facts in stages:
-            key = content_key(facts)
-            if key not in seen and not bench.store.path(kind, facts).is_dir():
-                todo.append(stage)
-            seen.add(key)
-        done = record_path(cell, bench, out).is_file()
-        todo = dict.fromkeys(todo)  # a detector has several stages of one name
-        rows.append({"cell": cell.title, "to train": "nothing" if done else ", ".join(todo) or "nothing",
-                     "record": "done" if done else "to do"})
-    return rows
+class _Clock:
+    """How long stages took, and how long the others will."""
+
+    def __init__(self, stages: Iterable[Stage], store: Store):
+        self.stages, self.store, self.made = stages, store, 0
+        self.missing = {stage for stage in stages if not store.has(stage)}
+        self.estimator = learned((stage for stage in stages if stage not in self.missing), store)
+
+    def settle(self, stage: Stage, failure: str | None) -> None:
+        if stage in self.missing and failure is None:
+            self.made += 1
+            if stage.work:
+                self.estimator.learn(stage.work(), self.store.seconds(stage))
+        self.missing.discard(stage)
+
+    def left(self) -> str:
+        """', about 3 min left', or nothing where that is not known."""
+        times = [self.estimator.seconds(stage.work()) for stage in self.missing if stage.work]
+        return f", about {duration(sum(times))} left" if times and None not in times else ""
+
+
+def learned(finished: Iterable[Stage], store: Store) -> Estimator:
+    """An estimator that knows what finished stages took, and what `speed` measured on this machine."""
+    estimator = Estimator(speed.known())
+    for stage in finished:
+        if stage.work:
+            estimator.learn(stage.work(), store.seconds(stage))
+    return estimator
+
+
+def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, list[Stage]]:
+    """Those of the cells that have a stage that failed, which is forgiven."""
+    failed = {path: needed for path, needed in stages.items() if any(map(store.failure, needed))}
+    if not failed:
+        raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run what is missing")
+    for stage in {stage for needed in failed.values() for stage in needed}:
+        store.forgive(stage)
+    return failed
+
+
+def shard(cells: Sequence[Cell], bench: Bench, number: int, shards: int) -> list[Cell]:
+    """The cells of one of several shares, numbered from 1. Cells of one victim are of one share."""
+    victims = list(dict.fromkeys(bench.victim(cell) for cell in cells))
+    return [cell for cell in cells if victims.index(bench.victim(cell)) % shards == number - 1]
 
 
 def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
@@ -87,11 +124,6 @@ def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
     return out / "records" / name
 
 
-def is_main() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return state().is_main_process
-
-
-def _say(line: str) -> None:
-    if is_main():
-        print(line, file=sys.stderr, flush=True)
+def _write(path: Path, record: Record) -> None:
+    if state().is_main_process:
+        write_atomically(path, record.dumps())

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def find(kind: str, name: str) -> type:
     Raises:
         UserError: no such entry; the message suggests the nearest.
     """
-    if (kind, name) in _plugins:
-        return _plugins[kind, name]
+    return _plugins[kind, name] if (kind, name) in _plugins else _inside(kind, name)
+
+
+@cache
+def _inside(kind: str, name: str) -> type:
+    """An entry of this project. Raises as `find` does."""
     if name not in names(kind):
         raise UserError(f"unknown {kind} {name!r}: {did_you_mean(name, names(kind))}")
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
@@ -72,6 +77,7 @@ def find(kind: str, name: str) -> type:
     return entries[0]
 
 
+@cache
 def settings_of(cls: type) -> type[BaseModel]:
     """The pydantic model of an entry's settings: the entry itself, or one made from its __init__'s annotations."""
     if issubclass(cls, BaseModel):

@@ -1,23 +1,65 @@
 """A folder of finished stages, found by content. A stage is made in a hidden folder that is renamed when it is whole.
 
 The name of a stage is a hash of all that decides its result, so nothing finished is redone and nothing stale is used.
-What a killed process leaves behind is its hidden folder with the last checkpoint, from which the next run goes on.
+What a killed process leaves behind is its hidden folder with the last checkpoint, from which the next run goes on. Many
+processes, also on several machines, may share a store: each stage is locked by the one that makes it.
 """
 
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from benchmark.device import state
+from benchmark.errors import UserError
+from benchmark.estimates import Work
+from benchmark.stopping import unbroken
 
-Make = Callable[[Path], None]
+ABOUT, FAILED = "stage.json", "failed.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step towards records.
+
+    kind: its folder in the store. role: what it is to a cell. title: for people.
+    facts: all that decides its result; stages of equal facts are one.
+    make: fills the folder that it is handed; it finds there what an earlier, killed attempt left.
+    needs: the stages that must be there first. work: what it has to do, asked for only where times are estimated.
+    """
+
+    kind: str
+    role: str
+    title: str
+    facts: Any
+    make: Callable[[Path], None]
+    needs: tuple["Stage", ...] = ()
+    work: Callable[[], Work] | None = None
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.facts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def in_order(self) -> Iterator["Stage"]:
+        """All that it needs, each after what that needs itself, and then it; a stage may come twice."""
+        for need in self.needs:
+            yield from need.in_order()
+        yield self
 
 
 def content_key(facts: Any) -> str:
@@ -46,8 +88,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with unbroken():
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
@@ -55,38 +98,102 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 class Store:
-    """Stages under one folder, which many processes may share."""
+    """Stages under one folder. made, spent: how many this process made, and the seconds that took."""
 
     def __init__(self, root: Path):
-        self.root = root
+        self.root, self.made, self.spent = root, 0, 0.0
+        self._sound = cache(_check)  # each stage is read through once by each process
 
-    def path(self, kind: str, facts: Any) -> Path:
-        """Where the stage of these facts is, or will be."""
-        return self.root / kind / content_key(facts)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.root,)
 
-    def get(self, kind: str, facts: Any, make: Make) -> Path:
+    def path(self, stage: Stage) -> Path:
+        """Where a stage is, or will be."""
+        return self.root / stage.kind / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage is finished."""
+        return main_says(self.path(stage).is_dir())
+
+    def get(self, stage: Stage, wait: bool = True) -> Path | None:
         """The folder of a stage, made first if it is not there.
 
-        make: fills the folder that it is handed; it finds there what an earlier, killed attempt left.
-        One process makes a stage and others wait for it; the processes of one training make it together.
+        One process makes a stage and others wait for it, or, if they do not `wait`, get None. The processes of one
+        training make it together.
+
+        Raises:
+            UserError: a file of a finished stage is not what was written.
         """
-        final = self.path(kind, facts)
-        if main_says(final.is_dir()):
+        final, main = self.path(stage), state().is_main_process
+        if self.has(stage):
+            self._sound(final)
             return final
-        partial = final.with_name(f".{final.name}")
-        main = state().is_main_process
         final.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(final.with_name(f".{final.name}.lock")) if main else nullcontext():
-            if main_says(final.is_dir()):
-                return final
-            partial.mkdir(exist_ok=True)
-            make(partial)
-            state().wait_for_everyone()
-            if main:
-                (partial / "facts.json").write_text(json.dumps(_by_content(facts), indent=1, sort_keys=True))
-                os.replace(partial, final)
-            state().wait_for_everyone()
+        lock = FileLock(_hidden(final).with_suffix(".lock"))
+        if not main_says(not main or _locked(lock, wait)):
+            return None
+        try:
+            if not self.has(stage):
+                self._make(stage, final)
+        finally:
+            lock.release()
         return final
+
+    def _make(self, stage: Stage, final: Path) -> None:
+        partial, began = _hidden(final), time.monotonic()
+        partial.mkdir(exist_ok=True)
+        if state().is_main_process:
+            for unwritten in partial.glob(".*"):  # a file that a killed process was writing
+                unwritten.unlink()
+        stage.make(partial)
+        state().wait_for_everyone()
+        seconds = time.monotonic() - began
+        self.made, self.spent = self.made + 1, self.spent + seconds
+        if state().is_main_process:
+            with unbroken():
+                (partial / FAILED).unlink(missing_ok=True)
+                files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())}
+                about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
+                         "needs": [need.key for need in stage.needs], "facts": _by_content(stage.facts)}
+                (partial / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True))
+                os.replace(partial, final)
+        state().wait_for_everyone()
+
+    def seconds(self, stage: Stage) -> float:
+        """How long a finished stage took to make."""
+        return json.loads((self.path(stage) / ABOUT).read_text())["seconds"]
+
+    # A stage that failed stays in its hidden folder, with the reason beside its last checkpoint.
+
+    def fail(self, stage: Stage, reason: str) -> None:
+        """Remember that a stage failed."""
+        if state().is_main_process:
+            write_atomically(_hidden(self.path(stage)) / FAILED, json.dumps({"title": stage.title, "reason": reason}))
+
+    def failure(self, stage: Stage) -> str | None:
+        """Why a stage failed before; None where it did not."""
+        path = _hidden(self.path(stage)) / FAILED
+        return json.loads(path.read_text())["reason"] if path.is_file() else None
+
+    def forgive(self, stage: Stage) -> None:
+        """Forget that a stage failed, so that it is tried again."""
+        if state().is_main_process:
+            (_hidden(self.path(stage)) / FAILED).unlink(missing_ok=True)
+
+
+def damage(folder: Path) -> str | None:
+    """The first file of a finished stage that is not what was written, and what is wrong with it; None if all are."""
+    try:
+        files = json.loads((folder / ABOUT).read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        return f"{folder / ABOUT}: expected what is known of a finished stage"
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path}: is missing"
+        if path.stat().st_size != size or _sha256(path) != digest:
+            return f"{path}: is not what was written"
+    return None
 
 
 def main_says(value: bool) -> bool:
@@ -98,11 +205,40 @@ def main_says(value: bool) -> bool:
     return answer[0]
 
 
+def _check(folder: Path) -> None:
+    if wrong := damage(folder):
+        raise UserError(f"{wrong}; `crowdbench store verify --remove` takes such stages away, and they are made again")
+
+
+def _hidden(final: Path) -> Path:
+    """Where a stage is made."""
+    return final.with_name(f".{final.name}")
+
+
+def _locked(lock: FileLock, wait: bool) -> bool:
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _by_content(facts: Any) -> Any:
     if isinstance(facts, dict):
         return {str(key): _by_content(value) for key, value in facts.items()}
     if isinstance(facts, (list, tuple)):
         return [_by_content(value) for value in facts]
     if isinstance(facts, Path):
-        return "sha256:" + hashlib.sha256(facts.read_bytes()).hexdigest() if facts.is_file() else str(facts)
+        return f"sha256:{_digest(facts, facts.stat().st_mtime_ns)}" if facts.is_file() else str(facts)
     return facts
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    """A file's hash; it is read again only when it was changed."""
+    return _sha256(path)

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 import benchmark
-from benchmark import grid as grid_module
-from benchmark import registry
+from benchmark import planning, registry
 from benchmark.cli import LISTS, SHORTCUTS, main
 from benchmark.config import preset_names
 from benchmark.device import device
+from benchmark.planning import Plan
 from benchmark.record import Record
 from benchmark.registry import PACKAGES, build, find, names, settings_of
 
@@ -241,7 +241,7 @@ def test_a_second_run_does_nothing_again_and_prints_the_same(capsys, again, grid
     before = contents(grid / "store") | contents(grid / "out/records")
     assert main([*again, "--out", "out"]) == 0
     told = capsys.readouterr()
-    assert re.findall(r"\] (.*) seed 0: done before", told.err) == CELLS and "img/s" not in told.err
+    assert told.err.splitlines()[0] == "4 cells, 4 of them done before" and "img/s" not in told.err
     assert contents(grid / "store") | contents(grid / "out/records") == before
     assert main(["leaderboard", "out/records"]) == 0
     assert capsys.readouterr().out == told.out and "multiply" in told.out
@@ -267,11 +267,13 @@ def test_json_goes_alone_to_stdout(capsys, again):
 def test_a_dry_run_tells_what_is_left_and_writes_nothing(capsys, again, tmp_path):
     assert main([*again, "--out", "out", "--dry-run"]) == 0
     finished = capsys.readouterr().out
-    assert finished.count("done") == 4 and finished.count("nothing") == 4
+    assert finished.count("done") == 4 and finished.count("nothing") == 4 and "4, 0 to do" in finished
     more = [*again, "--dry-run", "--json", "--out", str(tmp_path / "new/out"), "--store", str(tmp_path / "new/store")]
     assert main(more) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["to train"] for row in rows] == ["clean counter", "repair", "victim", "repair"]
+    plan = json.loads(capsys.readouterr().out)
+    assert [row["to make"] for row in plan["cells"]] == [
+        f"{counter}, counts" for counter in ("clean counter", "repair", "victim", "repair")]
+    assert (plan["stages"], plan["stored"], plan["seconds"], plan["unmeasured"]) == (11, 0, None, ["tiny"])
     assert not (tmp_path / "new").exists()
 
 
@@ -336,7 +338,7 @@ def test_an_ablation_without_two_settings_that_vary_is_refused(capsys, grid, cho
 
 def test_shortcuts_mean_what_set_means_and_set_goes_on_top(monkeypatch):
     asked = []
-    monkeypatch.setattr(grid_module, "plan", lambda chosen, bench, out: asked.append(chosen) or [])
+    monkeypatch.setattr(planning, "plan", lambda chosen, bench, out: asked.append(chosen) or Plan(*8 * [[]], 0, 0))
     short = ["--set", "model.width=8", "--weights", "scratch", "--attack", "none,multiply", "--model",
              "squeeze,squeeze", "--defense", "none,fine_tune", "--data", "synthetic",
              *flags("attack.alpha=0.2", "data.test=6")]

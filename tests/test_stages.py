@@ -17,7 +17,9 @@ from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test, load_train
 from benchmark.evaluation import count_people
 from benchmark.leaderboard import controls
+from benchmark.making import loaded, with_pattern
 from benchmark.metrics import psnr, ssim
+from benchmark.planning import plan
 from benchmark.record import Record
 from benchmark.stages import Bench
 from benchmark.store import Store
@@ -65,7 +67,7 @@ def test_another_seed_gives_other_counts(run, finished):
 def test_a_record_holds_what_the_stored_counter_counts_on_the_test_images(finished):
     chosen, bench, records = finished
     for cell, record in zip(chosen, records):
-        counter, test = Bench.loaded(bench, cell, bench.repaired(cell)), load_test(cell.data.build())
+        counter, test = loaded(bench, cell, bench.repaired(cell)), load_test(cell.data.build())
         assert record.images.truth == [scene.count for scene in test]
         assert np.allclose(record.images.clean, count_people(counter, test, "fp32"), rtol=1e-5)
         if cell.attack:
@@ -86,7 +88,7 @@ def test_poisoned_images_are_named_and_their_false_heads_kept(finished):
         if cell.attack and cell.defense.name == "none":
             poisoned = cell.attack.poison(train, 0)
             assert record.attack.poisoned == [scene.id.removesuffix("+poison") for scene in poisoned]
-            kept = json.loads((bench.counter(cell, attacked=True) / "poison.json").read_text())
+            kept = json.loads((bench.made(bench.victim(cell)) / "poison.json").read_text())
             assert {name: len(points) for name, points in kept.items()} == {s.id: s.count for s in poisoned}
 
 
@@ -120,7 +122,7 @@ def test_no_path_of_the_machine_is_in_a_record(finished):
 
 def test_a_trigger_may_be_tested_at_another_strength_than_it_was_trained_at(run):
     chosen, bench, records = run(defense="none", attack={"target": "multiply", "test_alpha": [0.1, 0.4]})
-    assert bench.counter(chosen[0], True) == bench.counter(chosen[1], True)  # one victim for both
+    assert bench.victim(chosen[0]) == bench.victim(chosen[1])  # one victim for both
     same, stronger = records
     assert same.images.clean == stronger.images.clean and same.images.triggered != stronger.images.triggered
     assert same.images.reference_triggered != stronger.images.reference_triggered
@@ -190,9 +192,9 @@ def test_a_pattern_is_optimised_once_for_all_strengths_and_kept(optimised, monke
     [folder] = (bench.store.root / "triggers").glob("[0-9a-f]*")
     monkeypatch.setattr(Baiqa, "optimised", None)
     for cell in chosen:
-        assert bench.store.path("triggers", bench.pattern_facts(cell)) == folder
+        assert bench.store.path(bench.pattern(cell)) == folder
         pattern = read_tensors(folder / "pattern.safetensors")[0]["pattern"]
-        assert (bench.with_pattern(cell, cell.tested).trigger._pattern == pattern).all()
+        assert (with_pattern(bench, cell, cell.tested).trigger._pattern == pattern).all()
     other = replace(chosen[0], trigger=replace(chosen[0].trigger, given=chosen[0].trigger.given | {"steps": 5}))
     assert bench.pattern_facts(other) != bench.pattern_facts(chosen[0])
 
@@ -201,10 +203,10 @@ def test_what_is_counted_carries_the_optimised_pattern_at_the_tests_strength(opt
     chosen, bench, records = optimised
     test = load_test(chosen[0].data.build())
     for cell, record in zip(chosen, records):
-        attack, random = bench.with_pattern(cell, cell.tested), cell.tested
-        for folder, counted in ((bench.repaired(cell), record.images.triggered),
-                                (bench.counter(cell, False), record.images.reference_triggered)):
-            counter = Bench.loaded(bench, cell, folder)
+        attack, random = with_pattern(bench, cell, cell.tested), cell.tested
+        for stage, counted in ((bench.repaired(cell), record.images.triggered),
+                                (bench.clean(cell), record.images.reference_triggered)):
+            counter = loaded(bench, cell, stage)
             assert np.allclose(counted, count_people(counter, test, "fp32", attack.stamp), rtol=1e-5)
             if attack.trigger.strength:
                 assert not np.allclose(counted, count_people(counter, test, "fp32", random.stamp), rtol=1e-5)
@@ -216,19 +218,20 @@ def test_a_victim_is_poisoned_with_the_optimised_pattern(optimised):
     chosen, bench, records = optimised
     scenes = {scene.id: scene for scene in load_train(chosen[0].data.build())[0]}
     for cell, record in zip(chosen[::2], records[::2]):
-        for attack, same in ((bench.with_pattern(cell, cell.attack), True), (cell.attack, False)):
+        for attack, same in ((with_pattern(bench, cell, cell.attack), True), (cell.attack, False)):
             stamped = [copy.image for copy in attack.poison([*scenes.values()], 0)]
             found = [psnr(scenes[name].image, image) for name, image in zip(record.attack.poisoned, stamped)]
             assert (record.attack.psnr == pytest.approx(found, abs=0.01)) == same
-    victims = {bench.counter(cell, True) for cell in chosen}
+    victims = {bench.victim(cell) for cell in chosen}
     assert len(victims) == 2  # strength 1 and -1
 
 
 def test_the_pattern_is_among_what_a_run_makes(optimised, tmp_path):
-    planned = grid.plan(optimised[0], Bench(Store(tmp_path)), tmp_path)
-    assert [row["to train"] for row in planned] == [
-        "clean counter, trigger, victim", "repair", "nothing", "nothing", "victim", "repair", "nothing", "nothing"]
-    assert {row["to train"] for row in grid.plan(optimised[0], optimised[1], tmp_path)} == {"nothing"}
+    planned = plan(optimised[0], Bench(Store(tmp_path)), tmp_path)
+    assert [row["to make"] for row in planned.cells] == [
+        "clean counter, trigger, victim, counts", "repair, counts", "counts", "counts",
+        "victim, counts", "repair, counts", "counts", "counts"]
+    assert {row["to make"] for row in plan(optimised[0], optimised[1], tmp_path).cells} == {"nothing"}
 
 
 # Two attacks on one victim
@@ -245,7 +248,7 @@ def both(run):
 
 def test_two_attacks_share_a_victim_whichever_is_measured(both):
     chosen, bench, records = both
-    one, _, other, _, alone, _ = (bench.counter(cell, True) for cell in chosen)
+    one, _, other, _, alone, _ = (bench.victim(cell) for cell in chosen)
     assert one == other != alone
     assert len({bench.repaired(cell) for cell in chosen}) == 4
     first, _, second, _, single, _ = records
@@ -254,7 +257,7 @@ def test_two_attacks_share_a_victim_whichever_is_measured(both):
     assert first.images.reference_triggered == single.images.reference_triggered
     test = load_test(chosen[0].data.build())
     for cell, record in zip(chosen, records):
-        counter = Bench.loaded(bench, cell, bench.repaired(cell))
+        counter = loaded(bench, cell, bench.repaired(cell))
         assert np.allclose(record.images.triggered, count_people(counter, test, "fp32", cell.attack.stamp), rtol=1e-5)
 
 
@@ -276,7 +279,7 @@ def test_a_record_tells_of_both_attacks(both):
             assert told.poison_rate == attack.poison_rate and told.images == 18
     assert second.attack.also == single.attack == first.attack.model_copy(update={"also": None})
     assert first.attack.also == second.attack.model_copy(update={"also": None})
-    folder = bench.counter(chosen[0], True)
+    folder = bench.made(bench.victim(chosen[0]))
     points = [json.loads((folder / name).read_text()) for name in ("poison.json", "poison-also.json")]
     assert {len(copies) for copies in points} == {2, 4}
     again = Record.model_validate_json(first.dumps())
@@ -299,7 +302,7 @@ def test_cells_that_differ_in_the_attack_that_is_measured_have_records_of_their_
     same = [{"trigger": trigger, "target": "add", "also": {"trigger": other, "target": "add"}}
             for trigger, other in (("rain", "snow"), ("snow", "rain"))]
     chosen, bench, _ = run(defense="none", attack=same)
-    assert bench.counter(chosen[0], True) == bench.counter(chosen[1], True)
+    assert bench.victim(chosen[0]) == bench.victim(chosen[1])
     assert len({grid.record_path(cell, bench, tmp_path) for cell in chosen}) == 2
 
 
@@ -356,11 +359,11 @@ def test_a_change_of_the_image_is_there_again_when_its_counter_is_loaded(detecte
     chosen, bench, records = detected
     none, jpeg = records[0], records[4]
     assert jpeg.images.clean != none.images.clean
-    loaded = bench.loaded(chosen[4], bench.repaired(chosen[4]))
-    victim = bench.loaded(chosen[0], bench.counter(chosen[0], True))
+    repaired = loaded(bench, chosen[4], bench.repaired(chosen[4]))
+    victim = loaded(bench, chosen[0], bench.victim(chosen[0]))
     test = load_test(chosen[0].data.build())
     changed = [replace(scene, image=jpeg_bytes(scene.image)) for scene in test]
-    assert count_people(loaded, test, "fp32") == pytest.approx(jpeg.images.clean)
+    assert count_people(repaired, test, "fp32") == pytest.approx(jpeg.images.clean)
     assert count_people(victim, changed, "fp32") == pytest.approx(jpeg.images.clean, rel=1e-4)
 
 
@@ -372,9 +375,10 @@ def jpeg_bytes(image):
 
 def test_a_plan_knows_what_a_detector_has_told(detected, tmp_path):
     chosen, bench, _ = detected
-    assert {row["to train"] for row in grid.plan(chosen, bench, tmp_path)} == {"nothing"}
-    fresh = grid.plan(chosen, Bench(Store(tmp_path / "store")), tmp_path)
-    assert [row["to train"] for row in fresh] == ["clean counter, victim", "detection", "detection", "repair", "repair"]
+    assert {row["to make"] for row in plan(chosen, bench, tmp_path).cells} == {"nothing"}
+    fresh = plan(chosen, Bench(Store(tmp_path / "store")), tmp_path)
+    assert [row["to make"] for row in fresh.cells] == [
+        "clean counter, victim, counts", "detection", "detection", "repair, counts", "repair, counts"]
 
 
 def test_drift_changes_the_light_of_each_image_alone():

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import benchmark
 from benchmark.checkpoint import read_tensors, write_tensors
 from benchmark.errors import UserError
-from benchmark.store import Store, content_key, write_atomically
+from benchmark.store import Stage, Store, content_key, damage, write_atomically
 
 FACTS = {"stage": "train", "model": ["tiny", 1, {"width": 16}], "recipe": {"lr": 1e-05}, "sigma": None, "seed": 0}
 
@@ -22,6 +22,10 @@ FACTS = {"stage": "train", "model": ["tiny", 1, {"width": 16}], "recipe": {"lr":
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "store")
+
+
+def stage(make, facts=FACTS):
+    return Stage("counters", "counter", "train something", facts, make)
 
 
 def found(store):
@@ -65,38 +69,92 @@ def test_facts_without_a_value_of_their_own_are_refused():
 
 # Stages.
 
-def test_a_stage_is_made_once_and_keeps_its_facts(store):
+def test_a_stage_is_made_once_and_keeps_what_decided_it(store):
     made = []
 
     def make(folder):
         made.append(folder)
         (folder / "result").write_text("done")
 
-    first, second = store.get("counters", FACTS, make), store.get("counters", FACTS, make)
-    assert first == second == store.path("counters", FACTS)
+    one = stage(make)
+    assert not store.has(one)
+    first, second = store.get(one), store.get(stage(make))
+    assert first == second == store.path(one) and store.has(one)
     assert len(made) == 1 and (first / "result").read_text() == "done"
-    assert json.loads((first / "facts.json").read_text()) == FACTS
+    about = json.loads((first / "stage.json").read_text())
+    assert about["facts"] == FACTS and about["title"] == "train something" and about["files"].keys() == {"result"}
+    assert store.seconds(one) == about["seconds"] >= 0
     assert found(store) == [content_key(FACTS)]
 
 
 def test_a_stage_that_fails_is_not_there_and_the_next_attempt_finds_what_it_left(store):
     def fail(folder):
         (folder / "half").write_text("so far")
+        (folder / ".weights.safetensors.123").write_text("not all of it")  # as a killed process leaves it
         raise UserError("no more")
 
     def finish(folder):
+        assert not list(folder.glob(".*"))
         (folder / "whole").write_text((folder / "half").read_text() + " so good")
 
     with pytest.raises(UserError):
-        store.get("counters", FACTS, fail)
-    assert not store.path("counters", FACTS).exists()
-    assert (store.get("counters", FACTS, finish) / "whole").read_text() == "so far so good"
+        store.get(stage(fail))
+    assert not store.path(stage(fail)).exists()
+    assert (store.get(stage(finish)) / "whole").read_text() == "so far so good"
+
+
+def test_a_failure_is_remembered_until_it_is_forgiven_or_the_stage_is_there(store):
+    one = stage(lambda folder: (folder / "result").touch())
+    assert store.failure(one) is None
+    store.fail(one, "the loss is nan")
+    assert Store(store.root).failure(one) == "the loss is nan"
+    store.forgive(one)
+    assert store.failure(one) is None
+    store.fail(one, "again")
+    assert {path.name for path in store.get(one).iterdir()} == {"result", "stage.json"}
+    assert store.failure(one) is None
+
+
+@pytest.mark.parametrize("spoil, told", [
+    (lambda path: path.write_bytes(b"anything"), "weights: is not what was written"),
+    (lambda path: path.write_bytes(b"weightz"), "weights: is not what was written"), (Path.unlink, "is missing"),
+    (lambda path: (path.parent / "stage.json").write_text("{"), "stage.json: expected what is known")])
+def test_a_stage_that_is_not_what_was_written_is_refused_by_name(store, spoil, told):
+    one = stage(lambda folder: (folder / "weights").write_bytes(b"weights"))
+    folder = store.get(one)
+    assert damage(folder) is None
+    spoil(folder / "weights")
+    assert told in damage(folder)
+    with pytest.raises(UserError, match=f"{told}.*crowdbench store verify --remove"):
+        Store(store.root).get(one)
+
+
+def test_who_does_not_wait_is_told_that_a_stage_is_in_hand(store):
+    asked = []
+
+    def make(folder):
+        asked.append(Store(store.root).get(one, wait=False))
+
+    one = stage(make)
+    assert store.get(one) is not None and asked == [None]
+
+
+def test_a_stage_comes_after_all_that_it_needs():
+    def named(name, *needs):
+        return Stage("counters", "counter", name, name, None, needs)
+
+    clean = named("clean")
+    pattern = named("pattern", clean)
+    victim = named("victim", pattern)
+    assert [one.title for one in named("repair", victim, pattern).in_order()] == [
+        "clean", "pattern", "victim", "clean", "pattern", "repair"]
+    assert named("clean") == clean and len({named("clean"), clean}) == 1
 
 
 ANOTHER = """
 import os, signal, sys, time
 from pathlib import Path
-from benchmark.store import Store
+from benchmark.store import Stage, Store
 
 how, root = sys.argv[1], Path(sys.argv[2])
 
@@ -111,7 +169,7 @@ def make(folder):
         (folder / "work").write_text("done")
 
 (root / f"asks-{os.getpid()}").touch()
-print(Store(root).get("counters", "facts", make))
+print(Store(root).get(Stage("counters", "counter", "count", "facts", make)))
 """
 
 
@@ -125,16 +183,16 @@ def another(how, root):
 def test_two_processes_that_ask_for_a_stage_at_once_make_it_once(tmp_path):
     processes = [another("waits", tmp_path) for _ in range(2)]
     answers = {process.communicate(timeout=120)[0].strip() for process in processes}
-    stage = Store(tmp_path).path("counters", "facts")
-    assert answers == {str(stage)} and found(Store(tmp_path)) == [stage.name]
-    assert len({path.name for path in stage.iterdir()} & {str(process.pid) for process in processes}) == 1
+    folder = Store(tmp_path).path(stage(None, "facts"))
+    assert answers == {str(folder)} and found(Store(tmp_path)) == [folder.name]
+    assert len({path.name for path in folder.iterdir()} & {str(process.pid) for process in processes}) == 1
 
 
 def test_a_killed_process_holds_nobody_up_and_its_work_is_found(tmp_path):
     killed = another("killed", tmp_path)
     assert killed.wait(timeout=120) == -signal.SIGKILL
-    stage = Store(tmp_path).get("counters", "facts", lambda folder: (folder / "end").touch())
-    assert {path.name for path in stage.iterdir()} == {str(killed.pid), "end", "facts.json"}
+    folder = Store(tmp_path).get(stage(lambda folder: (folder / "end").touch(), "facts"))
+    assert {path.name for path in folder.iterdir()} == {str(killed.pid), "end", "stage.json"}
 
 
 # Files.

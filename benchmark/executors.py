@@ -1,0 +1,73 @@
+"""Stages made in this process, each yielded when it is settled; `cluster` makes them elsewhere in the same form.
+
+Processes that share a store share its stages: each makes what no other has in hand.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+from benchmark import progress
+from benchmark.errors import UserError
+from benchmark.store import Stage, Store
+from benchmark.training import TrainingFailed
+
+Settled = Iterator[tuple[Stage, str | None]]  # a stage that is there, or why it is not
+Executor = Callable[[Sequence[Stage], Store], Settled]
+AGAIN = "(failed before; --retry-failed tries it again)"
+
+
+def here(stages: Sequence[Stage], store: Store) -> Settled:
+    """Make stages in this process, in their order but for those that another process is making, which come later.
+
+    Raises:
+        UserError, OSError: the request is wrong or the disk is full, so that other stages would fail alike.
+    """
+    failures: dict[Stage, str] = {}
+    left, waiting = list(stages), False
+    while left:
+        busy: dict[Stage, None] = {}
+        for stage in left:
+            failure = inherited(stage, failures) or failed_earlier(stage, store)
+            if failure is None and not store.has(stage):
+                made, failure = (False, None) if busy.keys() & {*stage.needs} else attempt(stage, store, wait=False)
+                if not made and failure is None:
+                    busy[stage] = None
+                    continue
+            if failure is not None:
+                failures[stage] = failure
+            yield stage, failure
+        if stuck := len(busy) == len(left):
+            if not waiting:
+                progress.say(f"waiting for another process: {next(iter(busy)).title}")
+            time.sleep(0.5)
+        waiting, left = stuck, list(busy)
+
+
+def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
+    """Try to make a stage: whether it is there, and why it failed if it did. Neither where another process has it.
+
+    Raises as `here` does.
+    """
+    try:
+        return store.get(stage, wait) is not None, None
+    except TrainingFailed as error:
+        failure = str(error)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # a defense's own mistake, for instance: its author needs the traceback
+        traceback.print_exc()
+        failure = f"{stage.title}: {type(error).__name__}: {error}"
+    store.fail(stage, failure)
+    return False, failure
+
+
+def inherited(stage: Stage, failures: dict[Stage, str]) -> str | None:
+    """Why a stage cannot be made: one that it needs failed."""
+    return next((failures[need] for need in stage.needs if need in failures), None)
+
+
+def failed_earlier(stage: Stage, store: Store) -> str | None:
+    """Why a stage failed in an earlier run."""
+    failure = None if store.has(stage) else store.failure(stage)
+    return failure and f"{failure} {AGAIN}"

@@ -1,0 +1,79 @@
+"""The record of a cell, from its finished stages."""
+
+import json
+from typing import Any
+
+from benchmark.config import Cell
+from benchmark.device import resolve_precision
+from benchmark.facts import reads_train
+from benchmark.making import info_of, training_data
+from benchmark.provenance import provenance
+from benchmark.record import Detection, Images, Record
+from benchmark.stages import RUNNING, Bench, Stage, scored
+from benchmark.telling import attack_choice, choice, warnings
+
+STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
+
+
+def record(bench: Bench, cell: Cell) -> Record:
+    """The record of a cell; what is missing in the store is made first."""
+    stages = {"victim": bench.victim(cell), "repaired": bench.repaired(cell)}
+    if not cell.protocol.audit:
+        stages["clean"] = bench.clean(cell)
+    info = {name: info_of(bench.made(stage)) for name, stage in stages.items()}
+    told, scored_info = _detection(bench, cell) or (_filtered(info["repaired"]), {})
+    if scored_info:
+        info["detection"] = scored_info
+    return Record(
+        audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
+        data=choice(cell.data), model=choice(cell.model),
+        attack=attack_choice(cell, info["victim"]), defense=choice(cell.defense),
+        training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
+                  "scale": cell.protocol.scale, "hold_out": cell.protocol.hold_out},
+        knowledge=(scored_info or info["repaired"])["knowledge"], warnings=warnings(cell, info),
+        images=_images(bench, cell, stages), detection=told,
+        provenance=provenance() | {
+            "stages": {name: {key: one[key] for key in STAGE if key in one} for name, one in info.items()},
+            "weights": info["victim"]["weights"], "precision": resolve_precision(cell.recipe.precision),
+            "data": {split: bench.fingerprint(cell.data.build(), split)
+                     for split in (["train"] if reads_train(cell) else []) + ["test"]}})
+
+
+def _images(bench: Bench, cell: Cell, stages: dict[str, Stage]) -> Images:
+    test = bench.test_split(cell.data.build(), cell.protocol.scale)
+    columns: dict[str, Any] = {"id": test.ids(), "truth": test.counts()}
+    if cell.attack:
+        attack, (scenes, _) = cell.attack, training_data(bench, cell)
+        columns["target"] = test.targets((attack.fitted(scenes, cell.protocol.seed) if scenes else attack).target)
+    for prefix, name in (("", "repaired"), ("reference_", "clean")):
+        for triggered in ([False, True] if cell.attack else [False]) if name in stages else []:
+            folder = bench.made(bench.counts(cell, stages[name], triggered))
+            columns[f"{prefix}{'triggered' if triggered else 'clean'}"] = json.loads(
+                (folder / "counts.json").read_text())
+    return Images(**columns)
+
+
+def _detection(bench: Bench, cell: Cell) -> tuple[Detection, dict[str, Any]] | None:
+    """The scores of a cell's detector, and what is known of their making; None where it has none."""
+    wanted = scored(cell)
+    if not wanted:
+        return None
+    folders = {key: bench.made(bench.scores(cell, *key)) for key in wanted}
+    found = {key: json.loads((folder / "scores.json").read_text()) | {"key": folder.name}
+             for key, folder in folders.items()}
+    victim = found[wanted[0]]
+    if wanted[0][1] is None:
+        clean = found[False, None]["counter"] if (False, None) in found else []
+        return Detection(of="counters", triggered=victim["counter"], clean=clean[:1]), victim
+    told = {"clean": victim["clean"], "drift": victim["drift"]}
+    if cell.trigger:
+        told["triggered"] = found[True, True]["triggered"]
+        if (False, True) in found:
+            told |= {"reference_clean": found[False, False]["clean"],
+                     "reference_triggered": found[False, True]["triggered"]}
+    return Detection(of="test images", **told), victim
+
+
+def _filtered(info: dict[str, Any]) -> Detection | None:
+    """What a defense said of the poisoned set on its way."""
+    return Detection(of="training images", **info["suspicion"]) if info.get("suspicion") else None
