@@ -5,6 +5,7 @@ started again elsewhere and goes on from the last checkpoint there.
 """
 
 import os
+import socket
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,12 @@ def _started(address: str | None) -> Any:
         import ray
     except ImportError:
         raise UserError("--executor ray: Ray is not installed; pip install 'crowdbackdoorbench[cluster]'") from None
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal():  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"--address {address}: expected a running Ray cluster: {error.strerror or error}") from None
     environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     local = {} if address else {"include_dashboard": False}
     try:

@@ -270,8 +270,8 @@ def test_two_processes_on_one_grid_make_each_stage_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "grid.yaml").write_text(kill.GRID)
     folder = tmp_path / "both"
-    both = [subprocess.Popen(kill.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)]
+    both = [subprocess.Popen(kill.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             env=kill.environment()) for _ in range(2)]
     errors = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
     made = [int(line.split()[0]) for error in errors for line in error.splitlines() if "stages made here" in line]
