@@ -26,6 +26,7 @@ from benchmark.weights import trained
 PRESETS = files("benchmark") / "presets"
 POISONING = ("poison_rate", "choose", "latent")  # of an attack, neither the trigger's nor the target's
 ATTACKS = ("attack", "also")
+FREEZING = ("protocol", "splits")
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
 
 
@@ -198,8 +199,8 @@ def _check_audits(audits: list[Cell]) -> None:
 def load(source: str) -> dict[str, Any]:
     """A preset by name, or a YAML file by path. Raises UserError."""
     presets = preset_names()
-    if source in presets:
-        return read_yaml(PRESETS / f"{source}.yaml")
+    if source in presets:  # what makes it a frozen grid is read by `protocols`
+        return {key: value for key, value in read_yaml(PRESETS / f"{source}.yaml").items() if key not in FREEZING}
     if not Path(source).is_file():
         raise UserError(f"run {source!r}: no such preset or file: {did_you_mean(source, presets)}")
     return read_yaml(Path(source))

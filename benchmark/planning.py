@@ -1,6 +1,7 @@
 """What a run would do: its cells, the stages that are missing, how long they will take and how much disk they need."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmark.config import Cell
 from benchmark.estimates import duration, size
 from benchmark.grid import learned, record_path
 from benchmark.making import unloaded
+from benchmark.protocols import protocol_of
 from benchmark.stages import Bench
 from benchmark.store import Stage
 
@@ -20,13 +22,14 @@ CHECKPOINT = 4  # times a counter's weights: itself, the best one, and two momen
 
 @dataclass(frozen=True)
 class Plan:
-    """cells: a row each. stages, stored, failed: how many there are, are in the store, and failed before.
+    """cells: a row each. protocols: how many cells belong to which frozen grid. stages, stored, failed: how many there are, are in the store, and failed before.
 
     seconds: to make what is missing, in one process; None where that is not known, for `unmeasured` counters.
     untold: missing stages that nothing is known of. disk, while_training, free: bytes.
     """
 
     cells: list[dict[str, str]]
+    protocols: dict[str, int]
     stages: int
     stored: int
     failed: int
@@ -47,7 +50,8 @@ class Plan:
         failed = f", {self.failed} failed before" if self.failed else ""
         lines = [tabulate(self.cells, headers="keys", tablefmt="simple"), "",
                  f"cells: {len(self.cells)}, {todo} to do. stages: {self.stages}, {self.stored} of them in the store"
-                 f"{failed}."]
+                 f"{failed}.", *(f"protocol: {number} of the cells are of {name}." for name, number
+                                 in self.protocols.items())]
         if not todo:
             return "\n".join(lines)
         untold = f", without {self.untold} stages of which nothing is known" if self.untold else ""
@@ -59,13 +63,14 @@ class Plan:
 
 def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:
     """What a run of these cells would do."""
-    rows, stages = [], {}
+    rows, names, stages = [], [], {}
     for cell in cells:
         done = record_path(cell, bench, out).is_file()
         needed = [] if done else bench.stages(cell)
         new = [stage for stage in needed if stage not in stages and not bench.store.has(stage)]
         stages |= {stage: cell for stage in needed if stage not in stages}
         failed = next(filter(None, map(bench.store.failure, needed)), None)
+        names.append(protocol_of(cell, bench.splits))
         rows.append({"cell": cell.title, "to make": ", ".join(dict.fromkeys(stage.role for stage in new)) or "nothing",
                      "record": "done" if done else f"failed: {failed}" if failed else "to do"})
     missing = {stage: cell for stage, cell in stages.items() if not bench.store.has(stage)}
@@ -73,7 +78,7 @@ def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
     unknown = list(dict.fromkeys(missing[stage].model.name for stage, seconds in times.items() if seconds is None))
     disk, largest = _disk(missing)
-    return Plan(rows, len(stages), len(stages) - len(missing), sum(map(bool, map(bench.store.failure, missing))),
+    return Plan(rows, Counter(filter(None, names)), len(stages), len(stages) - len(missing), sum(map(bool, map(bench.store.failure, missing))),
                 None if unknown else sum(times.values()), unknown, len(missing) - len(times),
                 disk, CHECKPOINT * largest, shutil.disk_usage(_existing(bench.store.root)).free)
 

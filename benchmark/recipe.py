@@ -7,6 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from benchmark.registry import Settings
 
 
+RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
+
+
 class Recipe(Settings):
     """Training settings.
 

@@ -97,6 +97,7 @@ class Detection(Settings):
 class Record(Settings):
     """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
 
+    protocol: the frozen grid that it belongs to, with its number, for instance 'standard-1'.
     audit: the counter was given; `training` is how a defense trained it further, and nobody knows what was poisoned.
     variant: 'text' or 'code', the reading of the paper that the settings follow.
     reference_*: counts of the clean model, trained with the same settings and seed without the attack; an audit has
@@ -105,6 +106,7 @@ class Record(Settings):
     """
 
     schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA)
+    protocol: str | None = None
     audit: bool = False
     variant: str
     seed: int

@@ -7,9 +7,11 @@ from benchmark.config import Cell
 from benchmark.device import resolve_precision
 from benchmark.facts import reads_train
 from benchmark.making import info_of, training_data
+from benchmark.protocols import protocol_of
 from benchmark.provenance import provenance
+from benchmark.recipe import RUNNING
 from benchmark.record import Detection, Images, Record
-from benchmark.stages import RUNNING, Bench, Stage, scored
+from benchmark.stages import Bench, Stage, scored
 from benchmark.telling import attack_choice, choice, warnings
 
 STAGE = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # what a record keeps of a stage
@@ -25,7 +27,7 @@ def record(bench: Bench, cell: Cell) -> Record:
     if scored_info:
         info["detection"] = scored_info
     return Record(
-        audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
+        protocol=protocol_of(cell, bench.splits), audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
         data=choice(cell.data), model=choice(cell.model),
         attack=attack_choice(cell, info["victim"]), defense=choice(cell.defense),
         training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),

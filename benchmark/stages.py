@@ -13,17 +13,14 @@ from typing import Any
 from benchmark import making, workload
 from benchmark.config import Cell
 from benchmark.data.datasets.base import Dataset, Split
-from benchmark.data.splits import fingerprint, load_train
+from benchmark.data.splits import fingerprint, load_train, validation_ids
 from benchmark.device import resolve_precision
 from benchmark.evaluation import TestSplit
 from benchmark.facts import Facts, attack_facts, attacks, known_by, reads_train, repairs, without_given
-from benchmark.recipe import Recipe
+from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import find
-from benchmark.store import Stage, Store
+from benchmark.store import Stage, Store, content_key
 from defenses.base import Detector, Inspector
-
-RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
-
 
 class Bench:
     """The stages of cells. Data and fingerprints are shared by all cells of one bench."""
@@ -54,6 +51,15 @@ class Bench:
             for need in stage.needs:
                 self.made(need)
         return self.store.get(stage)
+
+    def splits(self, cell: Cell) -> dict[str, str]:
+        """What the images of a cell are: hashes of its splits, of which images validate, and of a defense's extra ones."""
+        data, defense = cell.data.build(), cell.defense.build()
+        found = {split: self.fingerprint(data, split) for split in ("train", "test")}
+        found["validation"] = content_key(validation_ids(data, cell.protocol.hold_out))
+        if defense.knows.extra and (companion := data.companion()):
+            found["extra"] = self.fingerprint(companion, "train")
+        return found
 
     # The stages.
 

@@ -20,10 +20,20 @@ def load_train(dataset: Dataset, scale: float = 1.0, held_out: float = 0.1) -> t
         UserError: the split is not there, an image or annotation is broken, or no image is left to train on.
     """
     items = dataset.items("train")
-    count = max(round(held_out * len(items)), int(held_out > 0))
+    count = _held(len(items), held_out)
     if held_out < 0 or count >= len(items):
         raise UserError(f"held_out = {held_out}: expected a share of the {len(items)} training images that leaves some")
     return hold_out(read_scenes(dataset, items, scale), dataset.name, count)
+
+
+def validation_ids(dataset: Dataset, held_out: float) -> list[str]:
+    """The ids of the images that validate. Raises UserError where the split is not there."""
+    items = dataset.items("train")
+    return [item.id for item in hold_out(items, dataset.name, _held(len(items), held_out))[1]]
+
+
+def _held(images: int, held_out: float) -> int:
+    return max(round(held_out * images), int(held_out > 0))
 
 
 def load_test(dataset: Dataset, scale: float = 1.0) -> list[Scene]:
