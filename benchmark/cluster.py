@@ -38,7 +38,7 @@ def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cp
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
     make = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_make)
     files, shared = [path.resolve() for path in plugins], Store(store.root.resolve())
-    for stage in stages:
+    for stage in sorted(stages, key=lambda stage: stage.level):  # what much else waits for comes first
         failure = inherited(stage, failures) or failed_earlier(stage, store)
         if failure is not None:
             failures[stage] = failure

@@ -18,30 +18,42 @@ AGAIN = "(failed before; --retry-failed tries it again)"
 
 
 def here(stages: Sequence[Stage], store: Store) -> Settled:
-    """Make stages in this process, in their order but for those that another process is making, which come later.
+    """Make stages in this process, in their order, but for those that another process has in hand, which come later.
+
+    As soon as there is such a process, what much else waits for, the trainings, comes first.
 
     Raises:
         UserError, OSError: the request is wrong or the disk is full, so that other stages would fail alike.
     """
     failures: dict[Stage, str] = {}
-    left, waiting = list(stages), False
+    left, shared, waiting = list(stages), False, False
     while left:
-        busy: dict[Stage, None] = {}
+        busy: set[Stage] = set()
         for stage in left:
+            if busy & {*stage.needs}:
+                busy.add(stage)
+                continue
             failure = inherited(stage, failures) or failed_earlier(stage, store)
             if failure is None and not store.has(stage):
-                made, failure = (False, None) if busy.keys() & {*stage.needs} else attempt(stage, store, wait=False)
+                made, failure = attempt(stage, store, wait=False)
                 if not made and failure is None:
-                    busy[stage] = None
+                    busy.add(stage)
                     continue
-            if failure is not None:
-                failures[stage] = failure
-            yield stage, failure
-        if stuck := len(busy) == len(left):
+            break
+        else:
             if not waiting:
-                progress.say(f"waiting for another process: {next(iter(busy)).title}")
+                progress.say(f"waiting for another process: {left[0].title}")
+            waiting = True
             time.sleep(0.5)
-        waiting, left = stuck, list(busy)
+            continue
+        waiting = False
+        left.remove(stage)
+        if busy and not shared:
+            shared = True
+            left.sort(key=lambda stage: stage.level)
+        if failure is not None:
+            failures[stage] = failure
+        yield stage, failure
 
 
 def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:

@@ -49,6 +49,11 @@ class Stage:
     def key(self) -> str:
         return content_key(self.facts)
 
+    @cached_property
+    def level(self) -> int:
+        """How many stages come one after the other before it."""
+        return max((need.level + 1 for need in self.needs), default=0)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and self.key == other.key
 
