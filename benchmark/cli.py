@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _plugin(command)
 
     command = verb("leaderboard", _leaderboard, "print and write the tables of records")
-    command.add_argument("--out", type=Path, help="folder to write the tables to")
+    command.add_argument("--out", type=Path, help="folder to write the tables and a page, leaderboard.html, to")
     _records(command)
 
     command = verb("compare", _compare, "print what one defense does better and worse than every other, and the odds")
@@ -261,13 +261,16 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     outcome = grid.run(cells, bench, out, _executor(options), options.retry_failed)
     if outcome.records and state().is_main_process:
-        others = beside(outcome.records, _read([out / "records"]))
+        earlier = _pairs([out / "records"])
+        others = beside(outcome.records, [record for _, record in earlier])
         records = outcome.records + others
         write(records, out)
         print(_as_json(records) if options.json else show(records))
         if others and not options.json:
             _print_differences(outcome.records, records)
-        print(f"records: {out / 'records'}  tables: {out / 'tables'}", file=sys.stderr)
+        paths = {id(record): path for path, record in [*earlier, *zip(outcome.paths, outcome.records)]}
+        _write_page(records, paths, out)
+        print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}", file=sys.stderr)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if outcome.failures else 0
@@ -296,11 +299,20 @@ def _executor(options: argparse.Namespace) -> Any:
 def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import show, write
 
-    records = _read(options.records)
+    pairs = _pairs(options.records)
+    records = [record for _, record in pairs]
     if options.out:
         write(records, options.out)
+        _write_page(records, {id(record): path for path, record in pairs}, options.out)
     print(_as_json(records) if options.json else show(records))
     return 0
+
+
+def _write_page(records: list[Any], paths: dict[int, Path], out: Path) -> None:
+    from benchmark.leaderboard.cells import scenarios
+    from benchmark.leaderboard.page import write_page
+
+    write_page(scenarios(records), paths, out / "leaderboard.html")
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -364,13 +376,17 @@ def _figure_defenses(options: argparse.Namespace) -> int:
 
 
 def _read(given: list[Path]) -> list[Any]:
-    """The records in files and folders."""
+    return [record for _, record in _pairs(given)]
+
+
+def _pairs(given: list[Path]) -> list[tuple[Path, Any]]:
+    """The records in files and folders, each with its path."""
     from benchmark.record import Record
 
     paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])]
     if not paths:
         raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
-    return [Record.read(path) for path in paths]
+    return [(path, Record.read(path)) for path in paths]
 
 
 def _as_json(records: list[Any]) -> str:

@@ -165,7 +165,7 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
 
 
 def _draw_defense(axes: "Axes", cell: Cell, letter: str) -> None:
-    low, high = cell.flip_interval()
+    low, high = cell.flip_interval
     x, y = cell.numbers["rho_acc"], cell.numbers["flip_rate"]
     colour = "0.5" if cell.defense == "none" else "tab:blue" if cell.defense in CONTROLS else "black"
     axes.vlines(x, low, high, color=colour, linewidth=0.3, alpha=0.5)

@@ -21,9 +21,10 @@ from benchmark.store import Stage, Store, content_key, main_says, write_atomical
 
 @dataclass
 class Outcome:
-    """Records of the cells that finished, and a line for each that did not."""
+    """Records of the cells that finished, where each lies, and a line for each that did not."""
 
     records: list[Record] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -60,7 +61,8 @@ def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = her
         elsewhere = f", {clock.made - bench.store.made} elsewhere" if clock.made > bench.store.made else ""
         say(f"{bench.store.made} stages made here in {duration(bench.store.spent)}{elsewhere}; waiting and all else took "
             f"{time.monotonic() - began - bench.store.spent:.1f} s")
-    outcome.records = [Record.read(path) for path in dict.fromkeys(paths) if main_says(path.is_file())]
+    outcome.paths = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
+    outcome.records = list(map(Record.read, outcome.paths))
     return outcome
 
 
@@ -69,7 +71,7 @@ class _Clock:
 
     def __init__(self, stages: Iterable[Stage], store: Store):
         self.stages, self.store, self.made = stages, store, 0
-        self.missing = {stage for stage in stages if not store.has(stage)}
+        self.missing = {stage: None for stage in stages if not store.has(stage)}
         self.estimator = learned((stage for stage in stages if stage not in self.missing), store)
 
     def settle(self, stage: Stage, failure: str | None) -> None:
@@ -77,11 +79,12 @@ class _Clock:
             self.made += 1
             if stage.work:
                 self.estimator.learn(stage.work(), self.store.seconds(stage))
-        self.missing.discard(stage)
+        self.missing.pop(stage, None)
 
     def left(self) -> str:
         """', about 3 min left', or nothing where that is not known."""
-        times = [self.estimator.seconds(stage.work()) for stage in self.missing if stage.work]
+        todo = [stage for stage in self.missing if stage.work and not self.store.has(stage)]  # others make some of them
+        times = [self.estimator.seconds(stage.work()) for stage in todo]
         return f", about {duration(sum(times))} left" if times and None not in times else ""
 
 

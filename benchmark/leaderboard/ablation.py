@@ -147,7 +147,7 @@ def interval(cell: Cell, key: str) -> tuple[float, float]:
     Where ASR0 is so near to 1 that some replicates have no eASR, there is none either.
     """
     if key == "flip_rate":
-        return cell.flip_interval()
+        return cell.flip_interval
     if math.isnan(cell.numbers[key]):
         return math.nan, math.nan
     if key == "rho_acc":
@@ -266,7 +266,7 @@ def _pivot(found: Ablation, grid: Grid, name: str) -> Table:
 
 def _printed(cell: Cell) -> dict[str, str]:
     means = numbers(cell)
-    low, high = cell.flip_interval()
+    low, high = cell.flip_interval
     flips = number(means["flip_rate"])
     return {"eASR": number(means["easr"]), "rho_Acc": number(means["rho_acc"]),
             "clean rho_Acc": number(means["reference_rho_acc"]),

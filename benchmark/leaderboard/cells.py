@@ -64,11 +64,13 @@ class Cell:
                                     increases=record.attack and record.attack.increases) for record in self.records]
         return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]}
 
+    @cached_property
     def flip_interval(self) -> tuple[float, float]:
         """95% interval of the paired flip rate; nan where there is no such rate."""
         flips = self.flips()
         return bootstrap(flips) if flips.size else (math.nan, math.nan)
 
+    @cached_property
     def attainment_interval(self) -> tuple[float, float]:
         """95% interval of the median attainment; nan where there is none."""
         if self.records[0].attack is None:

@@ -48,7 +48,7 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     attacks = suffixes([scenario.settings for scenario, _, _ in rows], shown=("model", "trigger", "target"))
     defenses = suffixes([defense_settings(cell) for _, _, cell in rows], shown=("model", "defense"))
     return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + told}
-            | (_numbers(scenario, cell) if cell else {})
+            | (cell_numbers(scenario, cell) if cell else {})
             for (scenario, defense, cell), attack, told in zip(rows, attacks, defenses)]
 
 
@@ -71,9 +71,9 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
     return ["none", *sorted(tested), *required]
 
 
-def _numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
+def cell_numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
     """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
-    flip, attainment = cell.flip_interval(), cell.attainment_interval()
+    flip, attainment = cell.flip_interval, cell.attainment_interval
     return cell.numbers | {"flip_rate_low": flip[0], "flip_rate_high": flip[1], "attainment_low": attainment[0],
                            "attainment_high": attainment[1], "der": der(scenario.defended("none")[0], cell),
                            "seeds": float(len(cell.records))}

@@ -67,7 +67,7 @@ def _line(row: Row, columns: list[str], undefended: dict[tuple[str, str], Cell],
     cells = list(row.values())
     ders = [der(undefended.get((cell.settings["model"], name)), cell) for name, cell in row.items()]
     seconds = NONE if cells[0].defense == "none" else number(float(np.mean([_seconds(cell) for cell in cells])), 1)
-    line = {"knows": _known(cells), "seconds": seconds, "DER": number(_mean(ders))}
+    line = {"knows": known(cells), "seconds": seconds, "DER": number(_mean(ders))}
     for name in columns:
         cell = row.get(name)
         for key, heading in (("flip_rate", "flip"), ("rho_acc", "rho_Acc")):
@@ -92,7 +92,7 @@ def _marks(rows: list[Row], undefended: dict[tuple[str, str], Cell]) -> dict[tup
     return {(cell, key): mark for (cell, key, mark, _), p in zip(tests, adjusted) if p < LEVEL}
 
 
-def _known(cells: list[Cell]) -> str:
+def known(cells: list[Cell]) -> str:
     """'40+24 E40 P': as many as in any of the cells."""
     used = [record.knowledge for cell in cells for record in cell.records]
     most = {sort: max((int(one.get(sort, 0)) for one in used), default=0)

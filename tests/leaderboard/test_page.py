@@ -1,0 +1,128 @@
+"""The page shows what the tables hold, takes what records hold as text, and works without a mouse."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_tables import make
+
+from benchmark.leaderboard import controls
+from benchmark.leaderboard.cells import scenarios
+from benchmark.leaderboard.page import page, write_page
+
+NASTY = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+def records():
+    return [make("add"), make("add", seed=1), make("minus"), make("add", defense="fine_tune"),
+            make("add", seed=1, defense="fine_tune"), make("minus", defense="fine_tune")]
+
+
+def data(html):
+    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_the_page_holds_the_numbers_of_the_table_of_controls():
+    given = records()
+    rows = {(row["attack"], row["defense"]): row for row in data(page(scenarios(given), {}))}
+    for line in controls(given).to_dict("records"):
+        if line["images"] == line["images"]:  # what was not run has no row
+            row = rows[line["attack"], line["defense"]]
+            for key in ("rho_acc", "mae", "rho_asr", "flip_rate", "flip_rate_low", "attainment", "der"):
+                assert row[key] == (None if line[key] != line[key] else pytest.approx(line[key], abs=1e-6)), key
+    assert [record["seed"] for record in rows["blended/add", "fine_tune"]["records"]] == [0, 1]
+
+
+def test_a_histogram_counts_every_image_with_people_once():
+    for row in data(page(scenarios(records()), {})):
+        for record in row["records"]:
+            assert sum(record["clean"]) == record["images"]
+            assert record["triggered"] is None or sum(record["triggered"]) == record["images"]
+
+
+def test_what_a_record_holds_can_end_no_element_and_begin_none():
+    one = make("add")
+    one = one.model_copy(update={"warnings": [NASTY], "model": one.model.model_copy(update={"name": NASTY})})
+    html = page(scenarios([one]), {})
+    assert NASTY not in html and NASTY in json.dumps(data(html))
+
+    class Tags(HTMLParser):
+        found = []
+
+        def handle_starttag(self, tag, attributes):
+            self.found.append(tag)
+
+    Tags().feed(html)
+    assert Tags.found.count("script") == 2 and "img" not in Tags.found
+
+
+def test_nothing_is_fetched_and_links_lead_to_the_records(tmp_path):
+    one = make("add")
+    write_page(scenarios([one]), {id(one): tmp_path / "records" / "a b.json"}, tmp_path / "out" / "page.html")
+    html = (tmp_path / "out" / "page.html").read_text()
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html) and "default-src 'none'" in html
+    [row] = [row for row in data(html) if row["target"] == "add"]
+    assert row["records"][0]["link"] == "../records/a%20b.json"
+
+
+def test_the_same_records_give_the_same_bytes():
+    assert page(scenarios(records()), {}) == page(scenarios(records()[::-1]), {})
+
+
+# In a browser.
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A page with a nasty record in headless Chromium, and what its console said."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium here")
+    one = make("divide")
+    nasty = one.model_copy(update={"defense": one.defense.model_copy(update={"name": NASTY})})
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    write_page(scenarios([*records(), nasty]), {}, path)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        shown, said = browser.new_page(viewport={"width": 400, "height": 700}), []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.goto(path.as_uri())
+        yield shown, said
+        browser.close()
+
+
+def column(shown, name):
+    place = [cell.inner_text().split(" ")[0] for cell in shown.locator("thead th").all()].index(name)
+    return [row.locator("td").nth(place).inner_text() for row in shown.locator("tbody tr").all()]
+
+
+def test_rows_are_sorted_filtered_and_opened_by_keyboard(opened):
+    shown, said = opened
+    assert shown.title() == "CrowdBackdoorBench: leaderboard" and NASTY in column(shown, "defense")
+    every = len(column(shown, "MAE"))
+    shown.get_by_role("button", name="MAE").focus()
+    shown.keyboard.press("Enter")
+    up = [float(text) for text in column(shown, "MAE")]
+    assert up == sorted(up) and shown.locator("[aria-sort=ascending]").inner_text().startswith("MAE")
+    shown.keyboard.press("Enter")
+    assert [float(text) for text in column(shown, "MAE")] == up[::-1]
+    shown.get_by_label("target").focus()
+    shown.keyboard.type("minus")
+    assert set(column(shown, "attack")) == {"blended/minus"}
+    assert shown.locator("#count").inner_text() == f"{len(column(shown, 'MAE'))} of {every} rows"
+    button = shown.locator("tbody button").first
+    button.focus()
+    shown.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true" and shown.locator("tr.open svg").count() >= 1
+    shown.keyboard.press("Enter")
+    assert shown.locator("tr.open").count() == 0
+    assert said == []
+
+
+def test_the_page_is_no_wider_than_a_phone(opened):
+    shown, _ = opened
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
