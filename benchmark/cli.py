@@ -111,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("defense", help="a defense that the records hold")
     _records(command)
 
+    command = verb("reproduce", _reproduce, "run the cells of records again from nothing, and compare the counts")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="where the data lies, or a file that a record only names")
+    command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
+                         help="folder of the new records and their store (default: runs/reproduce)")
+    _records(command)
+    _plugin(command)
+
     command = verb("new", _new, "write a defense of your own to start from, and its test")
     command.add_argument("what", choices=["defense", "detector"])
     command.add_argument("name", help="of the defense and of its file")
@@ -333,6 +341,28 @@ def _print_differences(own: list[Any], records: list[Any]) -> None:
                record.detection.of == "training images"}
     for defense in sorted(repairs - {"none", *CONTROLS}):
         print(markdown(compare(records, defense)))
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from benchmark import config, grid
+    from benchmark.leaderboard.formats import markdown
+    from benchmark.reproducing import comparison, request_of
+    from benchmark.stages import Bench
+    from benchmark.store import Store
+
+    records = _read(options.records)
+    cells = [cell for record in records for cell in config.cells(config.override(request_of(record), options.set))]
+    bench = Bench(Store(options.out / "store"))
+    outcome = grid.run(cells, bench, options.out)
+    again = dict(zip(outcome.paths, outcome.records))
+    paths = [grid.record_path(cell, bench, options.out) for cell in cells]
+    pairs = [(record, again[path]) for record, path in zip(records, paths) if path in again]
+    if pairs:
+        table, agree = comparison(pairs)
+        print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return int(bool(outcome.failures) or not agree)
 
 
 def _new(options: argparse.Namespace) -> int:
