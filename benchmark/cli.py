@@ -142,6 +142,21 @@ def _parser() -> argparse.ArgumentParser:
                          help="where to write, without the .png and .pdf that are added (default: defenses)")
     command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
 
+    for name, text in (("kde", "densities of r = count / truth before and after a defense, as in the paper"),
+                       ("scatter", "counts over true counts before and after a defense")):
+        command = verb(name, _figure_of_counts, text, figure)
+        command.set_defaults(kind=name)
+        command.add_argument("--defense", default="fine_tune", help="a defense (default: fine_tune, the paper's)")
+        command.add_argument("--out", type=Path, help="where to write, without the .png and .pdf that are added "
+                             f"(default: {name}-DEFENSE)")
+        command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+
+    audits = verbs.add_parser("audit", help="recompute what others published").add_subparsers(required=True,
+                                                                                             metavar="WHAT")
+    command = verb("paper", _audit_paper, "the paper's tables against each other and its text, with the arithmetic",
+                   audits)
+    command.add_argument("--json", action="store_true", help="print JSON")
+
     data = verbs.add_parser("data", help="look at a dataset").add_subparsers(required=True, metavar="COMMAND")
     command = verb("check", _data_check, "count images and people, and find what is broken, missing or equal", data)
     command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
@@ -402,6 +417,25 @@ def _figure_defenses(options: argparse.Namespace) -> int:
 
     write_defenses(scenarios(_read(options.records)), options.out)
     print(f"{options.out}.png\n{options.out}.pdf")
+    return 0
+
+
+def _figure_of_counts(options: argparse.Namespace) -> int:
+    from benchmark import figures_of_counts
+    from benchmark.leaderboard.cells import scenarios
+
+    out = options.out or Path(f"{options.kind}-{options.defense}")
+    write = {"kde": figures_of_counts.write_kde, "scatter": figures_of_counts.write_scatter}[options.kind]
+    write(scenarios(_read(options.records)), options.defense, out)
+    print(f"{out}.png\n{out}.pdf")
+    return 0
+
+
+def _audit_paper(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard.paper_audit import audit
+
+    found = audit()
+    print(json.dumps(found.to_dict()) if options.json else found.text())
     return 0
 
 

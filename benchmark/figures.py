@@ -50,7 +50,7 @@ def write_curves(found: Ablation, folder: Path) -> None:
     for name, grids in found.figures.items():
         with rc_context(STYLE):
             figure = draw_curves(found, grids)
-        _save(figure, folder / name)
+        save(figure, folder / name)
 
 
 def draw_curves(found: Ablation, grids: Sequence[Grid]) -> "Figure":
@@ -64,13 +64,13 @@ def draw_curves(found: Ablation, grids: Sequence[Grid]) -> "Figure":
     figure = Figure((COLUMN * max(1, len(grids) / 2), 4.5), layout="constrained")
     panels = figure.subplots(len(PANELS), len(grids), sharex=True, sharey="row", squeeze=False)
     for column, grid in zip(panels.T, grids):
-        column[0].set_title(_plain(grid.panel))
+        column[0].set_title(plain(grid.panel))
         for axes, key in zip(column, PANELS):
             _draw_panel(axes, found, grid, key)
     for row, label in zip(panels, PANELS.values()):
         row[0].set_ylabel(label)
         row[0].set_ylim(min(-0.02, *(axes.dataLim.y0 for axes in row)), 1.02)  # an eASR may be below 0
-    figure.supxlabel(_plain(UNITS.get(found.rows.key, found.rows.name)), fontsize=STYLE["font.size"])
+    figure.supxlabel(plain(UNITS.get(found.rows.key, found.rows.name)), fontsize=STYLE["font.size"])
     handles, labels = panels[-1, 0].get_legend_handles_labels()
     room = int(LETTERS * figure.get_figwidth()) // (6 + max(map(len, labels)))  # 6 for the line and the space after it
     figure.legend(handles, labels, loc="outside upper center", ncols=max(1, room))
@@ -89,7 +89,7 @@ def _draw_panel(axes: "Axes", found: Ablation, grid: Grid, key: str) -> None:
         axes.vlines(x, low, high, color=colour, linewidth=0.5)  # a point without a neighbour has no band
         means = [numbers(cell) if cell else {} for cell in cells]
         axes.plot(x, [mean.get(key, math.nan) for mean in means], color=colour, marker=marker, clip_on=False,
-                  label=_plain(f"{found.columns.name} {column}"))
+                  label=plain(f"{found.columns.name} {column}"))
         references.append([mean.get("reference_rho_acc", math.nan) for mean in means])
     if key == "rho_acc":
         _draw_references(axes, x, references, colours)
@@ -111,7 +111,7 @@ def _place_ticks(axes: "Axes", axis: Axis) -> list[float]:
         x = [float(place) for place in range(len(x))]
     elif 0 < 10 * x[0] <= x[-1]:
         axes.set_xscale("log")
-    axes.set_xticks(x, [_plain(value) for value in axis.values])
+    axes.set_xticks(x, [plain(value) for value in axis.values])
     axes.set_xticks([], minor=True)
     return x
 
@@ -121,7 +121,7 @@ def write_defenses(scenarios: Sequence[Scenario], out: Path) -> None:
 
     Raises as `draw_defenses` does.
     """
-    _save(draw_defenses(scenarios), out)
+    save(draw_defenses(scenarios), out)
 
 
 def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
@@ -150,7 +150,7 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
         figure = Figure((2 * COLUMN, 0.6 + 2.2 * rows + 0.03 * len(names)), layout="constrained")
         panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flat
         for scenario, group, told, axes in zip(scenarios, cells, titles, panels):
-            axes.set_title(_plain(f"{scenario.model} {scenario.attack}{told}"))
+            axes.set_title(plain(f"{scenario.model} {scenario.attack}{told}"))
             for cell in group:
                 _draw_defense(axes, cell, letters[_defense_name(cell)])
         for axes in panels:
@@ -159,7 +159,7 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
         figure.supxlabel("$\\rho_{\\mathrm{Acc}}$ (share of clean images)", fontsize=STYLE["font.size"])
         figure.supylabel("flip rate (share of images)", fontsize=STYLE["font.size"])
         key = [figure.axes[0].plot([], [], " ")[0] for _ in letters]
-        figure.legend(key, [_plain(f"{letter}  {name}") for name, letter in letters.items()], ncols=4, fontsize=6,
+        figure.legend(key, [plain(f"{letter}  {name}") for name, letter in letters.items()], ncols=4, fontsize=6,
                       loc="outside upper center", handlelength=0, handletextpad=0)
     return figure
 
@@ -179,7 +179,7 @@ def _defense_name(cell: Cell) -> str:
     return cell.defense + (f" ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else "")
 
 
-def _save(figure: "Figure", out: Path) -> None:
+def save(figure: "Figure", out: Path) -> None:
     """Save a figure as out.png and out.pdf, the same bytes tomorrow."""
     from matplotlib import rc_context
 
@@ -189,7 +189,7 @@ def _save(figure: "Figure", out: Path) -> None:
             figure.savefig(temporary, format=kind, dpi=300, metadata=metadata)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that is drawn as it is: records hold what anybody may have written, and $ begins a formula."""
     return text.replace("$", r"\$")
 

@@ -33,6 +33,11 @@ def corrected() -> dict[Key, str]:
     return {_key(row, row["stage"] == "ft"): row["recommended"] for row in _rows("paper_table_corrected_asr.csv")}
 
 
+def inconsistencies() -> dict[str, dict[str, str]]:
+    """What is known to be wrong or unclear in the paper, by its id."""
+    return {row["id"]: row for row in _rows("paper_inconsistencies.csv")}
+
+
 def comparable(settings: Settings) -> bool:
     """Whether a row's settings are the paper's, as far as it has them."""
     return all(settings.get(key, value) == value for key, value in _SETTINGS.items())
