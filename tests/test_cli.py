@@ -19,7 +19,9 @@ from PIL import Image
 
 import benchmark
 from benchmark import planning, registry
-from benchmark.cli import LISTS, SHORTCUTS, main
+from benchmark.cli import main
+from benchmark.commands.looking import LISTS
+from benchmark.commands.running import SHORTCUTS
 from benchmark.config import preset_names
 from benchmark.device import device
 from benchmark.planning import Plan

@@ -1,0 +1,149 @@
+"""Verbs that run: a grid, the cells of records again, and a new defense to start from."""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.common import STORE, as_json, pairs, plugin, read, records, verb, write_page
+from benchmark.errors import UserError
+
+SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
+
+
+def add(verbs: Any) -> None:
+    """run, reproduce, new."""
+    command = verb(verbs, "run", _run, "run a grid of cells and print its tables")
+    command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
+    for flag, key in SHORTCUTS.items():
+        command.add_argument(f"--{flag}", metavar="VALUE", help=f"short for --set {key}=VALUE; --set goes on top")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="override a setting; values separated by commas make an axis of the grid")
+    command.add_argument("--out", type=Path, help="folder for records and tables (default: runs/SOURCE)")
+    command.add_argument("--store", type=Path, default=STORE, help=f"folder of trained counters (default: {STORE})")
+    command.add_argument("--dry-run", action="store_true", help="print what would be done, how long it will take and "
+                         "how much disk it needs, and do nothing")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    command.add_argument("--retry-failed", action="store_true", help="run only the cells that failed before, again")
+    command.add_argument("--shard", metavar="I/N", type=_share, default=(1, 1),
+                         help="run only share I of N, for job arrays; cells of one victim are of one share")
+    command.add_argument("--executor", choices=["here", "ray"], default="here",
+                         help="make stages in this process (default), or on a Ray cluster")
+    command.add_argument("--address", help="of a running Ray cluster, 'auto' for this machine's (default: start one)")
+    command.add_argument("--cpus", type=float, default=1, help="processors that a stage on Ray asks for (default: 1)")
+    command.add_argument("--gpus", type=float, help="GPUs that a stage on Ray asks for; 0.5 lets two share one "
+                         "(default: 1 where there are any)")
+    plugin(command)
+
+    command = verb(verbs, "reproduce", _reproduce, "run the cells of records again from nothing, and compare the counts")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="where the data lies, or a file that a record only names")
+    command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
+                         help="folder of the new records and their store (default: runs/reproduce)")
+    records(command)
+    plugin(command)
+
+    command = verb(verbs, "new", _new, "write a defense of your own to start from, and its test")
+    command.add_argument("what", choices=["defense", "detector"])
+    command.add_argument("name", help="of the defense and of its file")
+    command.add_argument("--out", type=Path, default=Path(), help="folder to write to (default: this one)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmark import config, grid, planning
+    from benchmark.device import state
+    from benchmark.leaderboard import beside, show, write
+    from benchmark.stages import Bench
+    from benchmark.store import Store
+
+    given = {key: getattr(options, flag) for flag, key in SHORTCUTS.items()}
+    shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
+    request = config.override(config.load(options.source), shortcuts + options.set)
+    cells = config.cells(request)
+    bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
+    if options.shard != (1, 1):
+        cells = grid.shard(cells, bench, *options.shard)
+    if options.dry_run:
+        plan = planning.plan(cells, bench, out)
+        print(json.dumps(plan.to_dict()) if options.json else plan.text())
+        return 0
+    outcome = grid.run(cells, bench, out, _executor(options), options.retry_failed)
+    if outcome.records and state().is_main_process:
+        earlier = pairs([out / "records"])
+        others = beside(outcome.records, [record for _, record in earlier])
+        records = outcome.records + others
+        write(records, out)
+        print(as_json(records) if options.json else show(records))
+        if others and not options.json:
+            _print_differences(outcome.records, records)
+        paths = {id(record): path for path, record in [*earlier, *zip(outcome.paths, outcome.records)]}
+        write_page(records, paths, out)
+        print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}", file=sys.stderr)
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, for instance 3/8")
+    return int(number), int(shards)
+
+
+def _executor(options: argparse.Namespace) -> Any:
+    from benchmark.cluster import on_ray
+    from benchmark.executors import here
+
+    if options.executor == "ray":
+        return partial(on_ray, address=options.address, cpus=options.cpus, gpus=options.gpus,
+                       plugins=[Path(plugin) for plugin in options.plugin or []])
+    for flag in ("address", "gpus"):
+        if getattr(options, flag) is not None:
+            raise UserError(f"--{flag}: expected only with --executor ray")
+    return here
+
+
+def _print_differences(own: list[Any], records: list[Any]) -> None:
+    """What each repairing defense of a run does better and worse than those of earlier runs."""
+    from benchmark.leaderboard import CONTROLS, compare
+    from benchmark.leaderboard.formats import markdown
+
+    repairs = {record.defense.name for record in own if record.detection is None or
+               record.detection.of == "training images"}
+    for defense in sorted(repairs - {"none", *CONTROLS}):
+        print(markdown(compare(records, defense)))
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from benchmark import config, grid
+    from benchmark.leaderboard.formats import markdown
+    from benchmark.reproducing import comparison, request_of
+    from benchmark.stages import Bench
+    from benchmark.store import Store
+
+    records = read(options.records)
+    cells = [cell for record in records for cell in config.cells(config.override(request_of(record), options.set))]
+    bench = Bench(Store(options.out / "store"))
+    outcome = grid.run(cells, bench, options.out)
+    again = dict(zip(outcome.paths, outcome.records))
+    paths = [grid.record_path(cell, bench, options.out) for cell in cells]
+    pairs = [(record, again[path]) for record, path in zip(records, paths) if path in again]
+    if pairs:
+        table, agree = comparison(pairs)
+        print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return int(bool(outcome.failures) or not agree)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from benchmark.new import write_new
+
+    for path in (paths := write_new(options.what, options.name, options.out)):
+        print(path)
+    print(f"try: python -m pytest {paths[1]}; crowdbench run quick --defense {options.name} --plugin {paths[0]}",
+          file=sys.stderr)
+    return 0
