@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 from benchmark import __version__, registry
-from benchmark.commands import drawing, looking, running, storing, tables
+from benchmark.commands import drawing, looking, running, sharing, storing, tables
 from benchmark.errors import UserError
 from benchmark.stopping import listen
 
@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (looking, running, tables, drawing, storing):
+    for subject in (looking, running, tables, sharing, drawing, storing):
         subject.add(verbs)
     return parser

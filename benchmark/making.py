@@ -45,7 +45,7 @@ def train(bench: "Bench", cell: Cell, attacked: bool, folder: Path) -> None:
     began, seed = time.monotonic(), cell.protocol.seed
     scenes, _ = training_data(bench, cell)
     poisoned = [attack.poison(scenes, seed) for attack in used] or [[]]
-    counter = _fresh(cell)
+    counter = fresh(cell)
     title = f"train {cell.model.name} {' and '.join(one.attack_title for one in chosen) or 'clean'}"
     progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, _score(bench, cell),
                    folder / "checkpoint.safetensors", [attack.penalty for attack in used if attack.latent])
@@ -165,7 +165,7 @@ def _handed(bench: "Bench", cell: Cell, folder: Path) -> Handed:
         poisoned = sum((with_pattern(bench, one, one.attack).poison(scenes, cell.protocol.seed)
                         for one in attacks(cell)), scenes)
     return hand(cell, folder, (scenes, validation), extra, poisoned, _score(bench, cell),
-                partial(_fresh, cell, DEFENDER))
+                partial(fresh, cell, DEFENDER))
 
 
 def _used(bench: "Bench", cell: Cell, handed: Handed) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _score(bench: "Bench", cell: Cell) -> Score | None:
     return partial(mean_absolute_error, scenes=validation, precision=precision) if validation else None
 
 
-def _fresh(cell: Cell, more: int = 0) -> Counter:
+def fresh(cell: Cell, more: int = 0) -> Counter:
     """An untrained counter with its initial weights, the same for the same seed and `more`."""
     torch.manual_seed(cell.protocol.seed + more)
     return without_given(cell).model.build()

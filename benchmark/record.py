@@ -4,15 +4,24 @@ Every published number is recomputed from `images`; a record stores no metric.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.errors import UserError
 from benchmark.registry import Settings
+from benchmark.untrusted import Refused, load, read_bytes, shown
 
 SCHEMA = 1
+MOST_IMAGES = 10**5
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Column = Field(max_length=MOST_IMAGES, fail_fast=True)  # one wrong value is enough to be told
+Ids = Annotated[list[Name], Column]
+People = Annotated[list[Annotated[int, Field(strict=True, ge=0, le=10**6)]], Column]
+Numbers = Annotated[list[Annotated[float, Field(strict=True)]], Column]
 
 
 class Choice(Settings):
@@ -21,8 +30,8 @@ class Choice(Settings):
     version: a number that its author raises; of a plugin, a hash of its file.
     """
 
-    name: str
-    version: int | str = 1
+    name: Name
+    version: int | Name = 1
     given: dict[str, Any] = {}
     resolved: dict[str, Any] = {}
 
@@ -40,13 +49,13 @@ class AttackChoice(Settings):
     target: Choice
     poison_rate: float
     increases: bool | None  # the direction of the target: more people, fewer, or the same number (None)
-    poisoned: list[str]  # ids of the training images that were copied, stamped and relabelled
+    poisoned: Ids  # ids of the training images that were copied, stamped and relabelled
     test_trigger: Choice | None = None
     choose: str | None = None  # which were poisoned; None is the target's own choice
     latent: float = 0.0  # weight of what hid the trigger in the features while the victim was trained
     images: int | None = None
-    psnr: list[float] = []
-    ssim: list[float] = []
+    psnr: Numbers = []
+    ssim: Numbers = []
     also: "AttackChoice | None" = None
 
 
@@ -56,13 +65,13 @@ class Images(Settings):
     target and *triggered are None where there is no attack, reference_* where there is no clean counter.
     """
 
-    id: list[str]
-    truth: list[int]
-    clean: list[float]
-    reference_clean: list[float] | None = None
-    target: list[float] | None = None
-    triggered: list[float] | None = None
-    reference_triggered: list[float] | None = None
+    id: Ids
+    truth: People
+    clean: Numbers
+    reference_clean: Numbers | None = None
+    target: Numbers | None = None
+    triggered: Numbers | None = None
+    reference_triggered: Numbers | None = None
 
     @model_validator(mode="after")
     def _equal_lengths(self) -> Self:
@@ -87,11 +96,11 @@ class Detection(Settings):
     """
 
     of: Literal["test images", "training images", "counters"]
-    clean: list[float]
-    triggered: list[float] = []
-    drift: list[float] = []
-    reference_clean: list[float] = []
-    reference_triggered: list[float] = []
+    clean: Numbers
+    triggered: Numbers = []
+    drift: Numbers = []
+    reference_clean: Numbers = []
+    reference_triggered: Numbers = []
 
 
 class Record(Settings):
@@ -109,7 +118,7 @@ class Record(Settings):
     protocol: str | None = None
     audit: bool = False
     variant: str
-    seed: int
+    seed: int = Field(strict=True, ge=0, lt=2**63)
     data: Choice
     model: Choice
     attack: AttackChoice | None
@@ -117,7 +126,7 @@ class Record(Settings):
     training: dict[str, Any]
     knowledge: dict[str, Any] = {}  # images that the defense was handed, and on how many it chose its epoch
     provenance: dict[str, Any] = {}
-    warnings: list[str] = []
+    warnings: Annotated[list[str], Column] = []
     images: Images
     detection: Detection | None = None
 
@@ -135,20 +144,41 @@ class Record(Settings):
 
     @classmethod
     def read(cls, path: str | Path) -> "Record":
-        """Read and check a record.
+        """Read and check a record, also one that a stranger wrote.
 
         Raises:
-            UserError: the file is not JSON or not a record.
+            UserError: the file is too large, not strict JSON, or not a record.
         """
         try:
-            return cls.model_validate(json.loads(Path(path).read_text()))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"record {path}: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"record {path}: {key or 'record'}: {first['msg']}") from None
+            return cls.parse(read_bytes(path))
+        except Refused as refused:
+            raise UserError(f"record {path}: {shown(refused)}") from None
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Record":
+        """The record that a file holds. Raises Refused."""
+        record = load(cls, data)
+        for key, text in record._names():
+            if not text.isprintable():
+                raise Refused(key, f"{text!r}; expected printable characters")
+        return record
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """What names something, and where it stands."""
+        yield from {"protocol": self.protocol or "", "variant": self.variant, "data.name": self.data.name,
+                    "model.name": self.model.name, "defense.name": self.defense.name}.items()
+        yield from (("images.id", name) for name in self.images.id)
+        attack, at = self.attack, "attack"
+        while attack:
+            yield from {f"{at}.trigger.name": attack.trigger.name, f"{at}.target.name": attack.target.name}.items()
+            yield from ((f"{at}.poisoned", name) for name in attack.poisoned)
+            attack, at = attack.also, f"{at}.also"
 
     def dumps(self) -> str:
         """The record as JSON text, the same bytes for the same record."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a record; docs/record.schema.json holds it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Record.model_json_schema()

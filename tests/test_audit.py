@@ -16,8 +16,10 @@ from benchmark.cli import main
 from benchmark.config import cells
 from benchmark.errors import UserError
 from benchmark.leaderboard import controls, show
+from benchmark.making import fresh
+from benchmark.planning import plan
 from benchmark.record import Record
-from benchmark.stages import Bench, fresh
+from benchmark.stages import Bench
 from benchmark.store import Store
 from benchmark.weights import convert
 
@@ -73,7 +75,7 @@ def trained(run):
 def given(home, trained):
     """The victim as a stranger would send it: a torch file in a wrapper, converted."""
     chosen, bench, _ = trained
-    tensors = load_file(bench.counter(chosen[1], attacked=True) / "weights.safetensors")
+    tensors = load_file(bench.made(bench.victim(chosen[1])) / "weights.safetensors")
     torch.save({"epoch": 1, "state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}}, home / "v.pth")
     convert(home / "v.pth", home / "their.safetensors", None)
     return home / "their.safetensors"
@@ -161,7 +163,7 @@ def test_a_counter_that_counts_nan_is_a_failure_in_one_line(home, given, tmp_pat
     request = {"audit": True, "data": DATA | {"root": str(home)}, "training": REQUEST["training"],
                "model": SQUEEZE | {"weights": str(tmp_path / "nan.safetensors")}}
     outcome = grid.run(cells(request), Bench(Store(tmp_path)), tmp_path)
-    assert outcome.failures == ["squeeze clean none seed 0: it counts nan or infinity on a test image"]
+    assert outcome.failures == ["squeeze clean none seed 0: take squeeze: it counts nan or infinity on a test image"]
 
 
 # What is read and what is kept.
@@ -196,8 +198,8 @@ def command(test_images, given, tmp_path, monkeypatch):
 
 def test_a_dry_run_trains_nothing_and_needs_test_images_only(capsys, command):
     assert main([*command, "--dry-run", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [(row["to train"], row["record"]) for row in rows] == [("nothing", "to do")] * 2
+    rows = json.loads(capsys.readouterr().out)["cells"]
+    assert [(row["to make"], row["record"]) for row in rows] == [("given counter, counts", "to do"), ("counts", "to do")]
     assert not Path("runs").exists()
 
 
@@ -209,12 +211,12 @@ def test_a_finished_audit_is_found_again_by_the_content_of_the_file(capsys, comm
     command[command.index("their.safetensors")] = "renamed.safetensors"
     assert main([*command, "--json"]) == 0
     again = capsys.readouterr()
-    assert again.out == first.out and again.err.count("done before") == 2
+    assert again.out == first.out and "2 cells, 2 of them done before" in again.err
     tensors = load_file("renamed.safetensors")
     save_file(tensors | {"output.bias": tensors["output.bias"] + 1}, "renamed.safetensors")
     assert main([*command, "--json"]) == 0
     changed = capsys.readouterr()
-    assert "done before" not in changed.err
+    assert "2 cells, 0 of them done before" in changed.err
     assert json.loads(changed.out)[0]["mae"] != json.loads(first.out)[0]["mae"]
 
 
@@ -262,7 +264,7 @@ def test_fine_tuning_starts_from_the_given_counter_and_is_done_once_for_all_atta
         assert record.provenance["data"].keys() == {"train", "test"}
     assert len({bench.repaired(cell) for cell in chosen}) == 1
     assert len(list((bench.store.root / "counters").glob("[0-9a-f]*"))) == 2  # the given counter and the repaired one
-    assert grid.plan(chosen, bench_of(given.parent), given.parent)[0]["to train"] == "repair"
+    assert plan(chosen, bench_of(given.parent), given.parent).cells[0]["to make"] == "given counter, repair, counts"
 
 
 def test_what_an_audit_keeps_is_taken_for_nothing_else(repaired, audited, home):

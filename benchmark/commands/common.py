@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark.entry import FILE
 from benchmark.errors import UserError
 
 STORE = Path("runs/store")
@@ -46,10 +47,18 @@ def pairs(given: list[Path]) -> list[tuple[Path, Any]]:
     """
     from benchmark.record import Record
 
-    paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])]
+    paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])
+             if path.name != FILE]
     if not paths:
         raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
-    return [(path, Record.read(path)) for path in paths]
+    return [(path, _of_entry(Record.read(path), path)) for path in paths]
+
+
+def _of_entry(record: Any, path: Path) -> Any:
+    """A record of an entry says of which: two entries have victims of their own, of the same settings."""
+    if not (path.parent.parent / FILE).is_file():
+        return record
+    return record.model_copy(update={"provenance": record.provenance | {"entry": "/".join(path.parts[-4:-2])}})
 
 
 def as_json(records: list[Any]) -> str:

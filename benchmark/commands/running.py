@@ -1,4 +1,4 @@
-"""Verbs that run: a grid, the cells of records again, and a new defense to start from."""
+"""Verbs that run a grid, and write a new defense to start from."""
 
 import argparse
 import json
@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import STORE, as_json, pairs, plugin, read, records, verb, write_page
+from benchmark.commands.common import STORE, as_json, pairs, plugin, verb, write_page
 from benchmark.errors import UserError
 
 SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
 
 
 def add(verbs: Any) -> None:
-    """run, reproduce, new."""
+    """run, new."""
     command = verb(verbs, "run", _run, "run a grid of cells and print its tables")
     command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
     for flag, key in SHORTCUTS.items():
@@ -35,14 +35,6 @@ def add(verbs: Any) -> None:
     command.add_argument("--cpus", type=float, default=1, help="processors that a stage on Ray asks for (default: 1)")
     command.add_argument("--gpus", type=float, help="GPUs that a stage on Ray asks for; 0.5 lets two share one "
                          "(default: 1 where there are any)")
-    plugin(command)
-
-    command = verb(verbs, "reproduce", _reproduce, "run the cells of records again from nothing, and compare the counts")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="where the data lies, or a file that a record only names")
-    command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
-                         help="folder of the new records and their store (default: runs/reproduce)")
-    records(command)
     plugin(command)
 
     command = verb(verbs, "new", _new, "write a defense of your own to start from, and its test")
@@ -115,28 +107,6 @@ def _print_differences(own: list[Any], records: list[Any]) -> None:
                record.detection.of == "training images"}
     for defense in sorted(repairs - {"none", *CONTROLS}):
         print(markdown(compare(records, defense)))
-
-
-def _reproduce(options: argparse.Namespace) -> int:
-    from benchmark import config, grid
-    from benchmark.leaderboard.formats import markdown
-    from benchmark.reproducing import comparison, request_of
-    from benchmark.stages import Bench
-    from benchmark.store import Store
-
-    records = read(options.records)
-    cells = [cell for record in records for cell in config.cells(config.override(request_of(record), options.set))]
-    bench = Bench(Store(options.out / "store"))
-    outcome = grid.run(cells, bench, options.out)
-    again = dict(zip(outcome.paths, outcome.records))
-    paths = [grid.record_path(cell, bench, options.out) for cell in cells]
-    pairs = [(record, again[path]) for record, path in zip(records, paths) if path in again]
-    if pairs:
-        table, agree = comparison(pairs)
-        print(table.frame.to_json(orient="records") if options.json else markdown(table))
-    for failure in outcome.failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return int(bool(outcome.failures) or not agree)
 
 
 def _new(options: argparse.Namespace) -> int:

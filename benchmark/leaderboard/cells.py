@@ -127,9 +127,10 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
 def settings_of(record: Record) -> Settings:
     """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
-    The seed is left out. The test images and their true counts are in it, as a checksum.
+    The seed is left out. A record that was read from an entry of the leaderboard names it. The test images and their true counts are in it, as a checksum.
     """
     flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
+    flat |= {"entry": record.provenance["entry"]} if "entry" in record.provenance else {}
     flat |= _chosen(data=record.data, model=record.model, defense=record.defense)
     if record.attack is not None:
         flat |= _attack_settings(record.attack)

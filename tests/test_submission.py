@@ -1,0 +1,187 @@
+"""A run becomes an entry: which cells it takes, what it says, and what it refuses to write."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from benchmark import protocols
+from benchmark.config import cells, load, override
+from benchmark.entry import revision
+from benchmark.errors import UserError
+from benchmark.protocols import Frozen
+from benchmark.recipe import RUNNING
+from benchmark.record import Choice, Images, Record
+from benchmark.submission import submit
+from benchmark.telling import attack_choice, choice
+from benchmark.validation import validate
+
+GRID = "data: synthetic\nmodel: tiny\nattack: [none, add]\nseed: [0, 1]\n"
+SPLITS = {"train": "a" * 32, "test": "b" * 32}
+DEFENSES = (Choice(name="none"), Choice(name="mine", version="0123456789ab", given={"epochs": 5},
+                                        resolved={"epochs": 5}), Choice(name="retrain", version=2))
+
+
+@pytest.fixture
+def grid(tmp_path, monkeypatch):
+    """A small grid, frozen under the name 'small-1'."""
+    preset = tmp_path / "small.yaml"
+    preset.write_text(GRID)
+    grid = Frozen("small-1", str(preset), SPLITS, frozenset())
+    monkeypatch.setattr(protocols, "frozen", lambda: [grid])
+    return grid
+
+
+@pytest.fixture
+def run(grid, tmp_path):
+    return run_of(grid, tmp_path / "run")
+
+
+def run_of(grid, folder, defenses=DEFENSES):
+    """A folder of records, made without training: every cell of a grid with each defense."""
+    folder.mkdir(exist_ok=True)
+    for cell in cells(override(load(grid.preset), ["defense=none"])):
+        for defense in defenses:
+            record = record_of(cell, defense, grid.name)
+            name = f"tiny-{cell.target.name if cell.target else 'clean'}-{defense.name}-seed{record.seed}-"
+            (folder / f"{name}{digest(record.dumps())[:8]}.json").write_text(record.dumps())
+    return folder
+
+
+def record_of(cell, defense, protocol):
+    """What a run would write of a cell. The counts follow from which counter counted what."""
+    seed, attacked = cell.protocol.seed, cell.target is not None
+    names = {"clean": f"clean {seed}", "victim": f"{cell.attack_title} {seed}"}
+    names["repaired"] = names["victim"] if defense.name == "none" else f"{defense} {names['victim']}"
+    weights = {stage: digest(name) for stage, name in names.items()}
+    truth = np.random.default_rng(0).integers(20, 200, 12)
+
+    def counted(stage, triggered):
+        rng = np.random.default_rng([int(weights[stage][:8], 16), triggered])
+        return (truth * rng.normal(1, 0.1, len(truth))).tolist()
+
+    images = {"id": [f"IMG_{i}" for i in range(1, 13)], "truth": truth.tolist(), "clean": counted("repaired", 0),
+              "reference_clean": counted("clean", 0)}
+    if attacked:
+        images |= {"target": (truth + 100).tolist(), "triggered": counted("repaired", 1),
+                   "reference_triggered": counted("clean", 1)}
+    poisoned = {"poisoned": [f"IMG_{i}" for i in range(seed, seed + 3)], "images": 30, "psnr": [30.0], "ssim": [0.9]}
+    return Record(
+        protocol=protocol, variant="text", seed=seed, data=choice(cell.data), model=choice(cell.model),
+        attack=attack_choice(cell, poisoned), defense=defense, images=Images(**images),
+        training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": 1.0,
+                  "hold_out": 0.1}, knowledge={"clean": 40}, warnings=["drawn scenes"],
+        provenance={"stages": {stage: {"weights_sha256": sha256, "seconds": 1.0} for stage, sha256 in weights.items()},
+                    "data": SPLITS, "commit": "0" * 40})
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def submitted(run, out, defense="mine", **more):
+    return submit(run, defense, "My defense", "https://example.org/paper", "https://example.org/code", out, **more)
+
+
+def refused(run, out, *words, defense="mine", **more):
+    """Nothing is written, and the one line has all the words."""
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UserError) as told:
+        submitted(run, out, defense, **more)
+    assert [word for word in words if word not in str(told.value)] == [] and "\n" not in str(told.value)
+    assert sorted(out.rglob("*")) == before
+
+
+def rewritten(run, name, change):
+    """The records that have `name` in their file's name, changed by a function of their JSON."""
+    for path in sorted(run.glob(f"*{name}*")):
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+
+def test_an_entry_holds_the_cells_byte_for_byte_and_says_what_they_are(run, tmp_path):
+    entry = submitted(run, tmp_path / "entries")
+    told = json.loads((entry / "entry.json").read_text())
+    files = {path.name: path for path in (entry / "cells").iterdir()}
+    assert {name: path.read_bytes() for name, path in files.items()} == {
+        path.name: path.read_bytes() for path in run.iterdir()}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert entry.relative_to(tmp_path / "entries").parts == ("small-1", "mine", revision(digests))
+    assert told["cells"] == digests and told["tier"] == "self-reported" and told["name"] == "My defense"
+    assert told["defense"] == {"name": "mine", "version": "0123456789ab", "given": {}, "resolved": {"epochs": 5}}
+    assert [entry.path for entry in validate([tmp_path / "entries"]).entries] == [str(entry)]
+
+
+def test_a_revision_is_what_the_shell_makes_of_the_cells():
+    listed = f"{'a' * 64}  a.json\n{'b' * 64}  b.json\n"
+    assert revision({"b.json": "b" * 64, "a.json": "a" * 64}) == digest(listed)[:12]
+
+
+def test_the_same_run_gives_the_same_entry_once(run, tmp_path):
+    first = submitted(run, tmp_path / "a")
+    second = submitted(run, tmp_path / "b")
+    assert first.relative_to(tmp_path / "a") == second.relative_to(tmp_path / "b")
+    refused(run, tmp_path / "a", "is there already")
+
+
+def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp_path):
+    run_of(grid, run, [Choice(name="theirs")])
+    for path in run.glob("*-mine-seed1-*"):
+        path.unlink()
+    entry = submitted(run, tmp_path / "entries")
+    assert {(path.name.split("-")[2], path.name.split("-")[3]) for path in (entry / "cells").iterdir()} == {
+        (defense, "seed0") for defense in ("mine", "none", "retrain")}
+    [incomplete, _] = validate([entry]).findings
+    assert validate([entry]).ok and "2 of 4 with mine are not there, for instance tiny clean seed 1" in incomplete.what
+
+
+def test_a_record_outside_of_the_grid_stays_behind(run, tmp_path):
+    rewritten(run, "retrain", lambda record: record.update(protocol=None))
+    entry = submitted(run, tmp_path / "entries")
+    assert not list((entry / "cells").glob("*retrain*")) and validate([entry]).ok
+
+
+@pytest.mark.parametrize("other, wish, key", [
+    (Choice(name="mine", version="0123456789ab", resolved={"epochs": 9}), "defense.epochs=9", "defense.epochs=5"),
+    (Choice(name="mine", version="fedcba987654", resolved={"epochs": 5}), "defense.version=fedcba987654",
+     "defense.version=0123456789ab")])
+def test_one_of_several_settings_or_versions_is_chosen_by_hand(grid, run, tmp_path, other, wish, key):
+    run_of(grid, run, [other])
+    refused(run, tmp_path / "entries", "expected one choice", "2 fit", f"--set {key}", f"--set {wish}")
+    refused(run, tmp_path / "entries", "0 fit", settings=["defense.epochs=7"])
+    entry = submitted(run, tmp_path / "entries", settings=[wish])
+    assert json.loads((entry / "entry.json").read_text())["defense"] == other.model_dump()
+    assert len(list((entry / "cells").iterdir())) == 12
+
+
+def test_a_control_can_be_submitted_and_none_cannot(run, tmp_path):
+    assert validate([submitted(run, tmp_path / "entries", "retrain")]).ok
+    refused(run, tmp_path / "entries", "no such defense", defense="none")
+
+
+@pytest.mark.parametrize("more, words", [
+    ({"defense": "mien"}, ["'mien'", "did you mean 'mine'"]),
+    ({"settings": ["training.epochs=5"]}, ["training.epochs=5", "defense.KEY=VALUE"]),
+    ({"settings": ["defense=retrain"]}, ["defense=retrain", "defense.KEY=VALUE"])])
+def test_a_wrong_request_is_refused(run, tmp_path, more, words):
+    refused(run, tmp_path / "entries", *words, **more)
+
+
+def test_what_is_typed_is_bounded_and_on_one_line(run, tmp_path):
+    for name in ("", "x" * 301, "a\nb", "\u202e"):
+        with pytest.raises(UserError, match="submit mine: name = "):
+            submit(run, "mine", name, "paper", "code", tmp_path / "entries")
+    assert submit(run, "mine", "A & B <b>", "paper", "code", tmp_path / "entries").is_dir()  # shown escaped
+
+
+def test_a_run_that_is_not_there_or_of_no_frozen_grid_is_refused(run, tmp_path):
+    refused(tmp_path / "nowhere", tmp_path / "entries", "nowhere", "expected the folder of a run")
+    rewritten(run, "tiny", lambda record: record.update(protocol=None))
+    refused(run, tmp_path / "entries", "none of 12 records", "frozen grid")
+
+
+def test_a_run_that_would_be_no_valid_entry_leaves_nothing(run, tmp_path):
+    rewritten(run, "add-none-seed1", lambda record: record["images"]["truth"].reverse())
+    refused(run, tmp_path / "entries", "submit mine: cells/tiny-add-none-seed1-", "images.target")
