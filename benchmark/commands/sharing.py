@@ -59,13 +59,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmark.stages import Bench
     from benchmark.store import Store
 
-    records = read(options.records)
-    cells = [cell for record in records for cell in config.cells(config.override(request_of(record), options.set))]
+    given = read(options.records)
+    cells = [cell for record in given for cell in config.cells(config.override(request_of(record), options.set))]
     bench = Bench(Store(options.out / "store"))
     outcome = grid.run(cells, bench, options.out)
     again = dict(zip(outcome.paths, outcome.records))
     paths = [grid.record_path(cell, bench, options.out) for cell in cells]
-    pairs = [(record, again[path]) for record, path in zip(records, paths) if path in again]
+    pairs = [(record, again[path]) for record, path in zip(given, paths) if path in again]
     if pairs:
         table, agree = comparison(pairs)
         print(table.frame.to_json(orient="records") if options.json else markdown(table))

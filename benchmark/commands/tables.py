@@ -33,12 +33,12 @@ def add(verbs: Any) -> None:
 def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import show, write
 
-    pairs = pairs(options.records)
-    records = [record for _, record in pairs]
+    found = pairs(options.records)
+    every = [record for _, record in found]
     if options.out:
-        write(records, options.out)
-        write_page(records, {id(record): path for path, record in pairs}, options.out)
-    print(as_json(records) if options.json else show(records))
+        write(every, options.out)
+        write_page(every, {id(record): path for path, record in found}, options.out)
+    print(as_json(every) if options.json else show(every))
     return 0
 
 
