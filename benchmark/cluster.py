@@ -20,8 +20,8 @@ RETRIES = 10  # times that a stage may lose its machine
 PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")  # what of the environment a stage reads
 
 
-def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1, gpus: float | None = None,
-           plugins: Sequence[Path] = ()) -> Settled:
+def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1,
+           gpus: float | None = None, plugins: Sequence[Path] = ()) -> Settled:
     """Make stages on a cluster.
 
     address: of a running cluster, 'auto' for this machine's; None starts one on this machine. cpus, gpus: of a stage;
@@ -73,7 +73,8 @@ def _started(address: str | None) -> Any:
     try:
         ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning", **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--address {address}: expected a running Ray cluster: {str(error).partition('.')[0]}") from None
+        told = str(error).partition(".")[0]
+        raise UserError(f"--address {address}: expected a running Ray cluster: {told}") from None
     return ray
 
 

@@ -26,7 +26,10 @@ class Work:
 
 
 class Estimator:
-    """Seconds of stages. rates: pixels per second of (model, precision, 'train' or 'count'), as `speed` measured them."""
+    """Seconds of stages.
+
+    rates: pixels per second of (model, precision, 'train' or 'count'), as `speed` measured them.
+    """
 
     def __init__(self, rates: dict[tuple[str, str, str], float]):
         self._rates = rates

@@ -59,8 +59,8 @@ def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = her
                     f"{': failed' if failure else ''}")
     if stages:
         elsewhere = f", {clock.made - bench.store.made} elsewhere" if clock.made > bench.store.made else ""
-        say(f"{bench.store.made} stages made here in {duration(bench.store.spent)}{elsewhere}; waiting and all else took "
-            f"{time.monotonic() - began - bench.store.spent:.1f} s")
+        say(f"{bench.store.made} stages made here in {duration(bench.store.spent)}{elsewhere}; waiting and all else "
+            f"took {time.monotonic() - began - bench.store.spent:.1f} s")
     outcome.paths = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
     outcome.records = list(map(Record.read, outcome.paths))
     return outcome

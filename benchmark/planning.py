@@ -22,7 +22,9 @@ CHECKPOINT = 4  # times a counter's weights: itself, the best one, and two momen
 
 @dataclass(frozen=True)
 class Plan:
-    """cells: a row each. protocols: how many cells belong to which frozen grid. stages, stored, failed: how many there are, are in the store, and failed before.
+    """cells: a row each. protocols: how many cells belong to which frozen grid.
+
+    stages, stored, failed: how many stages there are, are in the store, and failed before.
 
     seconds: to make what is missing, in one process; None where that is not known, for `unmeasured` counters.
     untold: missing stages that nothing is known of. disk, while_training, free: bytes.
@@ -78,7 +80,8 @@ def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
     unknown = list(dict.fromkeys(missing[stage].model.name for stage, seconds in times.items() if seconds is None))
     disk, largest = _disk(missing)
-    return Plan(rows, Counter(filter(None, names)), len(stages), len(stages) - len(missing), sum(map(bool, map(bench.store.failure, missing))),
+    failed = sum(map(bool, map(bench.store.failure, missing)))
+    return Plan(rows, Counter(filter(None, names)), len(stages), len(stages) - len(missing), failed,
                 None if unknown else sum(times.values()), unknown, len(missing) - len(times),
                 disk, CHECKPOINT * largest, shutil.disk_usage(_existing(bench.store.root)).free)
 

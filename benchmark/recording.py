@@ -27,7 +27,8 @@ def record(bench: Bench, cell: Cell) -> Record:
     if scored_info:
         info["detection"] = scored_info
     return Record(
-        protocol=protocol_of(cell, bench.splits), audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
+        protocol=protocol_of(cell, bench.splits),
+        audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed,
         data=choice(cell.data), model=choice(cell.model),
         attack=attack_choice(cell, info["victim"]), defense=choice(cell.defense),
         training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),

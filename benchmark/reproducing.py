@@ -12,7 +12,8 @@ from benchmark.record import AttackChoice, Choice, Record
 from benchmark.statistics import holm, mcnemar
 
 LEVEL = 0.05
-NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate", "attainment": "attainment"}
+NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
+           "attainment": "attainment"}
 
 
 def request_of(record: Record) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def _chosen(choice: Choice) -> dict[str, Any]:
 
 
 def _attack(attack: AttackChoice, audit: bool) -> dict[str, Any]:
-    asked = {"trigger": attack.trigger.name, "target": attack.target.name, **attack.trigger.given, **attack.target.given}
+    asked = {"trigger": attack.trigger.name, "target": attack.target.name, **attack.trigger.given,
+             **attack.target.given}
     if not audit:
         asked |= {key: value for key, value in (("latent", attack.latent), ("choose", attack.choose)) if value}
         asked |= {} if attack.choose and "sha256" in attack.choose else {"poison_rate": attack.poison_rate}
@@ -45,7 +47,8 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
     differs significantly (exact McNemar test, Holm's correction): another machine rounds otherwise.
     """
     cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair in pairs]
-    tests = [_p(was.accurate(), now.accurate()) for was, now in cells] + [_p(was.flips(), now.flips()) for was, now in cells]
+    tests = [_p(was.accurate(), now.accurate()) for was, now in cells]
+    tests += [_p(was.flips(), now.flips()) for was, now in cells]
     adjusted = np.array(holm(tests)).reshape(2, -1)
     lines, agree = [], True
     for (was, now), p in zip(cells, adjusted.T):

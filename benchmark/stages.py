@@ -53,7 +53,7 @@ class Bench:
         return self.store.get(stage)
 
     def splits(self, cell: Cell) -> dict[str, str]:
-        """What the images of a cell are: hashes of its splits, of which images validate, and of a defense's extra ones."""
+        """What a cell's images are: hashes of its splits, of which images validate, and of a defense's extra ones."""
         data, defense = cell.data.build(), cell.defense.build()
         found = {split: self.fingerprint(data, split) for split in ("train", "test")}
         found["validation"] = content_key(validation_ids(data, cell.protocol.hold_out))
@@ -70,7 +70,7 @@ class Bench:
                      work=partial(workload.training, cell, False))
 
     def victim(self, cell: Cell) -> Stage:
-        """The victim, which is the clean counter where there is no attack, and in an audit the counter that was given."""
+        """The victim: the clean counter where there is no attack, in an audit the counter that was given."""
         if cell.protocol.audit:
             return Stage("counters", "given counter", f"take {cell.model.name}",
                          {"stage": "given", "model": known_by(cell.model)}, partial(making.take, cell))

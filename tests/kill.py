@@ -6,7 +6,6 @@ After each kill nothing visible is half-written, nothing that was finished is ma
 are those of a run that was left alone. The test suite does a few; this does as many as it is told.
 """
 
-import json
 import os
 import random
 import signal

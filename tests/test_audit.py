@@ -199,7 +199,8 @@ def command(test_images, given, tmp_path, monkeypatch):
 def test_a_dry_run_trains_nothing_and_needs_test_images_only(capsys, command):
     assert main([*command, "--dry-run", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["cells"]
-    assert [(row["to make"], row["record"]) for row in rows] == [("given counter, counts", "to do"), ("counts", "to do")]
+    assert [(row["to make"], row["record"]) for row in rows] == [
+        ("given counter, counts", "to do"), ("counts", "to do")]
     assert not Path("runs").exists()
 
 

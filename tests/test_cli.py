@@ -340,7 +340,7 @@ def test_an_ablation_without_two_settings_that_vary_is_refused(capsys, grid, cho
 
 def test_shortcuts_mean_what_set_means_and_set_goes_on_top(monkeypatch):
     asked = []
-    monkeypatch.setattr(planning, "plan", lambda chosen, bench, out: asked.append(chosen) or Plan([], {}, *7 * [[]], 0, 0))
+    monkeypatch.setattr(planning, "plan", lambda chosen, *_: asked.append(chosen) or Plan([], {}, *7 * [[]], 0, 0))
     short = ["--set", "model.width=8", "--weights", "scratch", "--attack", "none,multiply", "--model",
              "squeeze,squeeze", "--defense", "none,fine_tune", "--data", "synthetic",
              *flags("attack.alpha=0.2", "data.test=6")]

@@ -1,4 +1,4 @@
-"""Stages are made once, whoever asks; what fails is named, remembered and tried again when asked; a kill loses nothing."""
+"""Stages are made once, whoever asks; a failure is named and remembered; a kill loses nothing."""
 
 import json
 import shutil
@@ -161,7 +161,8 @@ def test_a_setting_with_a_default_that_is_added_later_changes_no_key(grid, monke
     monkeypatch.setattr("benchmark.config.Recipe", Later)
     for kind, name in (("defense", "jpeg"), ("target", "multiply"), ("trigger", "blended"), ("dataset", "synthetic")):
         cls = find(kind, name)
-        later = type(cls.__name__, (cls,), {"__annotations__": {"later": int}, "later": 3, "__module__": cls.__module__})
+        more = {"__annotations__": {"later": int}, "later": 3, "__module__": cls.__module__}
+        later = type(cls.__name__, (cls,), more)
         monkeypatch.setitem(registry._plugins, (kind, name), later)
     data = REQUEST["data"] | {"root": str(out)}
     again = cells(REQUEST | {"data": data})

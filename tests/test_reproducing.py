@@ -11,7 +11,8 @@ from benchmark.store import Store
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25},
-    "model": {"name": "tiny", "width": 8}, "training": {"epochs": 1, "precision": "fp32"}, "scale": 0.9, "hold_out": 0.2,
+    "model": {"name": "tiny", "width": 8}, "training": {"epochs": 1, "precision": "fp32"},
+    "scale": 0.9, "hold_out": 0.2,
     "attack": [None, {"target": "minus", "n": 5, "alpha": 0.2, "test_alpha": 0.3, "poison_rate": 0.2},
                {"target": "add", "choose": "most", "latent": 0.5, "also": {"trigger": "rain", "target": "minus"}}],
     "defense": ["none", {"name": "fine_tune", "epochs": 1, "extra": 2}], "seed": 3,

@@ -36,8 +36,8 @@ def add(verbs: Any) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
     command.add_argument("--json", action="store_true", help="print JSON")
 
-    command = verb(verbs, "speed", _speed, "measure this machine: counters in training and counting, and parts of the work "
-                   "beside the other way to do them; estimates of --dry-run use it")
+    command = verb(verbs, "speed", _speed, "measure this machine: counters in training and counting, and parts of "
+                   "the work beside the other way to do them; estimates of --dry-run use it")
     command.add_argument("--model", default="tiny,squeeze", metavar="NAME,...", help="counters (default: tiny,squeeze)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the counters")
     command.add_argument("--precision", metavar="NAME,...", help="fp32, bf16 (default: both where both run natively)")

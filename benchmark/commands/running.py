@@ -72,7 +72,8 @@ def _run(options: argparse.Namespace) -> int:
             _print_differences(outcome.records, records)
         paths = {id(record): path for path, record in [*earlier, *zip(outcome.paths, outcome.records)]}
         write_page(records, paths, out)
-        print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}", file=sys.stderr)
+        print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}",
+              file=sys.stderr)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if outcome.failures else 0

@@ -28,7 +28,8 @@ def add(verbs: Any) -> None:
     command.add_argument("--against", type=Path, help="the same folder as it was: no published entry may change")
     command.add_argument("--json", action="store_true", help="print JSON")
 
-    command = verb(verbs, "reproduce", _reproduce, "run the cells of records again from nothing, and compare the counts")
+    command = verb(verbs, "reproduce", _reproduce,
+                   "run the cells of records again from nothing, and compare the counts")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="where the data lies, or a file that a record only names")
     command.add_argument("--out", type=Path, default=Path("runs/reproduce"),

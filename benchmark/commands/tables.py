@@ -15,11 +15,13 @@ def add(verbs: Any) -> None:
     command.add_argument("--out", type=Path, help="folder to write the tables and a page, leaderboard.html, to")
     records(command)
 
-    command = verb(verbs, "compare", _compare, "print what one defense does better and worse than every other, and the odds")
+    command = verb(verbs, "compare", _compare,
+                   "print what one defense does better and worse than every other, and the odds")
     command.add_argument("defense", help="a defense that the records hold")
     records(command)
 
-    command = verb(verbs, "ablation", _ablation, "print and write tables and curves of two settings that vary over records")
+    command = verb(verbs, "ablation", _ablation,
+                   "print and write tables and curves of two settings that vary over records")
     for flag, setting in (("rows", "poison_rate"), ("columns", "alpha")):
         command.add_argument(f"--{flag}", default=setting, metavar="SETTING", help=f"one setting (default: {setting})")
     command.add_argument("--out", type=Path, help="folder to write to (default: ablation, beside the first records)")

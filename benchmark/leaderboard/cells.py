@@ -127,7 +127,8 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
 def settings_of(record: Record) -> Settings:
     """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
-    The seed is left out. A record that was read from an entry of the leaderboard names it. The test images and their true counts are in it, as a checksum.
+    The seed is left out. The test images and their true counts are in it, as a checksum. A record that was read from
+    an entry of the leaderboard names it.
     """
     flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
     flat |= {"entry": record.provenance["entry"]} if "entry" in record.provenance else {}

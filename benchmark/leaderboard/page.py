@@ -22,6 +22,7 @@ from benchmark.record import Record
 from benchmark.store import write_atomically
 
 EDGES = np.append(np.linspace(0, 2, 41), math.inf)  # of r = count / truth
+MADE = ("commit", "dirty", "crowdbench", "device_name", "precision", "threads")  # of the provenance
 TEMPLATE = files("benchmark") / "templates" / "page.html"
 NUMBERS = ("rho_acc", "mae", "rmse", "rho_asr", "ra", "opp", "base", "asr0", "easr", "flip_rate", "flip_rate_low",
            "flip_rate_high", "attainment", "attainment_low", "attainment_high", "der")
@@ -67,7 +68,7 @@ def _record(record: Record, link: str | None) -> dict[str, Any]:
     repaired = made.get("stages", {}).get("repaired", {})
     return {"seed": record.seed, "link": link, "warnings": record.warnings, "images": len(images.id),
             "seconds": repaired.get("seconds"), "poisoned": len(record.attack.poisoned) if record.attack else None,
-            "made": {key: made.get(key) for key in ("commit", "dirty", "crowdbench", "device_name", "precision", "threads")},
+            "made": {key: made.get(key) for key in MADE},
             "weights": repaired.get("weights_sha256"),
             "clean": _histogram(images.clean, images.truth), "triggered": _histogram(images.triggered, images.truth)}
 

@@ -1,4 +1,4 @@
-"""What the paper's printed numbers say of each other: what cannot be right, with the arithmetic, and what chance allows."""
+"""What the paper's printed numbers say of each other: what cannot be right, the arithmetic, and what chance allows."""
 
 from dataclasses import asdict, dataclass
 from decimal import Decimal

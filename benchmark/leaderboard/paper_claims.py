@@ -1,4 +1,4 @@
-"""Claims of the paper's text against its tables. Each gives arithmetic and a verdict; a claim's number is in percent."""
+"""Claims of the paper's text against its tables: arithmetic and a verdict of each; a claim's number is in percent."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
