@@ -60,7 +60,8 @@ class Plan:
         time = (f"about {duration(self.seconds)} in one process{untold}" if self.seconds is not None else
                 f"not known; to measure it: crowdbench speed --model {','.join(self.unmeasured)}")
         return "\n".join([*lines, f"time: {time}.", f"disk: {size(self.disk)} more, and up to "
-                          f"{size(self.while_training)} while one training runs; {size(self.free)} are free."])
+                          f"{size(self.while_training)} while one training runs; {size(self.free)} are free"
+                          f"{', which is too little' if self.disk + self.while_training > self.free else ''}."])
 
 
 def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 
 import kill
 import pytest
@@ -257,6 +258,7 @@ def test_a_plan_tells_time_and_disk_as_soon_as_something_was_measured(grid, tmp_
     fresh = plan(chosen, Bench(Store(tmp_path / "store")), tmp_path)
     assert fresh.seconds is None and "crowdbench speed --model tiny" in fresh.text()
     assert 0.5 * weights < fresh.disk < weights  # the files have headers
+    assert "too little" not in fresh.text() and "too little" in replace(fresh, free=fresh.disk).text()
     counted = [stage for stage in bench.stages(chosen[0]) if stage.role == "counts"]
     for stage in counted:
         shutil.copytree(bench.store.path(stage), tmp_path / "store/counts" / stage.key)
