@@ -74,7 +74,8 @@ def _started(address: str | None) -> Any:
         ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning", **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
         told = str(error).partition(".")[0]
-        raise UserError(f"--address {address}: expected a running Ray cluster: {told}") from None
+        raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE as it was started "
+                        f"with: {told}") from None
     return ray
 
 
