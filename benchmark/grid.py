@@ -18,6 +18,8 @@ from benchmark.recording import record
 from benchmark.stages import Bench
 from benchmark.store import Stage, Store, content_key, main_says, write_atomically
 
+LOOK = 10  # seconds until it is looked again what others have made: a network file system takes its time
+
 
 @dataclass
 class Outcome:
@@ -73,6 +75,7 @@ class _Clock:
         self.stages, self.store, self.made = stages, store, 0
         self.missing = {stage: None for stage in stages if not store.has(stage)}
         self.estimator = learned((stage for stage in stages if stage not in self.missing), store)
+        self.todo, self.looked = list(self.missing), time.monotonic()
 
     def settle(self, stage: Stage, failure: str | None) -> None:
         if stage in self.missing and failure is None:
@@ -83,8 +86,10 @@ class _Clock:
 
     def left(self) -> str:
         """', about 3 min left', or nothing where that is not known."""
-        todo = [stage for stage in self.missing if stage.work and not self.store.has(stage)]  # others make some of them
-        times = [self.estimator.seconds(stage.work()) for stage in todo]
+        if time.monotonic() - self.looked > LOOK:  # others make some of them
+            self.todo = [stage for stage in self.missing if not self.store.path(stage).is_dir()]
+            self.looked = time.monotonic()
+        times = [self.estimator.seconds(stage.work()) for stage in self.todo if stage.work and stage in self.missing]
         return f", about {duration(sum(times))} left" if times and None not in times else ""
 
 
@@ -109,8 +114,9 @@ def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, 
 
 def shard(cells: Sequence[Cell], bench: Bench, number: int, shards: int) -> list[Cell]:
     """The cells of one of several shares, numbered from 1. Cells of one victim are of one share."""
-    victims = list(dict.fromkeys(bench.victim(cell) for cell in cells))
-    return [cell for cell in cells if victims.index(bench.victim(cell)) % shards == number - 1]
+    victims = [bench.victim(cell) for cell in cells]
+    place = {victim: place for place, victim in enumerate(dict.fromkeys(victims))}
+    return [cell for cell, victim in zip(cells, victims) if place[victim] % shards == number - 1]
 
 
 def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
