@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
@@ -29,6 +28,8 @@ class Look:
 
     def over(self, image: Tensor) -> Tensor:
         """Image [3, H, W] in 0..1, any device -> the same with this look."""
+        from torchvision.transforms.v2 import functional as F  # takes seconds to import; most recipes never look
+
         for change, factor in ((F.adjust_brightness, self.brightness), (F.adjust_contrast, self.contrast),
                                (F.adjust_saturation, self.saturation), (F.adjust_gamma, self.gamma)):
             image = image if factor == 1 else change(image, factor)
