@@ -20,7 +20,7 @@ AGAIN = "(failed before; --retry-failed tries it again)"
 def here(stages: Sequence[Stage], store: Store) -> Settled:
     """Make stages in this process, in their order, but for those that another process has in hand, which come later.
 
-    As soon as there is such a process, what much else waits for, the trainings, comes first.
+    As soon as another process works in the store, what much else waits for, the trainings, comes first.
 
     Raises:
         UserError, OSError: the request is wrong or the disk is full, so that other stages would fail alike.
@@ -28,6 +28,9 @@ def here(stages: Sequence[Stage], store: Store) -> Settled:
     failures: dict[Stage, str] = {}
     left, shared, waiting = list(stages), False, False
     while left:
+        if not shared and not store.has(left[0]) and store.shared():
+            shared = True
+            left.sort(key=lambda stage: stage.level)
         busy: set[Stage] = set()
         for stage in left:
             if busy & {*stage.needs}:
@@ -48,9 +51,6 @@ def here(stages: Sequence[Stage], store: Store) -> Settled:
             continue
         waiting = False
         left.remove(stage)
-        if busy and not shared:
-            shared = True
-            left.sort(key=lambda stage: stage.level)
         if failure is not None:
             failures[stage] = failure
         yield stage, failure

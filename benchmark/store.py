@@ -144,6 +144,11 @@ class Store:
             lock.release()
         return final
 
+    def shared(self) -> bool:
+        """Whether another process is making a stage at this moment."""
+        return main_says(state().is_main_process and any(
+            not _free(FileLock(folder.with_suffix(".lock"))) for folder in self.root.glob("*/.*") if folder.is_dir()))
+
     def _make(self, stage: Stage, final: Path) -> None:
         partial, began = _hidden(final), time.monotonic()
         partial.mkdir(exist_ok=True)
@@ -226,6 +231,12 @@ def _locked(lock: FileLock, wait: bool) -> bool:
     except Timeout:
         return False
     return True
+
+
+def _free(lock: FileLock) -> bool:
+    free = _locked(lock, wait=False)
+    lock.release()
+    return free
 
 
 def _sha256(path: Path) -> str:

@@ -92,6 +92,29 @@ def test_what_is_wrong_for_all_stages_stops_the_run_and_is_no_failure(store, err
     assert store.failure(named("victim")) is None and not store.has(named("other"))
 
 
+def test_trainings_come_first_as_soon_as_another_process_works_in_the_store(store):
+    """Also where it makes what this process does not come to: two share a grid evenly only if the long work is begun."""
+    begun, end = threading.Event(), threading.Event()
+
+    def slow(folder):
+        begun.set()
+        assert end.wait(60)
+
+    def begin(folder):
+        thread.start()
+        assert begun.wait(60)
+
+    thread = threading.Thread(target=lambda: Store(store.root).get(named("elsewhere", make=slow)))
+    first = named("first", make=begin)
+    stages = [first, named("repair", first), named("victim"), named("elsewhere", make=fail)]
+    settled = here(stages, store)
+    order = [next(settled)[0].title, next(settled)[0].title]
+    end.set()
+    thread.join()
+    assert order == ["first", "victim"] and {stage.title for stage, _ in settled} == {"repair", "elsewhere"}
+    assert not store.shared()
+
+
 def test_a_stage_that_another_process_has_in_hand_comes_later_and_what_needs_it_after_it(store, capsys):
     begun, end = threading.Event(), threading.Event()
 
