@@ -15,7 +15,7 @@ from benchmark.data.drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
 from benchmark.device import autocast, state
-from benchmark.memory import in_halves
+from benchmark.memory import in_halves, keep_buffers
 from benchmark.progress import Bar
 from benchmark.training import TrainingFailed
 from models.base import Counter
@@ -41,6 +41,7 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
 def measured(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None, batch_size: int,
              title: str | None) -> np.ndarray:
     """What `measure` makes of each scene, float64 [N], in the order of the scenes; see `count_people`."""
+    keep_buffers()
     here, name = state(), title or "counting"
     batches = list(in_order(scenes, batch_size))[here.process_index :: here.num_processes]
     found = []

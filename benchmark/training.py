@@ -19,7 +19,7 @@ from benchmark.data.batches import Batch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.device import accelerator as make_accelerator
 from benchmark.device import resolve_precision, state
-from benchmark.memory import in_halves
+from benchmark.memory import in_halves, keep_buffers
 from benchmark.progress import Bar
 from benchmark.recipe import Recipe
 
@@ -89,6 +89,7 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
 
     Raises TrainingFailed when the loss or a weight is not finite, and when memory runs out with one image at a time.
     """
+    keep_buffers()
     counter.prepare(scenes)
     counter.to(state().device, memory_format=torch.channels_last)
     start = {name: tensor.to("cpu", copy=True) for name, tensor in counter.state_dict().items()}

@@ -1,7 +1,8 @@
-"""Out of memory: the same work in smaller parts, in training and in counting, and a word of it in the record."""
+"""Out of memory: the same work in smaller parts, and a word of it in the record. What is freed is kept for the next."""
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 import weakref
@@ -233,3 +234,25 @@ def test_a_record_tells_which_counters_passed_fewer_images_at_a_time():
     told = "victim: memory ran out; trained on 2 images at a time, their gradients added up (BatchNorm, if any, saw 2 "
     assert [line for line in warnings(cell, info) if "memory" in line] == [f"{told}at a time)"]
     assert not [line for line in warnings(cell, {"victim": {"weights_sha256": "a"}}) if "memory" in line]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_of_large_buffers_is_kept_for_the_next():
+    """The pages of a tensor that was freed are not fetched from the system again."""
+    code = """if True:
+        import resource, sys, torch
+        from benchmark.memory import keep_buffers
+        keep = sys.argv[1] == "keep"
+        if keep:
+            keep_buffers()
+        def faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24), torch.ones(2**24)
+        before = faults()
+        for _ in range(5):
+            torch.ones(2**24)  # 64 MiB
+        print(faults() - before)
+    """
+    kept, given_back = (int(subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True,
+                                           check=True).stdout) for word in ("keep", "leave"))
+    assert kept < 100 < given_back
