@@ -17,8 +17,9 @@ from PIL import Image
 from benchmark import registry
 from benchmark.data.drawing import draw_scene
 from benchmark.errors import UserError
-from benchmark.leaderboard.ablation import Ablation, Axis, Grid, as_number, interval, numbers
-from benchmark.leaderboard.cells import Cell, Scenario, suffixes
+from benchmark.leaderboard.ablation import Ablation, Axis, Grid, as_number
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, suffixes
 from benchmark.leaderboard.control_table import CONTROLS
 from benchmark.metrics import psnr, ssim
 from benchmark.store import whole_file, write_atomically
@@ -84,10 +85,10 @@ def _draw_panel(axes: "Axes", found: Ablation, grid: Grid, key: str) -> None:
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(found.columns.values)))  # also told apart as greys
     for column, colour, marker in zip(found.columns.values, colours, cycle("os^Dv<>P")):
         cells = [grid.cells.get((row, column)) for row in found.rows.values]
-        low, high = np.transpose([interval(cell, key) if cell else (math.nan, math.nan) for cell in cells])
+        low, high = np.transpose([cell.interval(key) if cell else (math.nan, math.nan) for cell in cells])
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.vlines(x, low, high, color=colour, linewidth=0.5)  # a point without a neighbour has no band
-        means = [numbers(cell) if cell else {} for cell in cells]
+        means = [cell.numbers if cell else {} for cell in cells]
         axes.plot(x, [mean.get(key, math.nan) for mean in means], color=colour, marker=marker, clip_on=False,
                   label=plain(f"{found.columns.name} {column}"))
         references.append([mean.get("reference_rho_acc", math.nan) for mean in means])
@@ -165,7 +166,7 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
 
 
 def _draw_defense(axes: "Axes", cell: Cell, letter: str) -> None:
-    low, high = cell.flip_interval
+    low, high = cell.interval("flip_rate")
     x, y = cell.numbers["rho_acc"], cell.numbers["flip_rate"]
     colour = "0.5" if cell.defense == "none" else "tab:blue" if cell.defense in CONTROLS else "black"
     axes.vlines(x, low, high, color=colour, linewidth=0.3, alpha=0.5)

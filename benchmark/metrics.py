@@ -155,33 +155,31 @@ def label_distortion(tau: ArrayLike, c: ArrayLike) -> float:
         return _mean(np.abs(np.log(tau[c > 0] / c[c > 0])))
 
 
-def der(easr_before: float, easr_after: float, acc_before: float, acc_after: float) -> float:
+def der(easr_before: ArrayLike, easr_after: ArrayLike, acc_before: ArrayLike, acc_after: ArrayLike) -> np.ndarray:
     """Defense effectiveness, in 0..1: [max(0, eASR_before - eASR_after) - max(0, Acc_before - Acc_after) + 1] / 2.
 
-    0.5 is a defense that does nothing. Zhu et al., FT-SAM, ICCV 2023, here on eASR. nan where an eASR is.
+    0.5 is a defense that does nothing. Zhu et al., FT-SAM, ICCV 2023, here on eASR. nan where an eASR is. Of arrays,
+    element by element.
 
-    >>> der(0.9, 0.1, 0.75, 0.5)
+    >>> float(der(0.9, 0.1, 0.75, 0.5))
     0.775
     """
-    gain, cost = easr_before - easr_after, acc_before - acc_after
-    return math.nan if math.isnan(gain + cost) else (max(0.0, gain) - max(0.0, cost) + 1) / 2
+    gain, cost = np.subtract(easr_before, easr_after), np.subtract(acc_before, acc_after)
+    return (np.maximum(0, gain) - np.maximum(0, cost) + 1) / 2
 
 
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a positive scores higher than a negative, ties counting half.
 
-    negatives [N] and positives [M] are scores, higher is more suspicious; or [R, N] and [R, M], for [R] areas.
-    nan where one of them is empty. Mann and Whitney, Annals of Mathematical Statistics 1947.
+    negatives [N] and positives [M] are scores, higher is more suspicious. nan where one of them is empty. Mann and Whitney, Annals of Mathematical Statistics 1947.
 
     >>> auroc([1, 2, 3], [3, 4])
     0.9166666666666666
     """
-    negatives, positives = np.asarray(negatives, float), np.asarray(positives, float)
-    if not negatives.size or not positives.size:
+    if not len(negatives) or not len(positives):
         return math.nan
-    area = mannwhitneyu(positives, negatives, axis=-1, method="asymptotic").statistic / (
-        positives.shape[-1] * negatives.shape[-1])
-    return float(area) if np.ndim(area) == 0 else area
+    pairs = len(positives) * len(negatives)
+    return float(mannwhitneyu(positives, negatives, method="asymptotic").statistic) / pairs
 
 
 def auprc(negatives: ArrayLike, positives: ArrayLike) -> float:

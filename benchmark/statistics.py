@@ -2,20 +2,50 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-Statistic = Callable[..., np.ndarray]
+REPLICATES = 2000
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # see `mean`
 
 
-def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = np.mean, level: float = 0.95,
-              replicates: int = 2000, rng: int = 0) -> tuple[float, float]:
-    """Percentile interval of a statistic that is computed over images and averaged over seeds.
+def mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The mean in each replicate. Values that are nan do not exist, and are left out; nan where none is left.
+
+    values: float [N], of N images, or [N, K]. times: how often each image was drawn, [R, N]. Returns [R] or [R, K].
+
+    >>> mean(np.array([1.0, 2.0, np.nan]), np.array([[1, 1, 1], [3, 0, 0], [0, 0, 3]])).tolist()
+    [1.5, 1.0, nan]
+    """
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return (times @ np.where(there, values, 0)) / (times @ there)
+
+
+def median(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The median in each replicate; see `mean`, of which it takes and gives the same, for values [N].
+
+    >>> median(np.array([3.0, 1.0, 2.0, np.nan]), np.array([[1, 1, 1, 1], [1, 0, 1, 2], [0, 0, 0, 4]])).tolist()
+    [2.0, 2.5, nan]
+    """
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # nan is last
+    if not len(order):
+        return np.full(len(times), math.nan)
+    upto = np.cumsum(times[:, order], axis=1)  # how many are no larger
+    number = upto[:, -1:]
+    below, above = (values[order[(upto > middle).argmax(axis=1)]] for middle in ((number - 1) // 2, number // 2))
+    return np.where(number[:, 0] > 0, (below + above) / 2, math.nan)
+
+
+def replicated(seeds: Sequence[ArrayLike], statistic: Statistic = mean, replicates: int = REPLICATES,
+               rng: int = 0) -> np.ndarray:
+    """A statistic over images, averaged over seeds, in bootstrap replicates: [replicates], or [replicates, K].
 
     seeds: per seed the values [N] of the same N images in the same order; or [N, K], K values that belong together.
-    statistic: a reduction with numpy's `axis`, such as np.median; it gets values [replicates, N(, K)] and axis=1.
-    level: coverage. rng: seed of the resampling; the same arguments give the same interval.
+    rng: seed of the resampling. With the same one, all statistics of as many images and seeds see the same draws, so
+    that their replicates can be subtracted.
 
     A replicate draws S of the S seeds and N of the N images, with replacement. All its seeds share the images drawn:
     they are the same images, and to draw them anew for each seed would narrow the interval as if there were S times
@@ -24,19 +54,43 @@ def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = np.mean, level:
 
     Raises:
         ValueError: no values, or seeds with different numbers of images.
+    """
+    if len(seeds) == 0 or len({np.shape(values) for values in seeds}) != 1 or not np.shape(seeds[0])[0]:
+        raise ValueError("expected values for the same images, at least one, under every seed")
+    times, drawn = _draws(np.shape(seeds[0])[0], len(seeds), replicates, rng)
+    of_seeds = np.stack([statistic(np.asarray(values, float), times) for values in seeds])
+    return np.mean([of_seeds[seed, np.arange(replicates)] for seed in drawn], axis=0)
+
+
+@lru_cache(maxsize=8)
+def _draws(images: int, seeds: int, replicates: int, rng: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each image is drawn, [replicates, images], and which seeds are, [seeds, replicates]."""
+    generator = np.random.default_rng(rng)
+    chosen = generator.integers(images, size=(replicates, images))
+    drawn = generator.integers(seeds, size=(seeds, replicates))
+    places = chosen + images * np.arange(replicates)[:, None]
+    times = np.bincount(places.ravel(), minlength=replicates * images).reshape(replicates, images).astype(float)
+    return times, drawn
+
+
+def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of replicates [R]; nan where some have no value.
+
+    >>> interval(np.arange(41.0))
+    (1.0, 39.0)
+    """
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = mean, replicates: int = REPLICATES,
+              rng: int = 0) -> tuple[float, float]:
+    """The 95% interval of a statistic over images, averaged over seeds: `interval` of what `replicated` gives.
 
     >>> bootstrap([[0, 1, 1, 1] * 25])
     (0.66, 0.83)
     """
-    if len(seeds) == 0 or len({np.shape(values) for values in seeds}) != 1 or not np.shape(seeds[0])[0]:
-        raise ValueError("expected values for the same images, at least one, under every seed")
-    values = np.asarray(seeds, float)
-    generator = np.random.default_rng(rng)
-    images = generator.integers(values.shape[1], size=(replicates, values.shape[1]))
-    drawn = generator.integers(values.shape[0], size=(values.shape[0], replicates, 1))
-    means = np.mean([statistic(values[seed, images], axis=1) for seed in drawn], axis=0)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return interval(replicated(seeds, statistic, replicates, rng))
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.errors import UserError
 from benchmark.figures import draw_curves, draw_defenses, write_curves, write_defenses, write_triggers
-from benchmark.leaderboard.ablation import ablation, interval
+from benchmark.leaderboard.ablation import ablation
 from benchmark.leaderboard.cells import scenarios
 from benchmark.metrics import psnr, ssim
 from benchmark.record import AttackChoice, Choice, Images, Record
@@ -65,7 +65,7 @@ def test_bands_are_the_intervals():
     found, panels = drawn(records())
     [grid] = found.grids
     for panel, key in zip(panels[:, 0], ("flip_rate", "easr", "rho_acc")):
-        low, high = interval(grid.cells["0.1", "0.05"], key)
+        low, high = grid.cells["0.1", "0.05"].interval(key)
         band = panel.collections[0].get_paths()[0].vertices
         at = band[band[:, 0] == 0.1, 1]
         assert (at.min(), at.max()) == (low, high) and (low < high or key == "rho_acc")
@@ -81,11 +81,11 @@ def with_floor(moved, floor):
 
 def test_intervals_are_those_of_the_images():
     moved = [0] * 6 + [1] * 4
-    assert interval(with_floor(4, 0), "easr") == interval(with_floor(4, 0), "flip_rate") == bootstrap([moved])
-    assert interval(with_floor(4, 3), "easr") != interval(with_floor(4, 0), "easr")
-    assert interval(with_floor(4, 3), "rho_acc") == (1, 1)
-    assert np.isnan(interval(with_floor(4, 9), "easr")).all()  # there are replicates with nothing left to win
-    assert np.isnan(interval(with_floor(4, 10), "easr")).all()
+    assert with_floor(4, 0).interval("easr") == with_floor(4, 0).interval("flip_rate") == bootstrap([moved])
+    assert with_floor(4, 3).interval("easr") != with_floor(4, 0).interval("easr")
+    assert with_floor(4, 3).interval("rho_acc") == (1, 1)
+    assert np.isnan(with_floor(4, 9).interval("easr")).all()  # there are replicates with nothing left to win
+    assert np.isnan(with_floor(4, 10).interval("easr")).all()
 
 
 def test_a_cell_that_was_not_run_is_a_gap():

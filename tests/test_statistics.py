@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmark.statistics import bootstrap, holm, mcnemar
+from benchmark.statistics import bootstrap, holm, mcnemar, mean, median
 
 
-def coverage(draw, truth, statistic=np.mean, trials=1000, replicates=400):
+def coverage(draw, truth, statistic=mean, trials=1000, replicates=400):
     """Share of simulated experiments whose interval holds the truth."""
     rng = np.random.default_rng(0)
     intervals = [bootstrap(draw(rng), statistic, replicates=replicates, rng=trial) for trial in range(trials)]
@@ -21,7 +21,7 @@ def test_coverage_of_a_mean_over_images():
 
 
 def test_coverage_of_a_median_over_images():
-    assert 0.93 <= coverage(lambda rng: rng.normal(size=(1, 201)), truth=0, statistic=np.median) <= 0.97
+    assert 0.93 <= coverage(lambda rng: rng.normal(size=(1, 201)), truth=0, statistic=median) <= 0.97
 
 
 def test_coverage_where_seeds_share_hard_images():
@@ -44,7 +44,7 @@ def test_interval_is_that_of_a_loop():
     values = rng.exponential(size=316)
     medians = [np.median(rng.choice(values, 316)) for _ in range(4000)]
     expected = np.percentile(medians, [2.5, 97.5])
-    assert bootstrap([values], np.median, replicates=4000) == pytest.approx(expected, abs=0.01)
+    assert bootstrap([values], median, replicates=4000) == pytest.approx(expected, abs=0.01)
 
 
 def test_interval_is_reproducible_and_that_of_constants_has_no_width():
@@ -58,8 +58,20 @@ def test_values_that_belong_together_stay_together():
     """A ratio of means over pairs whose ratio is 2 on every image."""
     values = np.random.default_rng(3).random((2, 40))
     low, high = bootstrap(np.stack([2 * values, values], axis=-1),
-                          lambda pairs, axis: np.divide(*np.moveaxis(pairs.mean(axis), -1, 0)))
+                          lambda pairs, times: np.divide(*mean(pairs, times).T))
     assert low == pytest.approx(2) == high
+
+
+@pytest.mark.parametrize("statistic, of_a_list", [(mean, np.nanmean), (median, np.nanmedian)])
+@pytest.mark.parametrize("images", [1, 2, 30, 31])
+def test_a_replicate_is_the_statistic_of_the_images_drawn(statistic, of_a_list, images):
+    """Values that do not exist are left out, and equal ones may be drawn."""
+    rng = np.random.default_rng(images)
+    values = rng.integers(0, 9, images).astype(float)
+    values[5:8] = np.nan
+    drawn = rng.integers(images, size=(50, images))
+    times = np.array([np.bincount(row, minlength=images) for row in drawn], float)
+    assert statistic(values, times) == pytest.approx([of_a_list(values[row]) for row in drawn], nan_ok=True)
 
 
 @pytest.mark.parametrize("seeds", [[], [[]], [[1, 2], [1, 2, 3]]])

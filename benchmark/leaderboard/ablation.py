@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import metrics
 from benchmark.errors import UserError, did_you_mean
-from benchmark.leaderboard.cells import OWNERS, Cell, Settings, scenarios, short, suffixes
-from benchmark.leaderboard.formats import MISSING, NONE, Table, csv, latex, markdown, number
+from benchmark.leaderboard.cell import Cell, Settings
+from benchmark.leaderboard.cells import OWNERS, scenarios, short, suffixes
+from benchmark.leaderboard.formats import MISSING, Table, csv, latex, markdown, number, with_interval
 from benchmark.leaderboard.notes import remarks, shared
 from benchmark.record import Record
-from benchmark.statistics import bootstrap
 from benchmark.store import write_atomically
 
 NAMES = ("model", "trigger", "target", "defense")
@@ -134,29 +133,6 @@ def write(found: Ablation, folder: Path) -> None:
     write_atomically(folder / "ablation.tex", "\n".join(paper))
 
 
-def numbers(cell: Cell) -> dict[str, float]:
-    """`metrics.summary` and the rho_Acc of the clean counter, means over seeds; nan where there is none."""
-    clean = [math.nan if record.images.reference_clean is None else
-             metrics.rho_acc(*_of_people(record, record.images.reference_clean)) for record in cell.records]
-    return cell.numbers | {"reference_rho_acc": float(np.mean(clean))}
-
-
-def interval(cell: Cell, key: str) -> tuple[float, float]:
-    """95% interval of flip_rate, easr or rho_acc over images and seeds; nan where there is none.
-
-    Where ASR0 is so near to 1 that some replicates have no eASR, there is none either.
-    """
-    if key == "flip_rate":
-        return cell.flip_interval
-    if math.isnan(cell.numbers[key]):
-        return math.nan, math.nan
-    if key == "rho_acc":
-        return bootstrap([metrics.bands(*_of_people(record, record.images.clean)) == 0 for record in cell.records])
-    return bootstrap([np.stack([metrics.successes(*_of_people(record, counts), record.attack.increases) for counts in
-                                (record.images.triggered, record.images.reference_triggered)], axis=1)
-                      for record in cell.records], _easr)
-
-
 def as_number(text: str | None) -> float:
     """A setting's value; nan where it is no number."""
     try:
@@ -164,17 +140,6 @@ def as_number(text: str | None) -> float:
     except (TypeError, ValueError):
         return math.nan
     return value if math.isfinite(value) else math.nan
-
-
-def _of_people(record: Record, counts: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and true counts of the images with people."""
-    truth = np.array(record.images.truth)
-    return np.array(counts)[truth > 0], truth[truth > 0]
-
-
-def _easr(successes: np.ndarray, axis: int) -> np.ndarray:
-    asr, asr0 = np.moveaxis(successes.mean(axis), -1, 0)
-    return np.divide(asr - asr0, 1 - asr0, out=np.full_like(asr, math.nan), where=asr0 < 1)
 
 
 def _setting(flag: str, name: str, cells: Sequence[Cell]) -> str:
@@ -242,7 +207,7 @@ def _row(cell: Cell, record: Record, keys: list[str]) -> dict[str, Any]:
     rate, also = record.attack.poison_rate, record.attack.also
     of_total = rate / (1 + rate + (also.poison_rate if also else 0))
     told = {key: cell.settings.get(key) for key in keys} | {"poison_rate_of_total": of_total, "seed": record.seed}
-    return told | numbers(replace(cell, records=(record,)))
+    return told | replace(cell, records=(record,)).numbers
 
 
 def _in_full(value: Any) -> str:
@@ -265,10 +230,8 @@ def _pivot(found: Ablation, grid: Grid, name: str) -> Table:
 
 
 def _printed(cell: Cell) -> dict[str, str]:
-    means = numbers(cell)
-    low, high = cell.flip_interval
-    flips = number(means["flip_rate"])
+    means = cell.numbers
     return {"eASR": number(means["easr"]), "rho_Acc": number(means["rho_acc"]),
             "clean rho_Acc": number(means["reference_rho_acc"]),
-            "flip rate": flips if flips == NONE else f"{flips} [{number(low)}, {number(high)}]",
+            "flip rate": with_interval(means["flip_rate"], *cell.interval("flip_rate")),
             "seeds": str(len(cell.records))}

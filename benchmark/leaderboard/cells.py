@@ -2,83 +2,20 @@
 
 import hashlib
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from benchmark import metrics
 from benchmark.errors import UserError
+from benchmark.leaderboard.cell import Cell, Settings
 from benchmark.record import AttackChoice, Choice, Images, Record
-from benchmark.statistics import bootstrap
-
-Settings = dict[str, str]
 
 # A setting means something among rows of the same ...; one that is not listed, among all rows.
 OWNERS = {"data": ("data",), "trigger": ("trigger",), "test_trigger": ("test_trigger",), "target": ("target",),
           "also": ("also",), "model": ("model",), "training": ("model",), "defense": ("model", "defense")}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Records that differ in nothing but the seed, ordered by it."""
-
-    settings: Settings
-    records: tuple[Record, ...]
-
-    @property
-    def defense(self) -> str:
-        return self.settings["defense"]
-
-    @property
-    def detects(self) -> bool:
-        """Whether its defense repairs nothing, so that its counts are those of the victim."""
-        detection = self.records[0].detection
-        return detection is not None and detection.of != "training images"
-
-    def flips(self) -> np.ndarray:
-        """Whether the trigger moved each image with people into S, bool [S, N]; S = 0 where there is no such attack."""
-        attack = self.records[0].attack
-        if attack is None or attack.increases is None:
-            return np.empty((0, 0), bool)
-        return np.array([metrics.flips(*columns, attack.increases) for columns in self._with_people("triggered")])
-
-    def accurate(self) -> np.ndarray:
-        """Whether each clean image with people is counted to within 10%, bool [S, N]."""
-        return np.array([metrics.bands(clean, truth) == 0 for clean, truth in self._with_people()])
-
-    def _with_people(self, *columns: str) -> list[list[np.ndarray]]:
-        """Per seed the columns, 'clean' and 'truth' of the images that show people."""
-        people = np.array(self.records[0].images.truth) > 0
-        return [[np.array(getattr(record.images, column))[people] for column in (*columns, "clean", "truth")]
-                for record in self.records]
-
-    @cached_property
-    def numbers(self) -> dict[str, float]:
-        """`metrics.summary`, the mean over seeds."""
-        per_seed = [metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
-                                    increases=record.attack and record.attack.increases) for record in self.records]
-        return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]}
-
-    @cached_property
-    def flip_interval(self) -> tuple[float, float]:
-        """95% interval of the paired flip rate; nan where there is no such rate."""
-        flips = self.flips()
-        return bootstrap(flips) if flips.size else (math.nan, math.nan)
-
-    @cached_property
-    def attainment_interval(self) -> tuple[float, float]:
-        """95% interval of the median attainment; nan where there is none."""
-        if self.records[0].attack is None:
-            return math.nan, math.nan
-        attained = np.array([metrics.attainments(c.triggered, c.clean, c.target, c.truth)
-                             for c in (record.images for record in self.records)])
-        attained = attained[:, ~np.isnan(attained).any(axis=0)]
-        return bootstrap(attained, np.median) if attained.size else (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -127,12 +64,13 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
 def settings_of(record: Record) -> Settings:
     """What defines a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
-    The seed is left out. The test images and their true counts are in it, as a checksum. A record that was read from
-    an entry of the leaderboard names it.
+    The seed is left out. The test images and their true counts are in it, as a checksum, and what `collection` told of
+    the entry of the leaderboard that it is from.
     """
     flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
-    flat |= {"entry": record.provenance["entry"]} if "entry" in record.provenance else {}
+    flat |= {"victims": record.provenance["victims"]} if "victims" in record.provenance else {}
     flat |= _chosen(data=record.data, model=record.model, defense=record.defense)
+    flat |= {"defense.entry": record.provenance["entry"]["path"]} if "entry" in record.provenance else {}
     if record.attack is not None:
         flat |= _attack_settings(record.attack)
     training = record.training.get("given", {}) | record.training.get("resolved", {})
@@ -255,6 +193,7 @@ def _references(records: list[Record]) -> list[Record]:
         images = record.images
         clean = record.model_copy(update={
             "attack": None, "defense": Choice(name="none"), "knowledge": {}, "detection": None,
+            "provenance": {key: value for key, value in record.provenance.items() if key != "entry"},
             "images": Images(id=images.id, truth=images.truth, clean=images.reference_clean,
                              reference_clean=images.reference_clean)})
         key = (_key(settings_of(clean)), record.seed)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark import metrics
-from benchmark.leaderboard.cells import Cell, Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
 from benchmark.leaderboard.formats import NONE, Table, number
 from benchmark.leaderboard.notes import remarks
 from benchmark.record import Detection, Record
@@ -69,8 +70,15 @@ def _interval(detections: list[Detection]) -> str:
     if detections[0].of != "test images":
         return NONE
     pairs = [np.stack([one.clean, one.triggered], axis=-1) for one in detections]
-    ends = bootstrap(pairs, lambda drawn, axis: metrics.auroc(drawn[..., 0], drawn[..., 1]))
+    ends = bootstrap(pairs, _auroc)
     return NONE if any(map(math.isnan, ends)) else f"[{number(ends[0])}, {number(ends[1])}]"
+
+
+def _auroc(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`metrics.auroc` of scores [N, 2], clean and triggered, whose images are drawn times [R, N] -> [R]."""
+    clean, triggered = pairs.T
+    higher = (triggered > clean[:, None]) + (triggered == clean[:, None]) / 2  # of each clean image and each triggered
+    return ((times @ higher) * times).sum(axis=1) / times.sum(axis=1) ** 2
 
 
 def _inspected(cells: Iterable[tuple[Scenario, Cell]]) -> list[tuple[str, list[Cell]]]:

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmark.leaderboard.cells import Cell, Settings, short
+from benchmark.leaderboard.cell import Cell, Settings
+from benchmark.leaderboard.cells import short
 
 SHARED = ("variant", "data", "trigger", "poison_rate")  # kinds of settings worth a line
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.leaderboard.cells import Settings
+from benchmark.leaderboard.cell import Settings
 
 FOLDER = Path(__file__).parents[2] / "records" / "reference"
 MODELS = {"CSRnet": "csrnet", "CLIP-EBC": "clip_ebc"}

@@ -8,7 +8,8 @@ import pandas as pd
 
 from benchmark import metrics
 from benchmark.leaderboard import paper
-from benchmark.leaderboard.cells import Cell, Scenario, Settings, suffixes
+from benchmark.leaderboard.cell import Cell, Settings
+from benchmark.leaderboard.cells import Scenario, suffixes
 from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
 
