@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from attacks.base import STAMP_BATCH, Attack
+from benchmark.data.augment import augment
 from benchmark.data.batches import Batch
 from benchmark.data.reading import read_image
 from benchmark.data.scene import Scene
@@ -112,6 +113,29 @@ class Training:
             first.enter_context(counted)
             fit(self.counter, self.scenes, self.recipe, 0, "speed", after_step=mark)
         return (marks[1] - marks[0]) / self.steps
+
+
+class PlainTraining:
+    """A way: the step of a loop as it is usually written. Each image is decoded again, all is fp32 and in torch's usual
+    order of memory. Augmentation, loss and optimizer are the counter's own.
+    """
+
+    def __init__(self, counter: Counter, recipe: Recipe, scene: Scene, path: Path):
+        self.counter = counter.copy().to(device(), memory_format=torch.contiguous_format).train()
+        self.counter.prepare([scene])
+        self.recipe, self.scene, self.path = recipe, scene, path
+        self.optimizer = torch.optim.Adam(self.counter.parameters(), lr=1e-12)
+
+    def __call__(self) -> float:
+        began, number = now(), self.recipe.batch_size
+        for _ in range(self.recipe.accumulate):
+            views = [augment(replace(self.scene, image=read_image(self.path)), self.recipe, np.random.default_rng(place))
+                     for place in range(number)]
+            batch = Batch.of(views, device())
+            self.counter.loss(replace(batch, images=batch.images.contiguous())).mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return now() - began
 
 
 class Counting:

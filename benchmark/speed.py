@@ -24,7 +24,7 @@ from benchmark.data.scene import Scene
 from benchmark.device import resolve_precision
 from benchmark.errors import UserError, did_you_mean
 from benchmark.leaderboard.formats import NONE, Table, markdown
-from benchmark.measuring import HEADS, Counting, Pair, Training, medians, pairs, peak, timed
+from benchmark.measuring import HEADS, Counting, Pair, PlainTraining, Training, medians, pairs, peak, timed
 from benchmark.progress import Bar
 from benchmark.provenance import provenance
 from benchmark.registry import find
@@ -58,7 +58,8 @@ class Speed:
 
     model: its entry's title. images: of the step or the batch. pixels: of an image, or in training of its crop.
     seconds: the median. flops: of the step or the batch. share: of the machine's peak at this precision.
-    ratio: how many times as long fp32 takes; None where that was not measured.
+    ratio: how many times as long fp32 takes; None where that was not measured. plain: how many times as long the step of
+    a plain loop takes, see `measuring.PlainTraining`.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Speed:
     flops: int
     share: float
     ratio: float | None
+    plain: float | None
 
     @property
     def images_per_s(self) -> float:
@@ -100,7 +102,8 @@ class Report:
                  for part in self.parts]
         speeds = [[one.model, one.what, one.precision, str(one.images), _time(one.seconds), f"{one.images_per_s:.3g}",
                    f"{one.pixels_per_s / 1e6:.3g}", f"{one.tflop_per_s:.3g}", f"{one.share:.0%}",
-                   NONE if one.ratio is None else f"{one.ratio:.2f}"] for one in self.speeds]
+                   *(NONE if ratio is None else f"{ratio:.2f}" for ratio in (one.ratio, one.plain))]
+                  for one in self.speeds]
         peaks = ", ".join(f"{precision} {flops / 1e12:.3g}" for precision, flops in self.peaks.items())
         tables = [
             Table("parts", f"Parts of the work on {_name(self.machine)}, images of {self.size[1]}x{self.size[0]}",
@@ -108,9 +111,10 @@ class Report:
                   ["ratio: how many times as long the other way takes. The two take turns; times are medians."]),
             Table("counters", "Counters: a step of training at a counter's own batch and crop, and a batch counted",
                   pd.DataFrame(speeds, columns=["model", "what", "precision", "images", "takes", "images/s", "Mpixel/s",
-                                                "TFLOP/s", "of peak", "fp32 takes"]),
+                                                "TFLOP/s", "of peak", "fp32 takes", "a plain loop takes"]),
                   [f"of peak: the best of many large matrix products here, in TFLOP/s: {peaks}.",
-                   "fp32 takes: how many times as long. The precisions take turns; times are medians."])]
+                   "fp32 takes: how many times as long. a plain loop takes: the same step in fp32 and torch's usual order "
+                   "of memory, with each image decoded again. All take turns; times are medians."])]
         return "\n".join(map(markdown, tables))
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def measure(models: Sequence[Entry], precisions: Sequence[str] | None, size: tup
         with Bar(total=len(work) + 2 * len(models), unit="part") as bar:
             parts = [_part(pair, bar) for pair in work]
             peaks = {precision: peak(precision) for precision in precisions}
-            speeds = [speed for model in models for speed in _speeds(model, peaks, scene, bar)]
+            speeds = [speed for model in models for speed in _speeds(model, peaks, scene, path, bar)]
     return Report(provenance(), size, peaks, parts, speeds)
 
 
@@ -158,7 +162,7 @@ def _part(pair: Pair, bar: Bar) -> Part:
     return Part(pair.what, ours, pair.other_way, other)
 
 
-def _speeds(model: Entry, peaks: dict[str, float], scene: Scene, bar: Bar) -> list[Speed]:
+def _speeds(model: Entry, peaks: dict[str, float], scene: Scene, path: Path, bar: Bar) -> list[Speed]:
     """Of one counter, from scratch, at each precision."""
     scratch = {"weights": "scratch"} if "weights" in model.resolved else {}
     counter, recipe = replace(model, given=model.given | scratch).build(), find("model", model.name).recipe
@@ -167,11 +171,13 @@ def _speeds(model: Entry, peaks: dict[str, float], scene: Scene, bar: Bar) -> li
         bar.set_description(f"{model.title} {what}")
         ways = [Training(counter, recipe, scene, precision) if what == "train" else Counting(counter, scene, precision)
                 for precision in peaks]
-        taken = dict(zip(peaks, medians(ways)))
-        for way, (precision, seconds) in zip(ways, taken.items()):
+        plain = [PlainTraining(counter, recipe, scene, path)] if what == "train" else []
+        taken = dict(zip([*peaks, "plain"], medians([*ways, *plain])))
+        for way, precision in zip(ways, peaks):
+            seconds = taken[precision]
             found.append(Speed(model.title, what, precision, way.images, math.prod(size), seconds, way.flops,
                                way.flops / seconds / peaks[precision],
-                               taken["fp32"] / seconds if "fp32" in taken else None))
+                               *(taken[other] / seconds if other in taken else None for other in ("fp32", "plain"))))
         bar.update()
     return found
 

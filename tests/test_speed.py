@@ -11,6 +11,8 @@ from PIL import Image
 
 from benchmark import measuring, speed
 from benchmark.config import Entry
+from benchmark.data.augment import augment
+from benchmark.data.batches import Batch
 from benchmark.data.drawing import draw_scene
 from benchmark.data.reading import read_image
 from benchmark.data.scene import Scene
@@ -48,7 +50,7 @@ def both(photo):
 
 def report(rates, machine="CPU of ours", threads=2):
     """A report that holds nothing but rates, {(model, what, precision): pixels per second}."""
-    speeds = [speed.Speed(model, what, precision, 1, 100, 100 / rate, 1, 0.5, None)
+    speeds = [speed.Speed(model, what, precision, 1, 100, 100 / rate, 1, 0.5, None, None)
               for (model, what, precision), rate in rates.items()]
     return speed.Report({"device_name": machine, "threads": threads}, SIZE, {}, [], speeds)
 
@@ -129,6 +131,18 @@ def test_training_for_its_time_leaves_the_weights_almost_as_they_were_and_shows_
     for old, new in zip(before, counter.parameters()):
         torch.testing.assert_close(new.detach(), old, rtol=0, atol=1e-9)
     assert capsys.readouterr().err == ""
+
+
+def test_the_plain_loop_takes_the_same_step(photo, monkeypatch):
+    """The gradients of its first step are those of the engine's own, but for what the order of memory rounds."""
+    counter, recipe = build("model", "tiny", {}), Recipe(batch_size=2, flip=False, precision="fp32")
+    plain, engine = measuring.PlainTraining(counter, recipe, *photo), counter.copy()
+    monkeypatch.setattr(plain.optimizer, "zero_grad", lambda: None)
+    assert plain() > 0
+    views = [augment(photo[0], recipe, np.random.default_rng(0))] * 2
+    engine.train().to(memory_format=torch.channels_last).loss(Batch.of(views, torch.device("cpu"))).mean().backward()
+    for one, other in zip(plain.counter.parameters(), engine.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
 
 
 def test_the_peak_leaves_the_settings_of_torch_as_they_were():
