@@ -1,7 +1,8 @@
 """An entry of the leaderboard on disk: PROTOCOL/DEFENSE/REVISION/ with entry.json and cells/*.json.
 
 The cells are the records that a run wrote, byte for byte: those of one defense, of no defense, and of the controls. The
-revision is a hash of them, so that the path says what it must hold.
+revision is a hash of them, so that the path says what it must hold. Beside them may lie reruns/*.json, the records of
+cells that somebody else ran again.
 """
 
 import hashlib
@@ -14,8 +15,9 @@ from pydantic import AfterValidator, Field
 from benchmark.record import Choice
 from benchmark.registry import Settings
 
-FILE, CELLS = "entry.json", "cells"
+FILE, CELLS, RERUNS = "entry.json", "cells", "reruns"
 MOST_CELLS = 1000
+MOST_MANIFEST = 2**20  # bytes
 MOST_TOTAL = 64 * 2**20  # of all cells together
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import agreement, protocols
-from benchmark.entry import CELLS, FILE, MOST_CELLS, MOST_TOTAL, Manifest, chosen, revision
+from benchmark.entry import CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL, RERUNS, Manifest, chosen, revision
 from benchmark.errors import UserError, did_you_mean
+from benchmark.leaderboard import reruns
 from benchmark.record import Record
 from benchmark.untrusted import MOST_BYTES, Refused, load, read_bytes, shown
 
 LEVELS = 3  # protocol, defense, revision
 MOST_SHOWN = 20  # errors of one entry; a check stops there
-MOST_MANIFEST = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Checked:
     cells: int
     seeds: list[int]
     complete: bool
-    tier: str = "recomputed from counts"
+    tier: str
 
     def line(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
@@ -123,6 +123,7 @@ def _entry(folder: Path) -> Iterator[Checked | Finding]:
     """An entry's errors, as many as are shown; else what it lacks, and itself."""
     try:
         manifest, cells = _read(folder)
+        again = _reruns(folder)
     except _Wrong as wrong:
         yield wrong.finding
         return
@@ -130,11 +131,17 @@ def _entry(folder: Path) -> Iterator[Checked | Finding]:
     errors = list(islice(agreement.check(cells, defense, grid), MOST_SHOWN))
     for name, key, what in errors:
         yield Finding(str(folder / CELLS / name), key, what)
+    said = reruns.verdicts(list(cells.values()), list(again.values())) if not errors else []
+    for name, verdict in zip(again, said):
+        if verdict not in (reruns.SAME, reruns.ALIKE):
+            errors.append((name, "rerun", verdict))
+            yield Finding(str(folder / RERUNS / name), "rerun", f"{verdict}; expected a cell of the entry, and its counts")
     if not errors:
+        tier = reruns.tier(list(cells.values()), list(again.values()))
         lacking = list(agreement.missing(cells, defense, grid))
         yield from (Finding(str(folder), key, what, grave=False) for _, key, what in lacking)
         yield Checked(str(folder), manifest.protocol, defense.name, len(cells),
-                      sorted({record.seed for record in cells.values()}), not lacking)
+                      sorted({record.seed for record in cells.values()}), not lacking, tier)
 
 
 class _Wrong(Exception):
@@ -175,17 +182,35 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, Record]]:
     return manifest, cells
 
 
+def _reruns(folder: Path) -> dict[str, Record]:
+    """The records of cells that were run again, by their files' names. Raises _Wrong."""
+    if not (folder / RERUNS).is_dir():
+        return {}
+    found = {}
+    for name in _records_in(folder / RERUNS):
+        try:
+            found[name] = Record.parse(read_bytes(folder / RERUNS / name))
+        except Refused as refused:
+            raise _Wrong(folder / RERUNS / name, refused.key, refused.what) from None
+    return found
+
+
 def _listed(folder: Path) -> list[str]:
     """The names of an entry's cells, by looking at sizes alone. Raises _Wrong."""
     for path, is_kind, kind in ((folder / FILE, Path.is_file, "file"), (folder / CELLS, Path.is_dir, "folder")):
         if path.is_symlink() or not is_kind(path):
             raise _Wrong(path, "file", f"expected a {kind} here, and no link")
     for item in os.scandir(folder):
-        if item.name not in (FILE, CELLS):
-            raise _Wrong(folder / item.name, "file", f"unexpected beside {FILE} and {CELLS}")
+        if item.name not in (FILE, CELLS, RERUNS) or (item.name == RERUNS and not item.is_dir(follow_symlinks=False)):
+            raise _Wrong(folder / item.name, "file", f"unexpected beside {FILE}, {CELLS} and the folder {RERUNS}")
+    return _records_in(folder / CELLS)
+
+
+def _records_in(folder: Path) -> list[str]:
+    """The names of the records in a folder, not too many and none too large. Raises _Wrong."""
     total, names = 0, []
-    for item in os.scandir(folder / CELLS):
-        path = folder / CELLS / item.name
+    for item in os.scandir(folder):
+        path = folder / item.name
         if not item.is_file(follow_symlinks=False) or not item.name.endswith(".json"):
             raise _Wrong(path, "file", "expected only records (*.json) here, and no links")
         size = item.stat(follow_symlinks=False).st_size
@@ -193,12 +218,13 @@ def _listed(folder: Path) -> list[str]:
         if size > MOST_BYTES:
             raise _Wrong(path, "file", f"{size} bytes; expected at most {MOST_BYTES}")
         if total > MOST_TOTAL or len(names) > MOST_CELLS:
-            raise _Wrong(folder / CELLS, "file", f"expected at most {MOST_CELLS} records of {MOST_TOTAL} bytes in all")
+            raise _Wrong(folder, "file", f"expected at most {MOST_CELLS} records of {MOST_TOTAL} bytes in all")
     return sorted(names)
 
 
 def _changes(root: Path, before: Path) -> Iterator[Finding]:
-    """What was published and is no longer what it was. Under a revision nothing changes, entry.json neither."""
+    """What was published and is no longer what it was. Under a revision nothing changes, entry.json neither; cells that
+    were run again may be added."""
     for old in _entries(before):
         if isinstance(old, Finding):
             continue  # it was no entry
@@ -206,9 +232,13 @@ def _changes(root: Path, before: Path) -> Iterator[Finding]:
         if not new.is_dir():
             yield Finding(str(new), "entry", "was published and is gone; expected it as it was")
             continue
-        for name in sorted(_files(old) | _files(new)):
+        added = {name for name in _files(new) - _files(old) if Path(name).parts[0] == RERUNS}
+        for name in sorted((_files(old) | _files(new)) - added):
             if not _same(old / name, new / name):
                 yield Finding(str(new / name), "file", "is not what was published; a change is another revision")
+    for new in _entries(root):
+        if isinstance(new, Path) and (new / RERUNS).exists() and not (before / new.relative_to(root)).exists():
+            yield Finding(str(new / RERUNS), "file", "expected none in a new entry: others run its cells again")
 
 
 def _files(folder: Path) -> set[str]:

@@ -227,7 +227,7 @@ def test_a_run_writes_a_record_for_each_cell_and_the_tables(grid):
             for attack, record in zip(attacks, records)]
     assert sorted(told) == sorted(CELLS)
     assert {len(record.images.id) for record in records} == {8}
-    assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex", ".json"}
     assert not [path for path in contents(grid) if path.name.startswith(".") and path.suffix != ".lock"]
 
 

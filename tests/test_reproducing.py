@@ -5,7 +5,8 @@ import pytest
 
 from benchmark.config import cells
 from benchmark.grid import record_path, run
-from benchmark.reproducing import comparison, request_of
+from benchmark.leaderboard.reruns import comparison
+from benchmark.reproducing import request_of
 from benchmark.stages import Bench
 from benchmark.store import Store
 

@@ -440,3 +440,63 @@ def test_the_published_schema_is_that_of_the_record():
     # python -c 'import json; from benchmark.record import schema; print(json.dumps(schema(), indent=1))' > docs/...
     assert json.loads((ROOT / "docs/record.schema.json").read_text()) == schema()
     assert schema()["$defs"]["Images"]["properties"]["id"]["maxItems"] == 10**5
+
+
+# Cells that somebody ran again.
+
+def rerun(entry, changed=lambda record: None, name="add-mine-seed0"):
+    """A record of another run of a cell."""
+    record = json.loads(cell(entry, name).read_text())
+    record["provenance"]["commit"] = "1" * 40
+    changed(record)
+    (entry / "reruns").mkdir(exist_ok=True)
+    (entry / "reruns" / cell(entry, name).name).write_text(json.dumps(record))
+    return entry
+
+
+def test_a_cell_that_another_machine_got_too_raises_the_tier(entry):
+    report = validate([rerun(entry)])
+    assert report.ok and report.entries[0].tier == "re-run, 1 of 12 cells" and "re-run, 1 of 12" in report.text()
+
+
+def test_a_rerun_with_other_counts_is_told(entry):
+    def other(record):
+        record["images"]["triggered"] = [10 * count for count in record["images"]["triggered"]]
+        record["images"]["clean"] = [count * (3 if place % 2 else 1 / 3) for place, count in
+                                     enumerate(record["images"]["truth"])]
+
+    refused(root_of(rerun(entry, other)), "reruns", "differs")
+
+
+def test_the_entrys_own_record_is_no_rerun_and_neither_is_another_cell(entry):
+    (entry / "reruns").mkdir()
+    shutil.copy(cell(entry), entry / "reruns")
+    refused(root_of(entry), "reruns", "the entry's own record")
+
+    def another(record):
+        record["seed"] = 7
+
+    refused(root_of(rerun(entry, another)), "reruns", "none of the entry's cells")
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda path: path.write_text("{"), ["reruns"]),
+    (lambda path: path.rename(path.with_suffix(".py")), ["reruns", "only records"]),
+    (lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": NaN')), ["reruns", "seed"])])
+def test_a_broken_rerun_is_refused(entry, spoil, words):
+    rerun(entry)
+    [path] = (entry / "reruns").iterdir()
+    spoil(path)
+    refused(root_of(entry), *words)
+
+
+def test_reruns_are_added_to_a_published_entry_and_never_changed_or_brought_along(entry, tmp_path):
+    base = shutil.copytree(root_of(entry), tmp_path / "published")
+    rerun(entry)
+    assert validate([root_of(entry)], base).ok
+    again = shutil.copytree(root_of(entry), tmp_path / "with-rerun")
+    shutil.rmtree(entry / "reruns")
+    refused(root_of(entry), "reruns", "is not what was published", against=again)
+    rerun(entry)
+    shutil.rmtree(base / entry.relative_to(root_of(entry)))
+    refused(root_of(entry), "reruns", "expected none in a new entry", against=base)

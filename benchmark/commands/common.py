@@ -5,9 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.entry import FILE
-from benchmark.errors import UserError
-
 STORE = Path("runs/store")
 
 
@@ -35,42 +32,19 @@ def records(command: argparse.ArgumentParser) -> None:
 
 
 def read(given: list[Path]) -> list[Any]:
-    """The records in files and folders. Raises UserError as `pairs` does."""
-    return [record for _, record in pairs(given)]
+    """The records in files and folders. Raises UserError as `collect` does."""
+    from benchmark.leaderboard.collection import collect
+
+    return [record for _, record in collect(given)]
 
 
-def pairs(given: list[Path]) -> list[tuple[Path, Any]]:
-    """The records in files and folders, each with its path.
+def publish(found: list[tuple[Path, Any]], out: Path | None, json: bool) -> None:
+    """Print the tables of records, and write them and a page to a folder. found: the records and where each lies."""
+    from benchmark.leaderboard import board
+    from benchmark.leaderboard.page import write_page
 
-    Raises:
-        UserError: there is none, or one is broken.
-    """
-    from benchmark.record import Record
-
-    paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])
-             if path.name != FILE]
-    if not paths:
-        raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
-    return [(path, _of_entry(Record.read(path), path)) for path in paths]
-
-
-def _of_entry(record: Any, path: Path) -> Any:
-    """A record of an entry says of which: two entries have victims of their own, of the same settings."""
-    if not (path.parent.parent / FILE).is_file():
-        return record
-    return record.model_copy(update={"provenance": record.provenance | {"entry": "/".join(path.parts[-4:-2])}})
-
-
-def as_json(records: list[Any]) -> str:
-    """The table of controls of records."""
-    from benchmark.leaderboard import controls
-
-    return controls(records).to_json(orient="records")
-
-
-def write_page(records: list[Any], paths: dict[int, Path], out: Path) -> None:
-    """The page of records. paths: where each lies, by its id()."""
-    from benchmark.leaderboard.cells import scenarios
-    from benchmark.leaderboard.page import write_page as write
-
-    write(scenarios(records), paths, out / "leaderboard.html")
+    told = board(record for _, record in found)
+    if out:
+        told.write(out)
+        write_page(told.scenarios, {id(record): path for path, record in found}, out / "leaderboard.html")
+    print(told.controls.to_json(orient="records") if json else told.text())

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import STORE, as_json, pairs, plugin, verb, write_page
+from benchmark.commands.common import STORE, plugin, publish, verb
 from benchmark.errors import UserError
 
 SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
@@ -46,7 +46,8 @@ def add(verbs: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     from benchmark import config, grid, planning
     from benchmark.device import state
-    from benchmark.leaderboard import beside, show, write
+    from benchmark.leaderboard import beside
+    from benchmark.leaderboard.collection import collect
     from benchmark.stages import Bench
     from benchmark.store import Store
 
@@ -63,15 +64,11 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     outcome = grid.run(cells, bench, out, _executor(options), options.retry_failed)
     if outcome.records and state().is_main_process:
-        earlier = pairs([out / "records"])
-        others = beside(outcome.records, [record for _, record in earlier])
-        records = outcome.records + others
-        write(records, out)
-        print(as_json(records) if options.json else show(records))
+        earlier = {id(record): (path, record) for path, record in collect([out / "records"])}
+        others = beside(outcome.records, [record for _, record in earlier.values()])
+        publish([*zip(outcome.paths, outcome.records), *(earlier[id(record)] for record in others)], out, options.json)
         if others and not options.json:
-            _print_differences(outcome.records, records)
-        paths = {id(record): path for path, record in [*earlier, *zip(outcome.paths, outcome.records)]}
-        write_page(records, paths, out)
+            _print_differences(outcome.records, outcome.records + others)
         print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}",
               file=sys.stderr)
     for failure in outcome.failures:

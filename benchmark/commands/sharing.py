@@ -56,7 +56,8 @@ def _validate(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     from benchmark import config, grid
     from benchmark.leaderboard.formats import markdown
-    from benchmark.reproducing import comparison, request_of
+    from benchmark.leaderboard.reruns import comparison
+    from benchmark.reproducing import request_of
     from benchmark.stages import Bench
     from benchmark.store import Store
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import as_json, group, pairs, read, records, verb, write_page
+from benchmark.commands.common import group, publish, read, records, verb
 
 
 def add(verbs: Any) -> None:
-    """leaderboard, compare, ablation, audit paper."""
+    """leaderboard, compare, ablation, findings, audit paper."""
     command = verb(verbs, "leaderboard", _leaderboard, "print and write the tables of records")
     command.add_argument("--out", type=Path, help="folder to write the tables and a page, leaderboard.html, to")
     records(command)
@@ -27,20 +27,18 @@ def add(verbs: Any) -> None:
     command.add_argument("--out", type=Path, help="folder to write to (default: ablation, beside the first records)")
     records(command)
 
+    command = verb(verbs, "findings", _findings, "print a page on the paper's questions, answered by records")
+    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+
     command = verb(group(verbs, "audit", "recompute what others published", "WHAT"), "paper", _audit_paper,
                    "the paper's tables against each other and its text, with the arithmetic")
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from benchmark.leaderboard import show, write
+    from benchmark.leaderboard.collection import collect
 
-    found = pairs(options.records)
-    every = [record for _, record in found]
-    if options.out:
-        write(every, options.out)
-        write_page(every, {id(record): path for path, record in found}, options.out)
-    print(as_json(every) if options.json else show(every))
+    publish(collect(options.records), options.out, options.json)
     return 0
 
 
@@ -63,6 +61,13 @@ def _ablation(options: argparse.Namespace) -> int:
     write_curves(found, out)
     print(tidy(found).to_json(orient="records") if options.json else show(found))
     print(f"tables and curves: {out}", file=sys.stderr)
+    return 0
+
+
+def _findings(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard.findings import findings
+
+    print(findings(read(options.records)), end="")
     return 0
 
 

@@ -1,41 +1,102 @@
-"""Records -> the paper's tables and the table of controls, as Markdown, CSV and LaTeX."""
+"""Records -> the leaderboard, the paper's tables and the table of controls, as Markdown, CSV, LaTeX and JSON."""
 
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.cells import scenarios, settings_of, without_defense
+from benchmark.leaderboard.cells import Scenario, scenarios, settings_of, without_defense
+from benchmark.leaderboard.cell_table import cell_table
 from benchmark.leaderboard.control_table import CONTROLS, control_numbers, control_table
 from benchmark.leaderboard.defense_table import defense_table
 from benchmark.leaderboard.detection_table import detection_table
 from benchmark.leaderboard.differences import difference_table
-from benchmark.leaderboard.formats import Table, csv, latex, markdown
+from benchmark.leaderboard.formats import Table, as_json, csv, latex, markdown
 from benchmark.leaderboard.paper_tables import table1, table2, table3
+from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.record import Record
 
-FORMATS = {"md": markdown, "csv": csv, "tex": latex}
+FORMATS = {"md": markdown, "csv": csv, "tex": latex, "json": as_json}
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is told of some records; all of it is made once."""
+
+    scenarios: list[Scenario]
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """See `tables`."""
+        found = self.scenarios
+        built = ranking_tables(found) + [build(found) for build in (table1, table2, table3, control_table)]
+        detects = any(cell.records[0].detection for scenario in found for cell in scenario.cells)
+        built += [detection_table(found)] if detects else []
+        repaired = {cell.defense for scenario in found for cell in scenario.cells if not cell.detects}
+        built += [defense_table(found)] if len(repaired - {"none", *CONTROLS}) > 1 else []
+        return built
+
+    @property
+    def controls(self) -> pd.DataFrame:
+        """The table of controls as data: a row per model, attack and defense, a column per number, nan where there is
+        none."""
+        return pd.DataFrame(control_numbers(self.scenarios))
+
+    def text(self) -> str:
+        """All tables as Markdown."""
+        return "\n".join(map(markdown, self.tables))
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """See `write`."""
+        texts = {Path(folder) / "tables" / f"{table.name}.{suffix}": text(table)
+                 for table in [*self.tables, cell_table(self.scenarios)] for suffix, text in FORMATS.items()}
+        for path, text in texts.items():
+            _replace(path, text)
+        return list(texts)
+
+
+def board(records: Iterable[Record]) -> Board:
+    """Records, grouped for tables. Raises as `tables` does."""
+    return Board(scenarios(records))
 
 
 def tables(records: Iterable[Record]) -> list[Table]:
-    """The paper's Tables 1, 2 and 3, the table of controls, and where there are any, of detectors and of all defenses.
+    """The leaderboard of each frozen grid that was run, the paper's Tables 1, 2 and 3, the table of controls, and where
+    there are any, of detectors and of all defenses.
 
     Each number is a mean over the seeds of one cell; cells that differ in any setting have rows of their own.
 
     Raises:
         UserError: the records contradict each other; see `cells.scenarios`.
     """
-    found = scenarios(records)
-    built = [build(found) for build in (table1, table2, table3, control_table)]
-    detects = any(cell.records[0].detection for scenario in found for cell in scenario.cells)
-    built += [detection_table(found)] if detects else []
-    repaired = {cell.defense for scenario in found for cell in scenario.cells if not cell.detects}
-    built += [defense_table(found)] if len(repaired - {"none", *CONTROLS}) > 1 else []
-    return built
+    return board(records).tables
+
+
+def show(records: Iterable[Record]) -> str:
+    """All tables as Markdown. Raises as `tables` does."""
+    return board(records).text()
+
+
+def controls(records: Iterable[Record]) -> pd.DataFrame:
+    """The table of controls as data, see `Board.controls`. Raises as `tables` does."""
+    return board(records).controls
+
+
+def write(records: Iterable[Record], folder: str | Path) -> list[Path]:
+    """Write folder/tables/NAME.{md,csv,tex,json} of each table, and of one of all cells, each file whole or not at all.
+
+    The same records give the same bytes, whatever their order. Returns the paths.
+
+    Raises:
+        UserError: as `tables` does, or a file cannot be written.
+    """
+    return board(records).write(folder)
 
 
 def compare(records: Iterable[Record], defense: str) -> Table:
@@ -61,34 +122,6 @@ def beside(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
 
     victims, replaced = {victim(record) for record in records}, {cell(record) for record in records}
     return [other for other in others if victim(other) in victims and cell(other) not in replaced]
-
-
-def controls(records: Iterable[Record]) -> pd.DataFrame:
-    """The table of controls as data: a row per model, attack and defense, a column per number, nan where there is none.
-
-    Raises as `tables` does.
-    """
-    return pd.DataFrame(control_numbers(scenarios(records)))
-
-
-def show(records: Iterable[Record]) -> str:
-    """All tables as Markdown. Raises as `tables` does."""
-    return "\n".join(markdown(table) for table in tables(records))
-
-
-def write(records: Iterable[Record], folder: str | Path) -> list[Path]:
-    """Write folder/tables/NAME.{md,csv,tex} of each table, each file whole or not at all.
-
-    The same records give the same bytes, whatever their order. Returns the paths.
-
-    Raises:
-        UserError: as `tables` does, or a file cannot be written.
-    """
-    texts = {Path(folder) / "tables" / f"{table.name}.{suffix}": text(table)
-             for table in tables(records) for suffix, text in FORMATS.items()}
-    for path, text in texts.items():
-        _replace(path, text)
-    return list(texts)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from benchmark import metrics
-from benchmark.leaderboard.cells import Cell, Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
 from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
 
@@ -73,10 +74,9 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
 
 def cell_numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
     """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
-    flip, attainment = cell.flip_interval, cell.attainment_interval
-    return cell.numbers | {"flip_rate_low": flip[0], "flip_rate_high": flip[1], "attainment_low": attainment[0],
-                           "attainment_high": attainment[1], "der": der(scenario.defended("none")[0], cell),
-                           "seeds": float(len(cell.records))}
+    ends = {f"{key}_{end}": value for key in ("flip_rate", "attainment")
+            for end, value in zip(("low", "high"), cell.interval(key))}
+    return cell.numbers | ends | {"der": der(scenario.defended("none")[0], cell), "seeds": float(len(cell.records))}
 
 
 def der(undefended: Cell | None, cell: Cell) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.leaderboard.cells import Cell, Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
 from benchmark.leaderboard.control_table import CONTROLS, der
 from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
@@ -66,8 +67,7 @@ def _line(row: Row, columns: list[str], undefended: dict[tuple[str, str], Cell],
     """What one defense made of all attacks."""
     cells = list(row.values())
     ders = [der(undefended.get((cell.settings["model"], name)), cell) for name, cell in row.items()]
-    seconds = NONE if cells[0].defense == "none" else number(float(np.mean([_seconds(cell) for cell in cells])), 1)
-    line = {"knows": known(cells), "seconds": seconds, "DER": number(_mean(ders))}
+    line = {"knows": known(cells), "seconds": cost(cells), "DER": number(_mean(ders))}
     for name in columns:
         cell = row.get(name)
         for key, heading in (("flip_rate", "flip"), ("rho_acc", "rho_Acc")):
@@ -84,8 +84,8 @@ def _marks(rows: list[Row], undefended: dict[tuple[str, str], Cell]) -> dict[tup
         before = undefended.get((cell.settings["model"], name), cell)
         if before is cell or len(before.records) != len(cell.records):
             continue
-        for key, mark, own, other in (("flip_rate", "*", cell.flips(), before.flips()),
-                                      ("rho_acc", "!", cell.accurate(), before.accurate())):
+        for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
+            own, other = cell.successes(key), before.successes(key)
             if own.size:
                 tests.append((id(cell), key, mark if own.mean() < other.mean() else "", mcnemar(own, other)))
     adjusted = holm([p for *_, p in tests]) if tests else []
@@ -100,6 +100,11 @@ def known(cells: list[Cell]) -> str:
     told = [f"{most['clean']}+{most['validation']}"] if most["clean"] or most["validation"] else []
     told += [f"E{most['extra']}"] * bool(most["extra"]) + ["P"] * bool(most["poisoned"])
     return " ".join(told) or NONE
+
+
+def cost(cells: list[Cell]) -> str:
+    """Seconds of a repair, the mean over the cells, as printed."""
+    return NONE if cells[0].defense == "none" else number(float(np.mean([_seconds(cell) for cell in cells])), 1)
 
 
 def _seconds(cell: Cell) -> float:

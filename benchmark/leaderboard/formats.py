@@ -1,16 +1,19 @@
-"""A table as Markdown, CSV and LaTeX: the same table, the same bytes.
+"""A table as Markdown, CSV, LaTeX and JSON: the same table, the same bytes.
 
 Cells and notes hold text from records, which anybody may have written: it is escaped, never interpreted.
 """
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 MISSING = "not run"
 NONE = "/"  # a number that does not exist, as the paper prints it
 
+_NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*|~"} | {"&": "&amp;"}
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -37,6 +40,25 @@ def number(value: float, digits: int = 3) -> str:
     return NONE if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """A number and its interval.
+
+    >>> with_interval(0.5, 0.41, 0.602), with_interval(0.5, float("nan"), 1.0)
+    ('0.500 [0.410, 0.602]', '0.500')
+    """
+    ends = f" [{number(low, digits)}, {number(high, digits)}]"
+    return number(value, digits) + ("" if NONE in ends else ends)
+
+
+def probability(p: float) -> str:
+    """A p value as printed.
+
+    >>> probability(0.0312), probability(0.0001)
+    ('0.031', '<.001')
+    """
+    return number(p) if p >= 0.001 else "<.001"
+
+
 def markdown(table: Table) -> str:
     """A heading, a pipe table and the notes as a list."""
     frame = table.frame.map(_markdown_text).rename(columns=_markdown_text)
@@ -60,6 +82,21 @@ def latex(table: Table) -> str:
              r"\end{tabular}", r"\end{adjustbox}"]
     notes = [rf"\par\raggedright\footnotesize {_latex_text(note)}" for note in table.notes]
     return "\n".join([*lines, *notes, r"\end{table}", ""])
+
+
+def as_json(table: Table) -> str:
+    """Title, rows and notes. A number is a number, '0.5 [0.4, 0.6]' is {value, low, high}, '/' is null."""
+    rows = [{heading: _value(text) for heading, text in zip(table.frame.columns, row)} for row in table.frame.values]
+    told = {"name": table.name, "title": table.title, "rows": rows, "notes": table.notes}
+    return json.dumps(told, indent=1, allow_nan=False) + "\n"
+
+
+def _value(text: str) -> Any:
+    if text == NONE:
+        return None
+    if found := re.fullmatch(rf"({_NUMBER}) \[({_NUMBER}), ({_NUMBER})\]", text):
+        return dict(zip(("value", "low", "high"), map(float, found.groups())))
+    return float(text) if re.fullmatch(_NUMBER, text) else text
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from benchmark.leaderboard.cells import Cell, Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
 from benchmark.leaderboard.control_table import cell_numbers
 from benchmark.leaderboard.defense_table import known
 from benchmark.record import Record
@@ -52,9 +53,15 @@ def _rows(found: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str,
     return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": cell.defense + told,
              "target": scenario.strategy, "trigger": scenario.settings.get("trigger", ""),
              "rate": scenario.settings.get("poison_rate", ""), "alpha": scenario.settings.get("trigger.alpha", ""),
-             "protocol": cell.records[0].protocol or "none", "knows": known([cell]), **_numbers(scenario, cell),
+             "protocol": cell.records[0].protocol or "none", "entry": _entry(cell), "knows": known([cell]), **_numbers(scenario, cell),
              "records": [_record(record, links.get(id(record))) for record in cell.records]}
             for (scenario, cell), attack, told in zip(pairs, attacks, defenses)]
+
+
+def _entry(cell: Cell) -> dict[str, str]:
+    """Whose entry a cell is of, and how far it is proven; a link only where it is one to the web."""
+    told = cell.records[0].provenance.get("entry", {})
+    return {key: told[key] for key in ("path", "name", "paper", "code", "tier") if key in told}
 
 
 def _numbers(scenario: Scenario, cell: Cell) -> dict[str, float | None]:

@@ -83,7 +83,10 @@ def opened(tmp_path_factory):
     one = make("divide")
     nasty = one.model_copy(update={"defense": one.defense.model_copy(update={"name": NASTY})})
     path = tmp_path_factory.mktemp("page") / "page.html"
-    write_page(scenarios([*records(), nasty]), {}, path)
+    entry = {"path": "mine/abc", "name": NASTY, "paper": "https://example.org/paper", "code": "javascript:alert(1)",
+             "tier": "recomputed from counts"}
+    entered = make("minus", defense="entered").model_copy(update={"provenance": {"entry": entry}})
+    write_page(scenarios([*records(), nasty, entered]), {}, path)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         shown, said = browser.new_page(viewport={"width": 400, "height": 700}), []
@@ -125,3 +128,15 @@ def test_rows_are_sorted_filtered_and_opened_by_keyboard(opened):
 def test_the_page_is_no_wider_than_a_phone(opened):
     shown, _ = opened
     assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_entry_says_whose_it_is_and_links_only_to_the_web(opened):
+    shown, said = opened
+    shown.goto(shown.url.partition("#")[0])
+    shown.reload()
+    button = shown.get_by_role("button", name="entered").first
+    button.click()
+    told = shown.locator("tr.open dl").first
+    assert "recomputed from counts" in told.inner_text() and "javascript:alert(1)" in told.inner_text()
+    assert [link.get_attribute("href") for link in told.locator("a").all()] == ["https://example.org/paper"]
+    assert not said

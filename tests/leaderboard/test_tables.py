@@ -336,6 +336,18 @@ def test_latex_is_balanced_and_every_row_has_all_columns():
         assert not re.search(r"(?<!\\)[#^~]|(?<!\\)%(?! \\usepackage)", text)
 
 
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+def test_latex_compiles(tmp_path):
+    tables = [latex(table) for table in leaderboard.tables([*nasty_records(), make("add", "anp"), make(None)])]
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs, adjustbox}", r"\begin{document}", *tables,
+             r"\end{document}"]
+    (tmp_path / "all.tex").write_text("\n".join(lines))
+    done = subprocess.run(["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"], cwd=tmp_path,
+                          capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 1000
+
+
 def test_csv_reads_back_and_runs_no_formula(tmp_path):
     leaderboard.write(nasty_records(), tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "tables/controls.csv").read_text(encoding="utf-8"))))
@@ -354,8 +366,8 @@ def test_files_are_the_same_bytes_in_any_order_and_nothing_else_is_left(tmp_path
     records = [make(seed=seed, effect=0.3 * seed) for seed in range(3)] + nasty_records()[1:] + [make("add")]
     paths = leaderboard.write(records, tmp_path / "one")
     assert sorted(path.name for path in (tmp_path / "one/tables").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses")
-        for kind in ("md", "csv", "tex"))
+        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses", "cells")
+        for kind in ("md", "csv", "tex", "json"))
     others = leaderboard.write(records[::-1], tmp_path / "two")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in others]
 

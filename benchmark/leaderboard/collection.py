@@ -1,0 +1,94 @@
+"""Records from files: which belong to an entry of the leaderboard, and which entries share their victims.
+
+Everybody's victims have the same settings, but not the same weights: a defense is compared on those that it repaired.
+What several entries hold alike, of no defense and of the controls, is kept once.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.entry import FILE, MOST_MANIFEST, RERUNS, Manifest
+from benchmark.errors import UserError
+from benchmark.leaderboard.cells import settings_of
+from benchmark.leaderboard.control_table import CONTROLS
+from benchmark.leaderboard.reruns import tier
+from benchmark.record import Record
+from benchmark.untrusted import Refused, load, read_bytes
+
+SHARED = ("none", *CONTROLS)  # defenses that an entry holds beside its own
+Found = list[tuple[Path, Record]]
+
+
+def collect(given: Sequence[Path]) -> Found:
+    """The records in files and folders, each with its path; see `of_entries`.
+
+    Raises:
+        UserError: there is none, or one is broken.
+    """
+    paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])
+             if path.name != FILE and path.parent.name != RERUNS]
+    if not paths:
+        raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
+    return of_entries([(path, Record.read(path)) for path in paths])
+
+
+def of_entries(found: Found) -> Found:
+    """Records that say of which entry they are, and of whose victims, and each once.
+
+    `provenance["entry"]` gets the entry's path, its manifest's name, paper and code, and its tier, see `reruns`;
+    `provenance["victims"]` the path of the first entry with the same victims. A record of no entry has neither, whatever it says itself.
+    """
+    sources: dict[Path | None, Found] = {None: []}
+    for path, record in found:
+        folder = path.parent.parent
+        sources.setdefault(folder if (folder / FILE).is_file() else None, []).append((path, record))
+    groups: list[tuple[str | None, dict[str, str]]] = []
+    kept, seen = [], set()
+    for folder, records in sources.items():
+        entry = folder and _entry(folder, [record for _, record in records])
+        plain = [(path, _told(record, None, None)) for path, record in records]
+        label = _victims(plain, groups, entry and entry["path"])
+        for path, record in plain:
+            own = entry if record.defense.name not in SHARED else None
+            told = _told(record, own, label)
+            same = _cell(told), _digest(told)
+            kept += [(path, told)] if folder is None or same not in seen else []
+            seen.add(same)
+    return kept
+
+
+def _entry(folder: Path, cells: Sequence[Record]) -> dict[str, str]:
+    """What is shown of an entry. Raises UserError if its manifest is none, or a record of a rerun is broken."""
+    try:
+        manifest = load(Manifest, read_bytes(folder / FILE, MOST_MANIFEST))
+    except Refused as refused:
+        raise UserError(f"{folder / FILE}: {refused.key}: {refused.what}") from None
+    again = [Record.read(path) for path in sorted((folder / RERUNS).glob("*.json"))]
+    return {"path": "/".join(folder.parts[-2:]), "name": manifest.name, "paper": manifest.paper, "code": manifest.code,
+            "tier": tier(cells, again)}
+
+
+def _told(record: Record, entry: dict[str, str] | None, victims: str | None) -> Record:
+    provenance = {key: value for key, value in record.provenance.items() if key not in ("entry", "victims")}
+    provenance |= {"entry": entry} if entry else {}
+    return record.model_copy(update={"provenance": provenance | ({"victims": victims} if victims else {})})
+
+
+def _victims(records: Found, groups: list[tuple[str | None, dict[str, str]]], own: str | None) -> str | None:
+    """The label of the victims of an entry: of the first source that holds all that it shares, and alike."""
+    shared = {_cell(record): _digest(record) for _, record in records if record.defense.name in SHARED}
+    for label, there in groups:
+        if shared and all(there.get(cell) == digest for cell, digest in shared.items()):
+            return label
+    groups.append((own, shared))
+    return own
+
+
+def _cell(record: Record) -> str:
+    return json.dumps([settings_of(record), record.seed], sort_keys=True)
+
+
+def _digest(record: Record) -> str:
+    return hashlib.sha256(record.images.model_dump_json().encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""What records say of the paper's questions: does the trigger do it, does fine-tuning help, and compared with what?
+
+Every number and every verdict is computed from the counts per image; nothing is typed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from benchmark.errors import UserError
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, suffixes
+from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
+from benchmark.leaderboard.notes import shared
+from benchmark.record import Record
+from benchmark.statistics import holm, mcnemar
+
+LEVEL = 0.05
+PAPERS = "fine_tune"
+RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
+Pair = tuple[np.ndarray, np.ndarray]  # successes of images, bool [S, N]: what is asked about, what it is beside
+
+
+@dataclass(frozen=True)
+class Question:
+    """Rows of a comparison, one per test. better: +1 where the first should have the larger share, -1 the smaller."""
+
+    name: str
+    title: str
+    better: int
+    rows: list[tuple[dict[str, str], Pair]]
+    note: str
+
+
+def findings(records: Iterable[Record]) -> str:
+    """A page of Markdown: what was run, and each question with its table and verdicts.
+
+    Raises:
+        UserError: no victim among the records, or they contradict each other.
+    """
+    found = sorted(scenarios(records), key=lambda scenario: (scenario.model, scenario.attack))
+    attacked = [scenario for scenario in found if any("flip_rate" in cell.numbers for cell in scenario.cells)]
+    if not attacked:
+        raise UserError("findings: no record of a victim; expected records with an attack")
+    told = suffixes([scenario.settings for scenario in attacked], shown=("model", "trigger", "target"))
+    names = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
+    named = list(zip(names, attacked))
+    questions = [question for question in _questions(named, found) if question.rows]
+    tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
+    adjusted = iter(holm(tests))
+    tables = [_strength(named), *(_answered(question, adjusted, len(tests)) for question in questions)]
+    tables += [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
+    return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables)])
+
+
+def _run(found: Sequence[Scenario]) -> Iterator[str]:
+    """What the numbers are of."""
+    records = [record for scenario in found for cell in scenario.cells for record in cell.records]
+    first = records[0]
+    epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
+    seeds = sorted({record.seed for record in records})
+    made = sorted({f"{record.provenance.get('device_name', 'unknown')}, {record.provenance.get('threads', '?')} threads, "
+                   f"{record.provenance.get('precision', '?')}" for record in records if record.provenance})
+    notes = sorted({warning for record in records for warning in record.warnings})
+    yield "Made by `crowdbench findings` from records alone; 95% intervals in brackets, bootstrap over seeds and images."
+    yield ""
+    yield from (f"- {line}" for line in [
+        *shared([scenario.settings for scenario in found]),
+        f"{len(records)} records, {len(first.images.id)} test images, seeds {', '.join(map(str, seeds))}.",
+        f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}, "
+        f"{', '.join(map(str, epochs))} epochs.",
+        f"Made on: {'; '.join(made)}.", *notes])
+
+
+def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:
+    lines = []
+    for name, scenario in named:
+        for cell in filter(None, scenario.defended("none")):
+            line = {"victim": name}
+            for heading, key in (("rho_Acc", "rho_acc"), ("rho_Asr", "rho_asr"), ("base", "base"), ("ASR0", "asr0"),
+                                 ("eASR", "easr"), ("flip rate", "flip_rate"), ("clean counter's", "reference_flip_rate"),
+                                 ("attainment", "attainment")):
+                line[heading] = with_interval(cell.numbers.get(key, np.nan), *cell.interval(key))
+            lines.append(line)
+    return Table("strength", "How strong are the attacks?", pd.DataFrame(lines), [
+        "rho_Asr: the paper's measure. base: the victim without the trigger scores as much, ASR0: a clean counter with "
+        "it. flip rate: images that the trigger moves into success; clean counter's: those that it moves there in a "
+        "counter without a backdoor. attainment: median share of the wanted change."])
+
+
+def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario]) -> Iterator[Question]:
+    undefended = [(name, cell) for name, scenario in named for cell in filter(None, scenario.defended("none"))]
+    yield Question("trigger", "Is it the trigger that does it?", 1, [
+        ({"victim": name}, (cell.successes("flip_rate"), cell.successes("reference_flip_rate")))
+        for name, cell in undefended if cell.successes("reference_flip_rate").size],
+        "Flip rate of the victim beside that of the clean counter on the same images.")
+    yield Question("accuracy", "Does poisoning cost accuracy?", 1, [
+        ({"victim": name}, (cell.successes("rho_acc"), cell.successes("reference_rho_acc")))
+        for name, cell in undefended if cell.successes("reference_rho_acc").size],
+        "rho_Acc of the victim beside that of the clean counter.")
+    for key, better, title in (
+            ("flip_rate", -1, "Does the paper's fine-tuning take the backdoor away, and is it better than its rivals?"),
+            ("rho_acc", 1, "Does the paper's fine-tuning improve accuracy on clean images?")):
+        clean = [(f"{scenario.model} clean", scenario) for scenario in found if scenario.strategy == "clean"]
+        yield Question(f"fine_tune_{key}", title, better, list(_beside(
+            [*named, *(clean if key == "rho_acc" else [])], key)),
+            "fine_tune minus the other, on the same victim and images.")
+
+
+def _beside(named: Iterable[tuple[str, Scenario]], key: str) -> Iterator[tuple[dict[str, str], Pair]]:
+    """The paper's defense beside its rivals on the same victims."""
+    for name, scenario in named:
+        own = scenario.defended(PAPERS)[0]
+        others = [cell for rival in RIVALS for cell in scenario.defended(rival) if cell and own]
+        others = [cell for cell in others if cell.seeds == own.seeds and cell.successes(key).size]
+        told = suffixes([defense_settings(cell) for cell in others], shown=("model", "defense")) if others else []
+        for cell, more in zip(others, told):
+            yield {"victim": name, "beside": cell.defense + more}, (own.successes(key), cell.successes(key))
+
+
+def _answered(question: Question, adjusted: Iterator[float], tests: int) -> Table:
+    lines = []
+    for line, (own, other) in question.rows:
+        p, difference = next(adjusted), own.mean() - other.mean()
+        verdict = "not shown" if p >= LEVEL else "yes" if difference * question.better > 0 else "the opposite"
+        lines.append(line | {"share": number(own.mean()), "beside it": number(other.mean()),
+                             "difference": f"{difference:+.3f}", "p": probability(p), "answer": verdict})
+    return Table(question.name, question.title, pd.DataFrame(lines), [
+        f"{question.note} p: exact McNemar test over images, with several seeds a sign-flip test of their sums, Holm's "
+        f"correction over the {tests} tests of this page. 'not shown': p >= {LEVEL}, which proves nothing either way."])
+
+
+def _bands(named: Sequence[tuple[str, Scenario]]) -> Table:
+    def strong(cell: Cell) -> float:
+        return float(np.nansum([cell.numbers["band 0.5-1"], cell.numbers["band >1"] if cell.records[0].attack.increases
+                                else np.nan]))
+
+    lines = []
+    for name, scenario in named:
+        before, after = scenario.defended("none")[0], scenario.defended(PAPERS)[0]
+        if before and after:
+            shares: list[tuple[str, Callable[[Cell], float]]] = [
+                ("rho_Asr", lambda cell: cell.numbers["rho_asr"]), ("off by > 0.5", strong)]
+            line = {"victim": name}
+            for heading, share in shares:
+                line[heading], line[f"{heading}, {PAPERS}"] = number(share(before)), number(share(after))
+            line["rho_Asr reduced by"] = (f"{1 - after.numbers['rho_asr'] / before.numbers['rho_asr']:.0%}"
+                                          if before.numbers["rho_asr"] else "/")
+            lines.append(line)
+    return Table("extremes", "Is the attack weakened where it is extreme?", pd.DataFrame(lines), [
+        "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's direction. "
+        "The paper: fine-tuning reduces rho_Asr by up to 72.5%, and every extreme band."])

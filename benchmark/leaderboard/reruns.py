@@ -1,0 +1,81 @@
+"""Records beside those of the same cells, run again: whether their counts agree, and how far that proves an entry."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cells import settings_of
+from benchmark.leaderboard.formats import NONE, Table, number
+from benchmark.record import Record
+from benchmark.statistics import holm, mcnemar
+
+LEVEL = 0.05
+SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
+RECOMPUTED = "recomputed from counts"
+NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
+           "attainment": "attainment"}
+
+
+def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
+    """Records beside those of the same cells, run again, and whether all agree.
+
+    They agree if no clean or triggered count differs by more than rounding, or if neither rho_Acc nor the flip rate
+    differs significantly (exact McNemar test, Holm's correction): another machine rounds otherwise.
+    """
+    cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair in pairs]
+    tests = [_p(was.successes("rho_acc"), now.successes("rho_acc")) for was, now in cells]
+    tests += [_p(was.successes("flip_rate"), now.successes("flip_rate")) for was, now in cells]
+    adjusted = np.array(holm(tests)).reshape(2, -1)
+    lines, agree = [], True
+    for (was, now), p in zip(cells, adjusted.T):
+        off = _largest_difference(was.records[0], now.records[0])
+        same = off < 0.01
+        verdict = SAME if same else ALIKE if p.min() >= LEVEL else DIFFERS
+        agree &= verdict != DIFFERS
+        line = {"cell": _name(was.records[0]), "largest difference": number(off, 2)}
+        for heading, key in NUMBERS.items():
+            line[heading] = " / ".join(number(one.numbers.get(key, np.nan)) for one in (was, now))
+        lines.append(line | {"p": NONE if same else number(float(p.min())), "verdict": verdict})
+    return Table("reproduction", "Records / the same cells, run again", pd.DataFrame(lines), [
+        "largest difference: of a count of a test image, in people. p: the smaller of those of rho_Acc and of the flip "
+        f"rate, exact McNemar tests with Holm's correction over the table. 'differs': p < {LEVEL}."]), agree
+
+
+def verdicts(cells: Sequence[Record], again: Sequence[Record]) -> list[str]:
+    """Of each record that was run again: 'the same', 'no difference shown', 'differs', or why it is no such record."""
+    known = {_cell(record): record for record in cells}
+    pairs = [(known.get(_cell(record)), record) for record in again]
+    found = [(was, now) for was, now in pairs if was and was != now]
+    told = iter(comparison(found)[0].frame["verdict"] if found else [])
+    return ["none of the entry's cells" if was is None else "the entry's own record" if was == now else next(told)
+            for was, now in pairs]
+
+
+def tier(cells: Sequence[Record], again: Sequence[Record]) -> str:
+    """How far an entry is proven: its numbers follow from its counts, and some cells, or all, were run again."""
+    said = verdicts(cells, again)
+    held = {_cell(record) for record, verdict in zip(again, said) if verdict in (SAME, ALIKE)}
+    if DIFFERS in said:
+        return "not reproduced"
+    return f"re-run, {len(held)} of {len(cells)} cells" if held else RECOMPUTED
+
+
+def _cell(record: Record) -> str:
+    return json.dumps([settings_of(record), record.seed], sort_keys=True)
+
+
+def _p(was: np.ndarray, now: np.ndarray) -> float:
+    return mcnemar(was, now) if was.size else 1.0
+
+
+def _largest_difference(was: Record, now: Record) -> float:
+    columns = [(was.images.clean, now.images.clean), (was.images.triggered or [], now.images.triggered or [])]
+    return max(float(np.abs(np.subtract(*pair)).max(initial=0)) for pair in columns)
+
+
+def _name(record: Record) -> str:
+    attack = f"{record.attack.trigger.name}/{record.attack.target.name}" if record.attack else "clean"
+    return f"{record.model.name} {attack} {record.defense.name} seed {record.seed}"

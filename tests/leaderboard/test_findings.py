@@ -1,0 +1,60 @@
+"""The page of findings: numbers and verdicts are those of the counts, and what was not run is not asked about."""
+
+import re
+
+import pytest
+from test_tables import make
+
+from benchmark.errors import UserError
+from benchmark.leaderboard.findings import findings
+from benchmark.leaderboard.formats import number, probability
+from benchmark.statistics import holm, mcnemar
+
+
+def victims(target="add", **effects):
+    """Records of one victim: how far the trigger moves the count with each defense."""
+    return [make(target, defense=defense, effect=effect, seed=seed) for seed in (0, 1)
+            for defense, effect in effects.items()]
+
+
+def rows(page, title):
+    """The rows of the table under a heading, as dicts."""
+    part = page.split(f"## {title}")[1].split("\n## ")[0]
+    header, _, *lines = [line for line in part.split("\n") if line.startswith("|")]
+    cells = [[cell.strip().replace("\\", "") for cell in line.strip("|").split("|")] for line in (header, *lines)]
+    return [dict(zip(cells[0], line)) for line in cells[1:]]
+
+
+def test_a_trigger_that_moves_the_victim_alone_is_told_from_one_that_moves_nothing():
+    page = findings(victims(none=0.9) + victims("multiply", none=0.02))
+    answers = {row["victim"]: row["answer"] for row in rows(page, "Is it the trigger that does it?")}
+    assert answers["csrnet blended/add"] == "yes" and answers["csrnet blended/multiply"] != "yes"
+
+
+def test_the_papers_defense_stands_beside_its_rivals_with_their_differences():
+    page = findings(victims(none=0.9, fine_tune=0.5, retrain=0.0))
+    told = rows(page, "Does the paper's fine-tuning take the backdoor away, and is it better than its rivals?")
+    assert {row["beside"]: row["answer"] for row in told} == {"none": "yes", "retrain": "the opposite"}
+    for row in told:
+        assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["beside it"]), abs=0.0011)
+
+
+def test_p_is_corrected_for_all_tests_of_the_page():
+    from benchmark.leaderboard.cells import scenarios
+
+    records = victims(none=0.9)
+    [cell] = [cell for scenario in scenarios(records) if scenario.strategy == "add" for cell in scenario.cells]
+    pairs = [("flip_rate", "reference_flip_rate"), ("rho_acc", "reference_rho_acc")]
+    p = holm([mcnemar(cell.successes(own), cell.successes(other)) for own, other in pairs])
+    page = findings(records)
+    assert rows(page, "Is it the trigger that does it?")[0]["p"] == probability(p[0])
+    cost = rows(page, "Does poisoning cost accuracy?")[0]
+    assert cost["p"] == probability(p[1]) and cost["share"] == number(cell.numbers["rho_acc"])
+    assert "over the 2 tests" in page
+
+
+def test_what_was_not_run_is_not_asked_about():
+    page = findings(victims(none=0.9))
+    assert not re.search("fine-tuning (take|improve)", page) and "How strong are the attacks?" in page
+    with pytest.raises(UserError, match="findings: no record of a victim"):
+        findings([make(None)])

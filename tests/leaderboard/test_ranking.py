@@ -1,0 +1,125 @@
+"""The leaderboard: who is in it, in which order, and whether its numbers and tests are those of the counts."""
+
+import json
+
+import numpy as np
+import pytest
+from test_submission import DEFENSES, GRID, SPLITS, record_of
+
+from benchmark import metrics, protocols
+from benchmark.config import cells, load, override
+from benchmark.leaderboard import tables
+from benchmark.leaderboard.cells import scenarios
+from benchmark.leaderboard.formats import as_json
+from benchmark.leaderboard.ranking import ranking_tables
+from benchmark.protocols import Frozen
+from benchmark.record import Choice
+from benchmark.statistics import holm, mcnemar
+
+GOOD, BAD = Choice(name="good", version="a" * 12), Choice(name="bad", version="b" * 12)
+NONE, _, RETRAIN = DEFENSES
+
+
+@pytest.fixture
+def grid(tmp_path, monkeypatch):
+    """A small grid of two attacks, frozen under the name 'small-1'."""
+    preset = tmp_path / "small.yaml"
+    preset.write_text(GRID.replace("[none, add]", "[none, add, minus]"))
+    grid = Frozen("small-1", str(preset), SPLITS, frozenset())
+    monkeypatch.setattr(protocols, "frozen", lambda: [grid])
+    return grid
+
+
+def filled(grid, *defenses):
+    """A record of every cell of the grid with each defense; what is triggered is counted wrong by as much as it says."""
+    wrong = {"none": 0.9, "bad": 0.5, "good": 0.2, "retrain": 0.1}
+    return [worse(record_of(cell, defense, grid.name), wrong[defense.name])
+            for cell in cells(override(load(grid.preset), ["defense=none"])) for defense in defenses]
+
+
+def worse(record, share):
+    """The first images are counted wrong, and the others right, where there is the trigger."""
+    if record.attack is None:
+        return record
+    images = record.images
+    seen = [c * (3 if i < share * len(images.truth) else 1) for i, c in enumerate(images.truth)]
+    if record.attack.target.name == "minus":
+        images = images.model_copy(update={"target": [max(c - 100, 1) for c in images.truth]})
+    return record.model_copy(update={"images": images.model_copy(update={"triggered": [float(c) for c in seen]})})
+
+
+def ranked(records):
+    [table] = ranking_tables(scenarios(records))
+    return table.frame.set_index("defense")
+
+
+def test_defenses_are_ranked_by_what_they_leave_right_and_controls_stand_among_them(grid):
+    frame = ranked(filled(grid, NONE, BAD, GOOD, RETRAIN))
+    assert frame["rank"].to_dict() == {"retrain": "control", "good": "1", "bad": "2", "none": "control"}
+    assert list(frame.index) == ["retrain", "good", "bad", "none"]
+
+
+def test_a_number_is_the_mean_over_all_attacks_and_seeds(grid):
+    records = filled(grid, NONE, BAD)
+    line = ranked(records).loc["bad"]
+    attacked = [record for record in records if record.defense.name == "bad" and record.attack]
+    for heading, key, digits in (("RA", "ra", 3), ("flip rate", "flip_rate", 3), ("MAE", "mae", 2), ("eASR", "easr", 3)):
+        mean = np.mean([metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+                                        increases=record.attack.increases)[key] for record in attacked])
+        value, low, high = map(float, line[heading].replace("[", "").replace("]", "").replace(",", "").split())
+        assert value == pytest.approx(mean, abs=10.0**-digits) and low <= value <= high
+    assert line["cells"] == "6/6" and "entry" not in line
+
+
+def test_differences_are_tested_on_the_same_images_and_corrected_for_their_number(grid):
+    records = filled(grid, NONE, BAD, GOOD)
+    frame = ranked(records)
+
+    def right(defense):
+        found = sorted((record.attack.target.name, record.seed, record.images) for record in records
+                       if record.defense.name == defense and record.attack)
+        return [metrics.bands(images.triggered, images.truth) == 0 for *_, images in found]
+
+    tests = {("good", "none"): ("good", "none"), ("none", "best"): ("none", "good"), ("bad", "none"): ("bad", "none"),
+             ("bad", "best"): ("bad", "good")}
+    adjusted = dict(zip(tests, holm([mcnemar(right(own), right(other)) for own, other in tests.values()])))
+    for (defense, beside), p in adjusted.items():
+        printed = frame.loc[defense, f"p {beside}"]
+        assert printed == ("<.001" if p < 0.001 else f"{p:.3f}"), (defense, beside)
+    own, other = np.mean(right("bad")), np.mean(right("good"))
+    assert frame.loc["bad", "RA - best"] == f"{own - other:+.3f}" and frame.loc["good", "RA - best"] == "/"
+
+
+def test_an_incomplete_defense_is_shown_without_a_rank_or_a_mean(grid):
+    records = filled(grid, NONE, GOOD) + filled(grid, BAD)[:-1]
+    line = ranked(records).loc["bad"]
+    assert line["rank"] == "incomplete" and line["cells"] == "5/6" and line["RA"] == "/" and line["MAE"] == "/"
+
+
+def test_what_only_says_that_it_is_of_the_grid_is_left_out(grid):
+    *others, record = filled(grid, GOOD, NONE)
+    other = record.model_copy(update={"training": record.training | {"scale": 0.5}})
+    assert ranked([other, *others]).loc["none", "cells"] == "5/6"
+
+
+def test_an_entry_says_its_name_and_its_tier(grid):
+    records = filled(grid, NONE, GOOD)
+    entry = {"entry": {"path": "good/abc", "name": "Our defense", "tier": "re-run, 1 of 12 cells"}}
+    told = [record if record.defense.name == "none" else
+            record.model_copy(update={"provenance": record.provenance | entry}) for record in records]
+    frame = ranked(told)
+    assert frame.loc["good", ["entry", "tier"]].tolist() == ["Our defense", "re-run, 1 of 12 cells"]
+    assert frame.loc["none", ["entry", "tier"]].tolist() == ["/", "recomputed from counts"]
+
+
+def test_without_a_whole_grid_there_is_no_leaderboard(grid):
+    assert not ranking_tables(scenarios(filled(grid, NONE, RETRAIN)))
+    assert not ranking_tables(scenarios(filled(grid, NONE, GOOD)[:-1]))
+    assert tables(filled(grid, NONE, GOOD))[0].name == "leaderboard-small-1"
+
+
+def test_as_json_numbers_are_numbers(grid):
+    [table] = ranking_tables(scenarios(filled(grid, NONE, GOOD)))
+    told = json.loads(as_json(table))
+    good, none = told["rows"]
+    assert good["RA"].keys() == {"value", "low", "high"} and none["DER"] is None and good["rank"] == 1
