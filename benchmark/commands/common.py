@@ -46,5 +46,5 @@ def publish(found: list[tuple[Path, Any]], out: Path | None, json: bool) -> None
     told = board(record for _, record in found)
     if out:
         told.write(out)
-        write_page(told.scenarios, {id(record): path for path, record in found}, out / "leaderboard.html")
+        write_page(told.scenarios, {id(record): path for path, record in found}, out / "leaderboard.html", told.rankings)
     print(told.controls.to_json(orient="records") if json else told.text())

@@ -32,10 +32,15 @@ class Board:
     scenarios: list[Scenario]
 
     @cached_property
+    def rankings(self) -> list[Table]:
+        """The leaderboard of each frozen grid that was run."""
+        return ranking_tables(self.scenarios)
+
+    @cached_property
     def tables(self) -> list[Table]:
         """See `tables`."""
         found = self.scenarios
-        built = ranking_tables(found) + [build(found) for build in (table1, table2, table3, control_table)]
+        built = self.rankings + [build(found) for build in (table1, table2, table3, control_table)]
         detects = any(cell.records[0].detection for scenario in found for cell in scenario.cells)
         built += [detection_table(found)] if detects else []
         repaired = {cell.defense for scenario in found for cell in scenario.cells if not cell.detects}

@@ -15,6 +15,7 @@ from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, s
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
 from benchmark.leaderboard.notes import shared
 from benchmark.record import Record
+from benchmark.registry import names
 from benchmark.statistics import holm, mcnemar
 
 LEVEL = 0.05
@@ -45,14 +46,14 @@ def findings(records: Iterable[Record]) -> str:
     if not attacked:
         raise UserError("findings: no record of a victim; expected records with an attack")
     told = suffixes([scenario.settings for scenario in attacked], shown=("model", "trigger", "target"))
-    names = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
-    named = list(zip(names, attacked))
+    titles = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
+    named = list(zip(titles, attacked))
     questions = [question for question in _questions(named, found) if question.rows]
     tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
     adjusted = iter(holm(tests))
     tables = [_strength(named), *(_answered(question, adjusted, len(tests)) for question in questions)]
     tables += [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
-    return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables)])
+    return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables), *_not_run(found)])
 
 
 def _run(found: Sequence[Scenario]) -> Iterator[str]:
@@ -72,6 +73,18 @@ def _run(found: Sequence[Scenario]) -> Iterator[str]:
         f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}, "
         f"{', '.join(map(str, epochs))} epochs.",
         f"Made on: {'; '.join(made)}.", *notes])
+
+
+def _not_run(found: Sequence[Scenario]) -> list[str]:
+    """What the registry holds and these records do not."""
+    cells = [cell.settings for scenario in found for cell in scenario.cells]
+    lines = ["## What was not run", ""]
+    for kind in ("model", "target", "trigger", "defense"):
+        there = {settings.get(kind) for settings in cells}
+        lines.append(f"- {kind}s: {', '.join(name for name in names(kind) if name not in there)}")
+    scales = sorted({settings["training.scale"] for settings in cells if "training.scale" in settings})
+    lines += [f"- any other size than scale {', '.join(scales)}"] if scales else []
+    return [*lines, "- nothing of it is estimated from what was run", ""]
 
 
 def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:

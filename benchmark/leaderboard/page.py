@@ -19,6 +19,7 @@ from benchmark.leaderboard.cell import Cell
 from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
 from benchmark.leaderboard.control_table import cell_numbers
 from benchmark.leaderboard.defense_table import known
+from benchmark.leaderboard.formats import Table
 from benchmark.record import Record
 from benchmark.store import write_atomically
 
@@ -29,18 +30,21 @@ NUMBERS = ("rho_acc", "mae", "rmse", "rho_asr", "ra", "opp", "base", "asr0", "ea
            "flip_rate_high", "attainment", "attainment_low", "attainment_high", "der")
 
 
-def write_page(found: Sequence[Scenario], paths: Mapping[int, Path], out: Path) -> None:
-    """Write the page of all cells that repair or attack something.
+def write_page(found: Sequence[Scenario], paths: Mapping[int, Path], out: Path,
+               rankings: Sequence[Table] = ()) -> None:
+    """Write the page of all cells that repair or attack something, below the leaderboards of frozen grids.
 
     paths: where each record lies, by its id(); a record without one has no link. Links are relative to the page.
     """
     links = {key: quote(os.path.relpath(path, out.parent).replace(os.sep, "/")) for key, path in paths.items()}
-    write_atomically(out, page(found, links))
+    write_atomically(out, page(found, links, rankings))
 
 
-def page(found: Sequence[Scenario], links: Mapping[int, str]) -> str:
+def page(found: Sequence[Scenario], links: Mapping[int, str], rankings: Sequence[Table] = ()) -> str:
     """The page's HTML. links: to each record, by its id()."""
-    data = json.dumps(_rows(found, links), sort_keys=True, allow_nan=False)
+    told = [{"title": table.title, "columns": list(table.frame.columns), "rows": table.frame.values.tolist(),
+             "notes": table.notes} for table in rankings]
+    data = json.dumps({"rankings": told, "rows": _rows(found, links)}, sort_keys=True, allow_nan=False)
     for character in "<>&\u2028\u2029":  # the JSON stays the same, and can neither end its element nor begin one
         data = data.replace(character, f"\\u{ord(character):04x}")
     return TEMPLATE.read_text(encoding="utf-8").replace("DATA", data, 1)

@@ -58,3 +58,9 @@ def test_what_was_not_run_is_not_asked_about():
     assert not re.search("fine-tuning (take|improve)", page) and "How strong are the attacks?" in page
     with pytest.raises(UserError, match="findings: no record of a victim"):
         findings([make(None)])
+
+
+def test_what_was_not_run_is_listed():
+    page = findings(victims(none=0.9)).split("## What was not run")[1]
+    models, targets = (re.search(rf"- {kind}: (.*)", page)[1].split(", ") for kind in ("models", "targets"))
+    assert "clip_ebc" in models and "csrnet" not in models and "minus" in targets and "add" not in targets

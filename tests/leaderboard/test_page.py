@@ -5,11 +5,13 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from test_tables import make
 
 from benchmark.leaderboard import controls
 from benchmark.leaderboard.cells import scenarios
+from benchmark.leaderboard.formats import Table
 from benchmark.leaderboard.page import page, write_page
 
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -21,7 +23,7 @@ def records():
 
 
 def data(html):
-    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])["rows"]
 
 
 def test_the_page_holds_the_numbers_of_the_table_of_controls():
@@ -86,7 +88,10 @@ def opened(tmp_path_factory):
     entry = {"path": "mine/abc", "name": NASTY, "paper": "https://example.org/paper", "code": "javascript:alert(1)",
              "tier": "recomputed from counts"}
     entered = make("minus", defense="entered").model_copy(update={"provenance": {"entry": entry}})
-    write_page(scenarios([*records(), nasty, entered]), {}, path)
+    ranking = Table("leaderboard-small-1", f"Leaderboard of {NASTY}", pd.DataFrame(
+        [{"rank": "1", "defense": NASTY, "RA": "0.500 [0.400, 0.600]"}, {"rank": "control", "defense": "none", "RA": "/"}]),
+        ["RA: of the images with the trigger."])
+    write_page(scenarios([*records(), nasty, entered]), {}, path, [ranking])
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         shown, said = browser.new_page(viewport={"width": 400, "height": 700}), []
@@ -98,8 +103,8 @@ def opened(tmp_path_factory):
 
 
 def column(shown, name):
-    place = [cell.inner_text().split(" ")[0] for cell in shown.locator("thead th").all()].index(name)
-    return [row.locator("td").nth(place).inner_text() for row in shown.locator("tbody tr").all()]
+    place = [cell.inner_text().split(" ")[0] for cell in shown.locator("#head th").all()].index(name)
+    return [row.locator("td").nth(place).inner_text() for row in shown.locator("#body tr").all()]
 
 
 def test_rows_are_sorted_filtered_and_opened_by_keyboard(opened):
@@ -116,13 +121,21 @@ def test_rows_are_sorted_filtered_and_opened_by_keyboard(opened):
     shown.keyboard.type("minus")
     assert set(column(shown, "attack")) == {"blended/minus"}
     assert shown.locator("#count").inner_text() == f"{len(column(shown, 'MAE'))} of {every} rows"
-    button = shown.locator("tbody button").first
+    button = shown.locator("#body button").first
     button.focus()
     shown.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "true" and shown.locator("tr.open svg").count() >= 1
     shown.keyboard.press("Enter")
     assert shown.locator("tr.open").count() == 0
     assert said == []
+
+
+def test_the_leaderboard_of_a_frozen_grid_stands_first(opened):
+    shown, _ = opened
+    first = shown.locator("table").first
+    assert [cell.inner_text() for cell in first.locator("thead th").all()] == ["rank", "defense", "RA"]
+    assert [[cell.inner_text() for cell in row.locator("th, td").all()] for row in first.locator("tbody tr").all()] == [
+        ["1", NASTY, "0.500 [0.400, 0.600]"], ["control", "none", "/"]]
 
 
 def test_the_page_is_no_wider_than_a_phone(opened):
