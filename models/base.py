@@ -82,12 +82,16 @@ class Counter(nn.Module, ABC):
         return self(images).float().sum(dim=(1, 2, 3))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last convolution sees when these images are counted whole: [B, C, h, w].
+        """What the last convolution sees when these images are counted whole: [B, C, h, w]. See `last_convolution`."""
+        return self.last_convolution(images)[1]
+
+    def last_convolution(self, images: Tensor) -> tuple[nn.Conv2d, Tensor]:
+        """The convolution that runs last when these images are counted whole, and what it sees: [B, C, h, w].
 
         images: [B, 3, H, W] in 0..1. Layers that differ in training are as they are when it counts.
         """
-        seen: deque[Tensor] = deque(maxlen=1)
-        hooks = [module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        seen: deque[tuple[nn.Conv2d, Tensor]] = deque(maxlen=1)
+        hooks = [module.register_forward_pre_hook(lambda module, inputs: seen.append((module, inputs[0])))
                  for module in self.modules() if isinstance(module, nn.Conv2d)]
         training = self.training
         self.eval()

@@ -31,8 +31,8 @@ class Preprocessed(Counter):
     def forward(self, images: Tensor) -> Tensor:
         return self.counter(self._changed(images))
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.counter.features(self._changed(images))
+    def last_convolution(self, images: Tensor) -> tuple[nn.Conv2d, Tensor]:
+        return self.counter.last_convolution(self._changed(images))
 
     def density(self, images: Tensor) -> Tensor:
         return self.counter.density(images)
