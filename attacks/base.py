@@ -115,7 +115,10 @@ class Attack:
         Raises:
             UserError: the rate comes to no image at all, or a listed image is none of the scenes.
         """
-        chosen = self._chosen(scenes, seed)
+        return self.copies(scenes, self._chosen(scenes, seed), seed)
+
+    def copies(self, scenes: list[Scene], chosen: list[int], seed: int) -> list[Scene]:
+        """The poisoned copies of these of the training scenes, whether or not they are those that are chosen."""
         originals = [scenes[index] for index in chosen]
         stamped = stamp_scenes(self, originals)
         return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
