@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,8 +21,8 @@ from PIL import Image
 import benchmark
 from benchmark import planning, registry
 from benchmark.cli import main
+from benchmark.commands.common import SHORTCUTS
 from benchmark.commands.looking import LISTS
-from benchmark.commands.running import SHORTCUTS
 from benchmark.config import preset_names
 from benchmark.device import device
 from benchmark.planning import Plan
@@ -156,6 +157,9 @@ def test_a_wrong_file_is_refused_at_once(capsys, text, words):
     (["figure"], ["required: FIGURE"]),
     (["figure", "trigers"], ["'trigers'", "triggers"]),
     (["figure", "triggers", "--out", "page"], ["--out page", ".md"]),
+    (["figure", "maps", "quik"], ["'quik'", "did you mean 'quick'"]),
+    (["figure", "maps", "tiny.yaml", "--defense", "fine_tuen"], ["'fine_tuen'", "did you mean 'fine_tune'"]),
+    (["figure", "gradcam", "tiny.yaml", "--attack", "none"], ["no attack in this grid"]),
     (["data", "check", "shanghai"], ["did you mean 'shanghaitech'"]),
     (["data", "check", "shanghaitech"], ["CROWD_DATA"]),
     (["data", "check", "shanghaitech", "--root", "nowhere"], ["root nowhere", "expected a folder"]),
@@ -451,6 +455,29 @@ def test_the_page_of_triggers_goes_where_it_is_asked_to_and_shows_ones_own(capsy
     page, error = started(cache, "figure", "triggers", "--plugin", "dim.py").communicate(timeout=120)
     assert page == "docs/triggers.md\n", error
     assert "## dim\n\nDims it.\n" in Path(page.strip()).read_text() and Path("docs/triggers/dim.png").is_file()
+
+
+@pytest.mark.parametrize("picture, name", [
+    ("poisoning", "poisoning"), ("maps", "maps-fine_tune"), ("gradcam", "gradcam-fine_tune")])
+def test_pictures_of_a_grid_are_drawn_from_its_store(capsys, grid, cache, monkeypatch, picture, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    before = contents(grid)
+    assert main(["figure", picture, "tiny.yaml", "--store", f"{grid}/store"]) == 0
+    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n"
+    assert Path(f"{name}.png").is_file() and Path(f"{name}.pdf").is_file() and contents(grid) == before
+
+
+def test_a_picture_of_a_counter_that_is_missing_names_the_command_that_makes_it(capsys, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    picture = ["figure", "maps", "tiny.yaml", "--defense", "blur", "--attack", "minus", "--store", "my store",
+               *flags("training.epochs=1", "attack.alpha=0.3")]
+    assert main(picture) == 2 and not Path("my store").exists()
+    told = capsys.readouterr().err
+    assert told.startswith("crowdbench: ") and told.count("\n") == 1 and "train tiny blended/minus" in told
+    command = shlex.split(re.search("`(.*)`", told)[1])
+    assert command == ["crowdbench", "run", "tiny.yaml", "--attack", "minus", "--defense", "blur",
+                       *flags("training.epochs=1", "attack.alpha=0.3"), "--store", "my store"]
+    assert main(command[1:]) == 0 and main(picture) == 0
 
 
 # Data.

@@ -7,22 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.common import STORE, plugin, publish, verb
+from benchmark.commands.common import asked, grid_of, publish, verb
 from benchmark.errors import UserError
-
-SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
 
 
 def add(verbs: Any) -> None:
     """run, new."""
     command = verb(verbs, "run", _run, "run a grid of cells and print its tables")
-    command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
-    for flag, key in SHORTCUTS.items():
-        command.add_argument(f"--{flag}", metavar="VALUE", help=f"short for --set {key}=VALUE; --set goes on top")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="override a setting; values separated by commas make an axis of the grid")
+    grid_of(command)
     command.add_argument("--out", type=Path, help="folder for records and tables (default: runs/SOURCE)")
-    command.add_argument("--store", type=Path, default=STORE, help=f"folder of trained counters (default: {STORE})")
     command.add_argument("--dry-run", action="store_true", help="print what would be done, how long it will take and "
                          "how much disk it needs, and do nothing")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -35,7 +28,6 @@ def add(verbs: Any) -> None:
     command.add_argument("--cpus", type=float, default=1, help="processors that a stage on Ray asks for (default: 1)")
     command.add_argument("--gpus", type=float, help="GPUs that a stage on Ray asks for; 0.5 lets two share one "
                          "(default: 1 where there are any)")
-    plugin(command)
 
     command = verb(verbs, "new", _new, "write a defense of your own to start from, and its test")
     command.add_argument("what", choices=["defense", "detector"])
@@ -51,10 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.stages import Bench
     from benchmark.store import Store
 
-    given = {key: getattr(options, flag) for flag, key in SHORTCUTS.items()}
-    shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
-    request = config.override(config.load(options.source), shortcuts + options.set)
-    cells = config.cells(request)
+    cells = config.cells(asked(options))
     bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
     if options.shard != (1, 1):
         cells = grid.shard(cells, bench, *options.shard)
