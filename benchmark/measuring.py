@@ -129,8 +129,8 @@ class PlainTraining:
     def __call__(self) -> float:
         began, number = now(), self.recipe.batch_size
         for _ in range(self.recipe.accumulate):
-            views = [augment(replace(self.scene, image=read_image(self.path)), self.recipe, np.random.default_rng(place))
-                     for place in range(number)]
+            scenes = [replace(self.scene, image=read_image(self.path)) for _ in range(number)]
+            views = [augment(scene, self.recipe, np.random.default_rng(place)) for place, scene in enumerate(scenes)]
             batch = Batch.of(views, device())
             self.counter.loss(replace(batch, images=batch.images.contiguous())).mean().backward()
         self.optimizer.step()

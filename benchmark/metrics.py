@@ -171,7 +171,8 @@ def der(easr_before: ArrayLike, easr_after: ArrayLike, acc_before: ArrayLike, ac
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a positive scores higher than a negative, ties counting half.
 
-    negatives [N] and positives [M] are scores, higher is more suspicious. nan where one of them is empty. Mann and Whitney, Annals of Mathematical Statistics 1947.
+    negatives [N] and positives [M] are scores, higher is more suspicious. nan where one of them is empty.
+    Mann and Whitney, Annals of Mathematical Statistics 1947.
 
     >>> auroc([1, 2, 3], [3, 4])
     0.9166666666666666

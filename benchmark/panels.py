@@ -13,6 +13,7 @@ from benchmark.figures import COLUMN, LETTERS, STYLE, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 COLOURS, OVER = "magma_r", "YlOrRd"  # of a map and of one over an image; both go from light to dark

@@ -58,8 +58,8 @@ class Speed:
 
     model: its entry's title. images: of the step or the batch. pixels: of an image, or in training of its crop.
     seconds: the median. flops: of the step or the batch. share: of the machine's peak at this precision.
-    ratio: how many times as long fp32 takes; None where that was not measured. plain: how many times as long the step of
-    a plain loop takes, see `measuring.PlainTraining`.
+    ratio: how many times as long fp32 takes; None where that was not measured. plain: how many times as long the
+    step of a plain loop takes, see `measuring.PlainTraining`.
     """
 
     model: str
@@ -113,8 +113,8 @@ class Report:
                   pd.DataFrame(speeds, columns=["model", "what", "precision", "images", "takes", "images/s", "Mpixel/s",
                                                 "TFLOP/s", "of peak", "fp32 takes", "a plain loop takes"]),
                   [f"of peak: the best of many large matrix products here, in TFLOP/s: {peaks}.",
-                   "fp32 takes: how many times as long. a plain loop takes: the same step in fp32 and torch's usual order "
-                   "of memory, with each image decoded again. All take turns; times are medians."])]
+                   "fp32 takes: how many times as long. a plain loop takes: the same step in fp32 and torch's usual "
+                   "order of memory, with each image decoded again. All take turns; times are medians."])]
         return "\n".join(map(markdown, tables))
 
     def to_dict(self) -> dict[str, Any]:

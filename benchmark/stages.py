@@ -22,6 +22,7 @@ from benchmark.registry import find
 from benchmark.store import Stage, Store, content_key
 from defenses.base import Detector, Inspector
 
+
 class Bench:
     """The stages of cells. Data and fingerprints are shared by all cells of one bench."""
 

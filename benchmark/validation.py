@@ -135,7 +135,8 @@ def _entry(folder: Path) -> Iterator[Checked | Finding]:
     for name, verdict in zip(again, said):
         if verdict not in (reruns.SAME, reruns.ALIKE):
             errors.append((name, "rerun", verdict))
-            yield Finding(str(folder / RERUNS / name), "rerun", f"{verdict}; expected a cell of the entry, and its counts")
+            yield Finding(str(folder / RERUNS / name), "rerun",
+                          f"{verdict}; expected another run of a cell of the entry, and its counts")
     if not errors:
         tier = reruns.tier(list(cells.values()), list(again.values()))
         lacking = list(agreement.missing(cells, defense, grid))

@@ -15,7 +15,6 @@ from benchmark.figures_of_counters import agreement, draw_gradcam, draw_maps, gr
 from benchmark.registry import build
 from benchmark.stages import Bench
 from benchmark.store import Store
-from models.base import Counter
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 2, "height": 60, "width": 90, "people": 25},
@@ -152,8 +151,8 @@ def test_an_audit_shows_the_given_counter_and_what_was_made_of_it(grid, tmp_path
     image = exhibit.images()["triggered"]
     with torch.no_grad():
         expected = [counter(image), counter(cell.defense.build().change(image))]
-    for place, density in zip((3, 5), expected):
-        np.testing.assert_allclose(heat(row[place]), density[0, 0], atol=1e-6)
+    for column, density in zip((3, 5), expected):
+        np.testing.assert_allclose(heat(row[column]), density[0, 0], atol=1e-6)
 
 
 # Density maps

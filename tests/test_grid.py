@@ -93,7 +93,7 @@ def test_what_is_wrong_for_all_stages_stops_the_run_and_is_no_failure(store, err
 
 
 def test_trainings_come_first_as_soon_as_another_process_works_in_the_store(store):
-    """Also where it makes what this process does not come to: two share a grid evenly only if the long work is begun."""
+    """Also where it makes what this process does not come to: two share evenly only if the long work is begun."""
     begun, end = threading.Event(), threading.Event()
 
     def slow(folder):

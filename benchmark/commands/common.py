@@ -78,5 +78,6 @@ def publish(found: list[tuple[Path, Any]], out: Path | None, json: bool) -> None
     told = board(record for _, record in found)
     if out:
         told.write(out)
-        write_page(told.scenarios, {id(record): path for path, record in found}, out / "leaderboard.html", told.rankings)
+        paths = {id(record): path for path, record in found}
+        write_page(told.scenarios, paths, out / "leaderboard.html", told.rankings)
     print(told.controls.to_json(orient="records") if json else told.text())

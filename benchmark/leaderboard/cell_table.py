@@ -18,8 +18,8 @@ PLAIN = {f"band {band}": f"band {band}" for band in metrics.BANDS} | {
     "label distortion": "label_distortion"}
 PEOPLE = {"mae", "rmse", "harm_mae", "attainment_mae"}  # of two digits
 LEGEND = ["Means over seeds; in brackets 95% intervals, bootstrap over seeds and images. band: triggered images by "
-          "|count / truth - 1| in the attacker's direction; the bands add up to rho_Asr. harm MAE: triggered counts and "
-          "the truth, attainment MAE: and the attacker's count. target ASR: within 10% or 5 people of it. knows, "
+          "|count / truth - 1| in the attacker's direction; the bands add up to rho_Asr. harm MAE: triggered counts "
+          "and the truth, attainment MAE: and the attacker's count. target ASR: within 10% or 5 people of it. knows, "
           "seconds: of the defense."]
 
 
@@ -38,9 +38,10 @@ def cell_table(scenarios: Sequence[Scenario]) -> Table:
         line |= {heading: number(cell.numbers.get(key, float("nan")), _digits(key)) for heading, key in PLAIN.items()}
         lines.append(line | {"DER": number(der(scenario.defended("none")[0], cell)), "knows": known([cell]),
                              "seconds": cost([cell])})
-    named = [(" ".join([line["model"], line["attack"], line["defense"]]), cell) for line, (_, cell) in zip(lines, pairs)]
+    names = [" ".join([line["model"], line["attack"], line["defense"]]) for line in lines]
     return Table("cells", "Cells", pd.DataFrame(lines), [
-        *shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
+        *shared([scenario.settings for scenario in scenarios]), *LEGEND,
+        *remarks((name, cell) for name, (_, cell) in zip(names, pairs))])
 
 
 def _digits(key: str) -> int:

@@ -38,7 +38,8 @@ def of_entries(found: Found) -> Found:
     """Records that say of which entry they are, and of whose victims, and each once.
 
     `provenance["entry"]` gets the entry's path, its manifest's name, paper and code, and its tier, see `reruns`;
-    `provenance["victims"]` the path of the first entry with the same victims. A record of no entry has neither, whatever it says itself.
+    `provenance["victims"]` the path of the first entry with the same victims. A record of no entry has neither,
+    whatever it says itself.
     """
     sources: dict[Path | None, Found] = {None: []}
     for path, record in found:

@@ -64,8 +64,8 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
         f"correction for the {tests} tests of this table. 'better' and 'worse': p < {LEVEL}. '-': no difference was "
         "shown, which is not to say that there is none. It is about these models; only seeds tell about others.",
         *(["Cells with other seeds than the compared defense are left out."] if len(same) < len(every) else []),
-        *(["Defenses of other entries repaired victims of their own, of the same settings and with the same seeds; none "
-           "and the controls are those of the compared defense's victims."]
+        *(["Defenses of other entries repaired victims of their own, of the same settings and with the same seeds; "
+           "none and the controls are those of the compared defense's victims."]
           if any(beside is not scenario for scenario, _, beside, _ in same) else [])])
 
 

@@ -62,10 +62,10 @@ def _run(found: Sequence[Scenario]) -> Iterator[str]:
     first = records[0]
     epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
     seeds = sorted({record.seed for record in records})
-    made = sorted({f"{record.provenance.get('device_name', 'unknown')}, {record.provenance.get('threads', '?')} threads, "
-                   f"{record.provenance.get('precision', '?')}" for record in records if record.provenance})
+    made = sorted({f"{told.get('device_name', 'unknown')}, {told.get('threads', '?')} threads, {told.get('precision', '?')}"
+                   for told in (record.provenance for record in records) if told})
     notes = sorted({warning for record in records for warning in record.warnings})
-    yield "Made by `crowdbench findings` from records alone; 95% intervals in brackets, bootstrap over seeds and images."
+    yield "Made by `crowdbench findings` from records. In brackets 95% intervals, bootstrap over seeds and images."
     yield ""
     yield from (f"- {line}" for line in [
         *shared([scenario.settings for scenario in found]),
@@ -93,8 +93,8 @@ def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:
         for cell in filter(None, scenario.defended("none")):
             line = {"victim": name}
             for heading, key in (("rho_Acc", "rho_acc"), ("rho_Asr", "rho_asr"), ("base", "base"), ("ASR0", "asr0"),
-                                 ("eASR", "easr"), ("flip rate", "flip_rate"), ("clean counter's", "reference_flip_rate"),
-                                 ("attainment", "attainment")):
+                                 ("eASR", "easr"), ("flip rate", "flip_rate"),
+                                 ("clean counter's", "reference_flip_rate"), ("attainment", "attainment")):
                 line[heading] = with_interval(cell.numbers.get(key, np.nan), *cell.interval(key))
             lines.append(line)
     return Table("strength", "How strong are the attacks?", pd.DataFrame(lines), [
@@ -163,5 +163,5 @@ def _bands(named: Sequence[tuple[str, Scenario]]) -> Table:
                                           if before.numbers["rho_asr"] else "/")
             lines.append(line)
     return Table("extremes", "Is the attack weakened where it is extreme?", pd.DataFrame(lines), [
-        "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's direction. "
-        "The paper: fine-tuning reduces rho_Asr by up to 72.5%, and every extreme band."])
+        "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's "
+        "direction. The paper: fine-tuning reduces rho_Asr by up to 72.5%, and every extreme band."])

@@ -57,7 +57,8 @@ def _rows(found: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str,
     return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": cell.defense + told,
              "target": scenario.strategy, "trigger": scenario.settings.get("trigger", ""),
              "rate": scenario.settings.get("poison_rate", ""), "alpha": scenario.settings.get("trigger.alpha", ""),
-             "protocol": cell.records[0].protocol or "none", "entry": _entry(cell), "knows": known([cell]), **_numbers(scenario, cell),
+             "protocol": cell.records[0].protocol or "none", "entry": _entry(cell), "knows": known([cell]),
+             **_numbers(scenario, cell),
              "records": [_record(record, links.get(id(record))) for record in cell.records]}
             for (scenario, cell), attack, told in zip(pairs, attacks, defenses)]
 

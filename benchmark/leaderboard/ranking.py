@@ -40,8 +40,8 @@ LEGEND = [
     "RA - none, RA - best: beside the same victims undefended, and beside the first of the ranking; p by exact McNemar "
     "tests over images, an image's victims and seeds as one, after Holm's correction for all tests of the table. "
     f"A difference with p >= {LEVEL} may be chance, and so may the order of its defenses.",
-    "'control': none, retraining and continued poisoned training, which say what a defense must beat; they have no rank. "
-    "'incomplete': some cells of the grid were not run, and a mean over others is not compared.",
+    "'control': none, retraining and continued poisoned training, which say what a defense must beat; they have no "
+    "rank. 'incomplete': some cells of the grid were not run, and a mean over others is not compared.",
 ]
 
 

@@ -89,7 +89,8 @@ def opened(tmp_path_factory):
              "tier": "recomputed from counts"}
     entered = make("minus", defense="entered").model_copy(update={"provenance": {"entry": entry}})
     ranking = Table("leaderboard-small-1", f"Leaderboard of {NASTY}", pd.DataFrame(
-        [{"rank": "1", "defense": NASTY, "RA": "0.500 [0.400, 0.600]"}, {"rank": "control", "defense": "none", "RA": "/"}]),
+        [{"rank": "1", "defense": NASTY, "RA": "0.500 [0.400, 0.600]"},
+         {"rank": "control", "defense": "none", "RA": "/"}]),
         ["RA: of the images with the trigger."])
     write_page(scenarios([*records(), nasty, entered]), {}, path, [ranking])
     with playwright.sync_playwright() as driver:

@@ -31,7 +31,7 @@ def grid(tmp_path, monkeypatch):
 
 
 def filled(grid, *defenses):
-    """A record of every cell of the grid with each defense; what is triggered is counted wrong by as much as it says."""
+    """A record of every cell of the grid with each defense; of what is triggered, a share is counted wrong."""
     wrong = {"none": 0.9, "bad": 0.5, "good": 0.2, "retrain": 0.1}
     return [worse(record_of(cell, defense, grid.name), wrong[defense.name])
             for cell in cells(override(load(grid.preset), ["defense=none"])) for defense in defenses]
@@ -63,7 +63,8 @@ def test_a_number_is_the_mean_over_all_attacks_and_seeds(grid):
     records = filled(grid, NONE, BAD)
     line = ranked(records).loc["bad"]
     attacked = [record for record in records if record.defense.name == "bad" and record.attack]
-    for heading, key, digits in (("RA", "ra", 3), ("flip rate", "flip_rate", 3), ("MAE", "mae", 2), ("eASR", "easr", 3)):
+    shown = (("RA", "ra", 3), ("flip rate", "flip_rate", 3), ("MAE", "mae", 2), ("eASR", "easr", 3))
+    for heading, key, digits in shown:
         mean = np.mean([metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
                                         increases=record.attack.increases)[key] for record in attacked])
         value, low, high = map(float, line[heading].replace("[", "").replace("]", "").replace(",", "").split())
