@@ -17,6 +17,7 @@ from benchmark.leaderboard.reruns import tier
 from benchmark.record import Record
 from benchmark.untrusted import Refused, load, read_bytes
 
+BESIDE = (RERUNS, "tables")  # folders of other JSON, where records lie
 SHARED = ("none", *CONTROLS)  # defenses that an entry holds beside its own
 Found = list[tuple[Path, Record]]
 
@@ -28,7 +29,7 @@ def collect(given: Sequence[Path]) -> Found:
         UserError: there is none, or one is broken.
     """
     paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])
-             if path.name != FILE and path.parent.name != RERUNS]
+             if path.name != FILE and path.parent.name not in BESIDE]
     if not paths:
         raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
     return of_entries([(path, Record.read(path)) for path in paths])

@@ -20,6 +20,7 @@ from benchmark.statistics import holm, mcnemar
 
 LEVEL = 0.05
 PAPERS = "fine_tune"
+MADE = ("device_name", "threads", "precision")  # of the provenance
 RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
 Pair = tuple[np.ndarray, np.ndarray]  # successes of images, bool [S, N]: what is asked about, what it is beside
 
@@ -62,8 +63,8 @@ def _run(found: Sequence[Scenario]) -> Iterator[str]:
     first = records[0]
     epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
     seeds = sorted({record.seed for record in records})
-    made = sorted({f"{told.get('device_name', 'unknown')}, {told.get('threads', '?')} threads, {told.get('precision', '?')}"
-                   for told in (record.provenance for record in records) if told})
+    made = sorted({", ".join(f"{key} {record.provenance[key]}" for key in MADE if key in record.provenance)
+                   for record in records})
     notes = sorted({warning for record in records for warning in record.warnings})
     yield "Made by `crowdbench findings` from records. In brackets 95% intervals, bootstrap over seeds and images."
     yield ""
