@@ -27,11 +27,11 @@ Pair = tuple[np.ndarray, np.ndarray]  # successes of images, bool [S, N]: what i
 
 @dataclass(frozen=True)
 class Question:
-    """Rows of a comparison, one per test. better: +1 where the first should have the larger share, -1 the smaller."""
+    """Rows of a comparison, one per test. yes: +1 where the answer is yes if the first has the larger share, else -1."""
 
     name: str
     title: str
-    better: int
+    yes: int
     rows: list[tuple[dict[str, str], Pair]]
     note: str
 
@@ -110,15 +110,15 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
         ({"victim": name}, (cell.successes("flip_rate"), cell.successes("reference_flip_rate")))
         for name, cell in undefended if cell.successes("reference_flip_rate").size],
         "Flip rate of the victim beside that of the clean counter on the same images.")
-    yield Question("accuracy", "Does poisoning cost accuracy?", 1, [
+    yield Question("accuracy", "Does poisoning cost accuracy?", -1, [
         ({"victim": name}, (cell.successes("rho_acc"), cell.successes("reference_rho_acc")))
         for name, cell in undefended if cell.successes("reference_rho_acc").size],
         "rho_Acc of the victim beside that of the clean counter.")
-    for key, better, title in (
+    for key, yes, title in (
             ("flip_rate", -1, "Does the paper's fine-tuning take the backdoor away, and is it better than its rivals?"),
             ("rho_acc", 1, "Does the paper's fine-tuning improve accuracy on clean images?")):
         clean = [(f"{scenario.model} clean", scenario) for scenario in found if scenario.strategy == "clean"]
-        yield Question(f"fine_tune_{key}", title, better, list(_beside(
+        yield Question(f"fine_tune_{key}", title, yes, list(_beside(
             [*named, *(clean if key == "rho_acc" else [])], key)),
             "fine_tune minus the other, on the same victim and images.")
 
@@ -138,7 +138,7 @@ def _answered(question: Question, adjusted: Iterator[float], tests: int) -> Tabl
     lines = []
     for line, (own, other) in question.rows:
         p, difference = next(adjusted), own.mean() - other.mean()
-        verdict = "not shown" if p >= LEVEL else "yes" if difference * question.better > 0 else "the opposite"
+        verdict = "not shown" if p >= LEVEL else "yes" if difference * question.yes > 0 else "the opposite"
         lines.append(line | {"share": number(own.mean()), "beside it": number(other.mean()),
                              "difference": f"{difference:+.3f}", "p": probability(p), "answer": verdict})
     return Table(question.name, question.title, pd.DataFrame(lines), [

@@ -53,6 +53,13 @@ def test_p_is_corrected_for_all_tests_of_the_page():
     assert "over the 2 tests" in page
 
 
+def test_poisoning_costs_accuracy_where_the_victim_counts_fewer_images_right():
+    record = make("add", effect=0.9)
+    wrong = record.images.model_copy(update={"clean": [1.5 * c for c in record.images.truth]})
+    [answer] = rows(findings([record.model_copy(update={"images": wrong})]), "Does poisoning cost accuracy?")
+    assert answer["answer"] == "yes" and float(answer["difference"]) < 0
+
+
 def test_what_was_not_run_is_not_asked_about():
     page = findings(victims(none=0.9))
     assert not re.search("fine-tuning (take|improve)", page) and "How strong are the attacks?" in page
