@@ -27,7 +27,7 @@ Pair = tuple[np.ndarray, np.ndarray]  # successes of images, bool [S, N]: what i
 
 @dataclass(frozen=True)
 class Question:
-    """Rows of a comparison, one per test. yes: +1 where the answer is yes if the first has the larger share, else -1."""
+    """Rows of a comparison, one per test. yes: 1 where the answer is yes if the first has the larger share, else -1."""
 
     name: str
     title: str
