@@ -156,10 +156,10 @@ def label_distortion(tau: ArrayLike, c: ArrayLike) -> float:
 
 
 def der(easr_before: ArrayLike, easr_after: ArrayLike, acc_before: ArrayLike, acc_after: ArrayLike) -> np.ndarray:
-    """Defense effectiveness, in 0..1: [max(0, eASR_before - eASR_after) - max(0, Acc_before - Acc_after) + 1] / 2.
+    """Defense effectiveness: [max(0, eASR_before - eASR_after) - max(0, Acc_before - Acc_after) + 1] / 2.
 
-    0.5 is a defense that does nothing. Zhu et al., FT-SAM, ICCV 2023, here on eASR. nan where an eASR is. Of arrays,
-    element by element.
+    0.5 is a defense that does nothing. Zhu et al., FT-SAM, ICCV 2023, here on eASR: above 1 where the repaired counter
+    errs less than chance would have it. nan where an eASR is. Of arrays, element by element.
 
     >>> float(der(0.9, 0.1, 0.75, 0.5))
     0.775
