@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
 
     command = verb(verbs, "compare", _compare,
                    "print what one defense does better and worse than every other, and the odds")
-    command.add_argument("defense", help="a defense that the records hold")
+    command.add_argument("defense", help="a defense that the records hold, or the folder of an entry")
     records(command)
 
     command = verb(verbs, "ablation", _ablation,
@@ -43,10 +43,15 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from benchmark.entry import FILE
     from benchmark.leaderboard import compare
+    from benchmark.leaderboard.collection import manifest
     from benchmark.leaderboard.formats import markdown
 
-    table = compare(read(options.records), options.defense)
+    defense, given = options.defense, options.records
+    if (Path(defense) / FILE).is_file():
+        defense, given = manifest(Path(defense)).defense.name, [Path(defense), *given]
+    table = compare(read(given), defense)
     print(table.frame.to_json(orient="records") if options.json else markdown(table))
     return 0
 

@@ -61,14 +61,18 @@ def of_entries(found: Found) -> Found:
     return kept
 
 
-def _entry(folder: Path, cells: Sequence[Record]) -> dict[str, str]:
-    """What is shown of an entry. Raises UserError if its manifest is none, or a record of a rerun is broken."""
+def manifest(folder: Path) -> Manifest:
+    """What an entry says of itself. Raises UserError if it is not that."""
     try:
-        manifest = load(Manifest, read_bytes(folder / FILE, MOST_MANIFEST))
+        return load(Manifest, read_bytes(folder / FILE, MOST_MANIFEST))
     except Refused as refused:
         raise UserError(f"{folder / FILE}: {refused.key}: {refused.what}") from None
-    again = [Record.read(path) for path in sorted((folder / RERUNS).glob("*.json"))]
-    return {"path": "/".join(folder.parts[-2:]), "name": manifest.name, "paper": manifest.paper, "code": manifest.code,
+
+
+def _entry(folder: Path, cells: Sequence[Record]) -> dict[str, str]:
+    """What is shown of an entry. Raises UserError as `manifest` does, or if a record of a rerun is broken."""
+    told, again = manifest(folder), [Record.read(path) for path in sorted((folder / RERUNS).glob("*.json"))]
+    return {"path": "/".join(folder.parts[-2:]), "name": told.name, "paper": told.paper, "code": told.code,
             "tier": tier(cells, again)}
 
 

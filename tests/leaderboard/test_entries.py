@@ -1,8 +1,11 @@
 """Entries of several people in one leaderboard: each has victims of its own, and none stands for another's."""
 
+import json
+
 import pytest
 from test_tables import make
 
+from benchmark.cli import main
 from benchmark.entry import Manifest
 from benchmark.errors import UserError
 from benchmark.leaderboard import compare, controls
@@ -113,3 +116,13 @@ def test_reruns_are_no_cells_and_prove_the_entry(tmp_path):
     records = [record for _, record in collect([tmp_path])]
     assert len(records) == 2
     assert [record.provenance.get("entry", {}).get("tier") for record in records] == [None, "re-run, 1 of 2 cells"]
+
+
+def test_two_entries_are_compared_by_their_folders(tmp_path, capsys):
+    first, second = tmp_path / "standard-1/fine_tune/aaa", tmp_path / "standard-1/jpeg/bbb"
+    none = make("add", effect=0.4)
+    write_entry(first, none, make("add", effect=0.1, defense="fine_tune"))
+    write_entry(second, none, make("add", effect=0.3, defense="jpeg"))
+    assert main(["compare", str(first), str(second), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {(row["defense"], row["beside"]) for row in rows} == {("fine_tune", "none"), ("fine_tune", "jpeg")}
