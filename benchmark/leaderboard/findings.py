@@ -19,6 +19,7 @@ from benchmark.registry import names
 from benchmark.statistics import holm, mcnemar
 
 LEVEL = 0.05
+ANSWERS = ("yes", "the opposite", "not shown")
 PAPERS = "fine_tune"
 MADE = ("device_name", "threads", "precision")  # of the provenance
 RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
@@ -52,7 +53,8 @@ def findings(records: Iterable[Record]) -> str:
     questions = [question for question in _questions(named, found) if question.rows]
     tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
     adjusted = iter(holm(tests))
-    tables = [_strength(named), *(_answered(question, adjusted, len(tests)) for question in questions)]
+    answered = [_answered(question, adjusted, len(tests)) for question in questions]
+    tables = [_in_short(answered), _strength(named), *answered]
     tables += [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
     return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables), *_not_run(found)])
 
@@ -115,8 +117,8 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
         for name, cell in undefended if cell.successes("reference_rho_acc").size],
         "rho_Acc of the victim beside that of the clean counter.")
     for key, yes, title in (
-            ("flip_rate", -1, "Does the paper's fine-tuning take the backdoor away, and is it better than its rivals?"),
-            ("rho_acc", 1, "Does the paper's fine-tuning improve accuracy on clean images?")):
+            ("flip_rate", -1, "Does the paper's fine-tuning leave fewer flips?"),
+            ("rho_acc", 1, "Does the paper's fine-tuning count more clean images right?")):
         clean = [(f"{scenario.model} clean", scenario) for scenario in found if scenario.strategy == "clean"]
         yield Question(f"fine_tune_{key}", title, yes, list(_beside(
             [*named, *(clean if key == "rho_acc" else [])], key)),
@@ -138,12 +140,29 @@ def _answered(question: Question, adjusted: Iterator[float], tests: int) -> Tabl
     lines = []
     for line, (own, other) in question.rows:
         p, difference = next(adjusted), own.mean() - other.mean()
-        verdict = "not shown" if p >= LEVEL else "yes" if difference * question.yes > 0 else "the opposite"
+        yes, opposite, unknown = ANSWERS
+        verdict = unknown if p >= LEVEL else yes if difference * question.yes > 0 else opposite
         lines.append(line | {"share": number(own.mean()), "beside it": number(other.mean()),
                              "difference": f"{difference:+.3f}", "p": probability(p), "answer": verdict})
     return Table(question.name, question.title, pd.DataFrame(lines), [
         f"{question.note} p: exact McNemar test over images, with several seeds a sign-flip test of their sums, Holm's "
         f"correction over the {tests} tests of this page. 'not shown': p >= {LEVEL}, which proves nothing either way."])
+
+
+def _in_short(answered: Sequence[Table]) -> Table:
+    """How many victims give which answer."""
+    lines = []
+    for table in answered:
+        rows = table.frame if "beside" in table.frame else table.frame.assign(beside="the clean counter")
+        for beside, group in rows.groupby("beside", sort=False):
+            told = {answer: str(int((group["answer"] == answer).sum())) for answer in ANSWERS}
+            lines.append({"question": table.title, "beside": beside, "of": str(len(group))} | told)
+    return Table("in_short", "In short", pd.DataFrame(lines), [
+        "Of how many victims the answer is yes, the opposite, or not shown: p >= "
+        f"{LEVEL} after correction. The tables below have the numbers.",
+        "The paper claims that all four attacks succeed, that fine-tuning weakens them and cuts rho_Asr by up to 72.5%, and "
+        "that it improves accuracy on clean images. Retraining on the same images and 40 images are not in it.",
+        "A counter that counts nothing right flips nothing: read fewer flips beside rho_Acc."])
 
 
 def _bands(named: Sequence[tuple[str, Scenario]]) -> Table:

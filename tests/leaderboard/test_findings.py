@@ -33,8 +33,11 @@ def test_a_trigger_that_moves_the_victim_alone_is_told_from_one_that_moves_nothi
 
 def test_the_papers_defense_stands_beside_its_rivals_with_their_differences():
     page = findings(victims(none=0.9, fine_tune=0.5, retrain=0.0))
-    told = rows(page, "Does the paper's fine-tuning take the backdoor away, and is it better than its rivals?")
+    told = rows(page, "Does the paper's fine-tuning leave fewer flips?")
     assert {row["beside"]: row["answer"] for row in told} == {"none": "yes", "retrain": "the opposite"}
+    short = {(row["question"], row["beside"]): row for row in rows(page, "In short")}
+    assert short["Does the paper's fine-tuning leave fewer flips?", "retrain"]["the opposite"] == "1"
+    assert short["Is it the trigger that does it?", "the clean counter"]["yes"] == "1"
     for row in told:
         assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["beside it"]), abs=0.0011)
 
@@ -62,7 +65,7 @@ def test_poisoning_costs_accuracy_where_the_victim_counts_fewer_images_right():
 
 def test_what_was_not_run_is_not_asked_about():
     page = findings(victims(none=0.9))
-    assert not re.search("fine-tuning (take|improve)", page) and "How strong are the attacks?" in page
+    assert not re.search("fine-tuning (leave|count)", page) and "How strong are the attacks?" in page
     with pytest.raises(UserError, match="findings: no record of a victim"):
         findings([make(None)])
 
