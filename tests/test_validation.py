@@ -468,6 +468,13 @@ def test_a_rerun_with_other_counts_is_told(entry):
     refused(root_of(rerun(entry, other)), "reruns", "differs")
 
 
+def test_what_a_rerun_says_of_entries_is_nothing(entry):
+    def forged(record):
+        record["provenance"] |= {"entry": 5, "victims": ["x"]}
+
+    refused(root_of(rerun(entry, forged)), "reruns", "none of the entry's cells")
+
+
 def test_the_entrys_own_record_is_no_rerun_and_neither_is_another_cell(entry):
     (entry / "reruns").mkdir()
     shutil.copy(cell(entry), entry / "reruns")

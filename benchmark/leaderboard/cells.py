@@ -70,13 +70,19 @@ def settings_of(record: Record) -> Settings:
     flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
     flat |= {"victims": record.provenance["victims"]} if "victims" in record.provenance else {}
     flat |= _chosen(data=record.data, model=record.model, defense=record.defense)
-    flat |= {"defense.entry": record.provenance["entry"]["path"]} if "entry" in record.provenance else {}
+    flat |= {"defense.entry": path} if (path := entry_of(record).get("path")) else {}
     if record.attack is not None:
         flat |= _attack_settings(record.attack)
     training = record.training.get("given", {}) | record.training.get("resolved", {})
     training |= {key: value for key, value in record.training.items() if key not in ("given", "resolved")}
     flat |= {f"training.{key}": value for key, value in training.items()}
     return {key: _text(value) for key, value in flat.items()}
+
+
+def entry_of(record: Record) -> dict[str, str]:
+    """What `collection` told of the entry that a record is from; what is said otherwise, in a file, is nothing."""
+    told = record.provenance.get("entry")
+    return told if isinstance(told, dict) else {}
 
 
 def _attack_settings(attack: AttackChoice) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cells import Scenario, defense_settings, entry_of, suffixes
 from benchmark.leaderboard.control_table import cell_numbers
 from benchmark.leaderboard.defense_table import known
 from benchmark.leaderboard.formats import Table
@@ -65,7 +65,7 @@ def _rows(found: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str,
 
 def _entry(cell: Cell) -> dict[str, str]:
     """Whose entry a cell is of, and how far it is proven; a link only where it is one to the web."""
-    told = cell.records[0].provenance.get("entry", {})
+    told = entry_of(cell.records[0])
     return {key: told[key] for key in ("path", "name", "paper", "code", "tier") if key in told}
 
 

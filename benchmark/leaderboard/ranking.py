@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmark import metrics
 from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
+from benchmark.leaderboard.cells import Scenario, defense_settings, entry_of, suffixes
 from benchmark.leaderboard.control_table import CONTROLS
 from benchmark.leaderboard.defense_table import cost, known
 from benchmark.leaderboard.formats import NONE, Table, number, probability, with_interval
@@ -148,7 +148,7 @@ def _table(protocol: str, entrants: Sequence[Entrant]) -> Table:
     lines += [{"rank": "incomplete", "defense": names[id(one)], "cells": f"{one.there}/{one.wanted}"}
               for one in entrants if not one.complete]
     frame = pd.DataFrame(lines).fillna(NONE)
-    if not any("entry" in one.first.records[0].provenance for one in entrants):
+    if not any(entry_of(one.first.records[0]) for one in entrants):
         frame = frame.drop(columns=["entry", "tier"])
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame, LEGEND)
 
@@ -164,7 +164,7 @@ def _source(entrant: Entrant) -> str:
 
 def _line(entrant: Entrant, name: str, rank: str, base: Entrant | None) -> dict[str, str]:
     cells = list(entrant.cells.values())
-    entry = entrant.first.records[0].provenance.get("entry", {})
+    entry = entry_of(entrant.first.records[0])
     line = {"rank": rank, "defense": name, "entry": entry.get("name", NONE), "tier": entry.get("tier", RECOMPUTED),
             "knows": known(cells)}
     line |= {heading: with_interval(*entrant.mean(key), 2 if key in ("mae", "rmse") else 3)
