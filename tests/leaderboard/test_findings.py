@@ -1,6 +1,7 @@
 """The page of findings: numbers and verdicts are those of the counts, and what was not run is not asked about."""
 
 import re
+from pathlib import Path
 
 import pytest
 from test_tables import make
@@ -8,7 +9,10 @@ from test_tables import make
 from benchmark.errors import UserError
 from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.formats import number, probability
+from benchmark.record import Record
 from benchmark.statistics import holm, mcnemar
+
+ROOT = Path(__file__).parents[2]
 
 
 def victims(target="add", **effects):
@@ -74,3 +78,9 @@ def test_what_was_not_run_is_listed():
     page = findings(victims(none=0.9)).split("## What was not run")[1]
     models, targets = (re.search(rf"- {kind}: (.*)", page)[1].split(", ") for kind in ("models", "targets"))
     assert "clip_ebc" in models and "csrnet" not in models and "minus" in targets and "add" not in targets
+
+
+def test_the_committed_page_is_what_its_records_say():
+    records = [Record.read(path) for path in sorted((ROOT / "records/laptop").glob("*.json"))]
+    assert (ROOT / "docs/findings.md").read_text() == findings(records)
+    assert {record.seed for record in records} == {0, 1} and all(not record.provenance["dirty"] for record in records)
