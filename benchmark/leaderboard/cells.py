@@ -38,6 +38,11 @@ class Scenario:
     def attack(self) -> str:
         return f"{self.settings['trigger']}/{self.strategy}" if "trigger" in self.settings else "clean"
 
+    @property
+    def grid(self) -> Settings:
+        """What decides the victim, whoever trained it."""
+        return {key: value for key, value in self.settings.items() if key != "victims"}
+
     def defended(self, defense: str) -> list[Cell | None]:
         """The cells with a defense, or [None] where it was not run."""
         return [cell for cell in self.cells if cell.defense == defense] or [None]
@@ -77,6 +82,11 @@ def settings_of(record: Record) -> Settings:
     training |= {key: value for key, value in record.training.items() if key not in ("given", "resolved")}
     flat |= {f"training.{key}": value for key, value in training.items()}
     return {key: _text(value) for key, value in flat.items()}
+
+
+def cell_of(record: Record) -> str:
+    """A cell and its seed, as text that can be compared."""
+    return json.dumps([settings_of(record), record.seed], sort_keys=True)
 
 
 def entry_of(record: Record) -> dict[str, str]:

@@ -5,20 +5,18 @@ What several entries hold alike, of no defense and of the controls, is kept once
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.entry import FILE, MOST_MANIFEST, RERUNS, Manifest
 from benchmark.errors import UserError
-from benchmark.leaderboard.cells import settings_of
-from benchmark.leaderboard.control_table import CONTROLS
+from benchmark.leaderboard.cells import cell_of
+from benchmark.leaderboard.control_table import SHARED
 from benchmark.leaderboard.reruns import tier
 from benchmark.record import Record
 from benchmark.untrusted import Refused, load, read_bytes
 
 BESIDE = (RERUNS, "tables")  # folders of other JSON, where records lie
-SHARED = ("none", *CONTROLS)  # defenses that an entry holds beside its own
 Found = list[tuple[Path, Record]]
 
 
@@ -55,7 +53,7 @@ def of_entries(found: Found) -> Found:
         for path, record in plain:
             own = entry if record.defense.name not in SHARED else None
             told = _told(record, own, label)
-            same = _cell(told), _digest(told)
+            same = cell_of(told), _digest(told)
             kept += [(path, told)] if folder is None or same not in seen else []
             seen.add(same)
     return kept
@@ -84,16 +82,12 @@ def _told(record: Record, entry: dict[str, str] | None, victims: str | None) -> 
 
 def _victims(records: Found, groups: list[tuple[str | None, dict[str, str]]], own: str | None) -> str | None:
     """The label of the victims of an entry: of the first source that holds all that it shares, and alike."""
-    shared = {_cell(record): _digest(record) for _, record in records if record.defense.name in SHARED}
+    shared = {cell_of(record): _digest(record) for _, record in records if record.defense.name in SHARED}
     for label, there in groups:
         if shared and all(there.get(cell) == digest for cell, digest in shared.items()):
             return label
     groups.append((own, shared))
     return own
-
-
-def _cell(record: Record) -> str:
-    return json.dumps([settings_of(record), record.seed], sort_keys=True)
 
 
 def _digest(record: Record) -> str:

@@ -13,6 +13,7 @@ from benchmark.leaderboard.formats import MISSING, NONE, Table, number
 from benchmark.leaderboard.notes import remarks, shared
 
 CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, beside `none`
+SHARED = ("none", *CONTROLS)  # defenses that an entry holds beside its own
 AUDIT_CONTROLS = ("retrain",)  # nobody knows the poisoned set of a counter that was given
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"], "base": ["base"],

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.errors import UserError, did_you_mean
 from benchmark.leaderboard.cells import Scenario, defense_settings, suffixes
-from benchmark.leaderboard.control_table import CONTROLS
+from benchmark.leaderboard.control_table import SHARED
 from benchmark.leaderboard.formats import NONE, Table, probability
 from benchmark.statistics import holm, mcnemar
 
@@ -38,9 +38,9 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
         UserError: no record with such a defense, or one that repairs nothing.
     """
     every = [(scenario, own, beside, other) for scenario in scenarios for own in scenario.cells
-             if own.defense == defense for beside in scenarios if _grid(beside) == _grid(scenario)
+             if own.defense == defense for beside in scenarios if beside.grid == scenario.grid
              for other in beside.cells if other is not own and not other.detects
-             and (beside is scenario or other.defense not in ("none", *CONTROLS))]
+             and (beside is scenario or other.defense not in SHARED)]
     names = sorted({cell.defense for scenario in scenarios for cell in scenario.cells if not cell.detects})
     if defense not in names:
         raise UserError(f"compare {defense!r}: no record of a counter that it repaired: {did_you_mean(defense, names)}")
@@ -74,8 +74,3 @@ def _told(heading: str, difference: Difference | None, p: float, better: int) ->
         return {heading: NONE, f"p {heading}": NONE, f"{heading}?": NONE}
     verdict = "-" if p >= LEVEL else "better" if difference.value * better > 0 else "worse"
     return {heading: f"{difference.value:+.3f}", f"p {heading}": probability(p), f"{heading}?": verdict}
-
-
-def _grid(scenario: Scenario) -> dict[str, str]:
-    """What decides a victim, whoever trained it."""
-    return {key: value for key, value in scenario.settings.items() if key != "victims"}

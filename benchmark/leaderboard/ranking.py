@@ -17,7 +17,7 @@ import pandas as pd
 from benchmark import metrics
 from benchmark.leaderboard.cell import Cell
 from benchmark.leaderboard.cells import Scenario, defense_settings, entry_of, suffixes
-from benchmark.leaderboard.control_table import CONTROLS
+from benchmark.leaderboard.control_table import SHARED
 from benchmark.leaderboard.defense_table import cost, known
 from benchmark.leaderboard.formats import NONE, Table, number, probability, with_interval
 from benchmark.leaderboard.reruns import RECOMPUTED
@@ -63,7 +63,7 @@ class Entrant:
 
     @property
     def control(self) -> bool:
-        return self.first.defense in ("none", *CONTROLS)
+        return self.first.defense in SHARED
 
     @cached_property
     def attacked(self) -> dict[str, Cell]:
@@ -105,7 +105,7 @@ def _entrants(scenarios: Sequence[Scenario], grid: "Frozen") -> list[Entrant]:
             if not cell.detects and all(_belongs(record, grid) for record in cell.records):
                 own = {key: value for key, value in defense_settings(cell).items() if key != "model"}
                 who = json.dumps([own, scenario.settings.get("victims", "")], sort_keys=True)
-                groups.setdefault(who, {})[json.dumps(_slot(scenario), sort_keys=True)] = cell
+                groups.setdefault(who, {})[json.dumps(scenario.grid, sort_keys=True)] = cell
     wanted = len(slots(grid.preset))
     return [Entrant(next(iter(cells.values())), cells, wanted) for _, cells in sorted(groups.items())]
 
@@ -118,11 +118,6 @@ def _belongs(record: Record, grid: "Frozen") -> bool:
         return record.protocol == grid.name and bool(slot_of(record, slots(grid.preset)))
     except Refused:
         return False
-
-
-def _slot(scenario: Scenario) -> dict[str, str]:
-    """What of a victim is the same for everybody."""
-    return {key: value for key, value in scenario.settings.items() if key != "victims"}
 
 
 def _table(protocol: str, entrants: Sequence[Entrant]) -> Table:

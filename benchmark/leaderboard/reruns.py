@@ -1,13 +1,12 @@
 """Records beside those of the same cells, run again: whether their counts agree, and how far that proves an entry."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import settings_of
+from benchmark.leaderboard.cells import cell_of, settings_of
 from benchmark.leaderboard.formats import NONE, Table, number
 from benchmark.record import Record
 from benchmark.statistics import holm, mcnemar
@@ -46,8 +45,8 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
 
 def verdicts(cells: Sequence[Record], again: Sequence[Record]) -> list[str]:
     """Of each record that was run again: 'the same', 'no difference shown', 'differs', or why it is no such record."""
-    known = {_cell(record): record for record in cells}
-    pairs = [(known.get(_cell(record)), record) for record in again]
+    known = {cell_of(record): record for record in cells}
+    pairs = [(known.get(cell_of(record)), record) for record in again]
     found = [(was, now) for was, now in pairs if was and was != now]
     told = iter(comparison(found)[0].frame["verdict"] if found else [])
     return ["none of the entry's cells" if was is None else "the entry's own record" if was == now else next(told)
@@ -57,14 +56,10 @@ def verdicts(cells: Sequence[Record], again: Sequence[Record]) -> list[str]:
 def tier(cells: Sequence[Record], again: Sequence[Record]) -> str:
     """How far an entry is proven: its numbers follow from its counts, and some cells, or all, were run again."""
     said = verdicts(cells, again)
-    held = {_cell(record) for record, verdict in zip(again, said) if verdict in (SAME, ALIKE)}
+    held = {cell_of(record) for record, verdict in zip(again, said) if verdict in (SAME, ALIKE)}
     if DIFFERS in said:
         return "not reproduced"
     return f"re-run, {len(held)} of {len(cells)} cells" if held else RECOMPUTED
-
-
-def _cell(record: Record) -> str:
-    return json.dumps([settings_of(record), record.seed], sort_keys=True)
 
 
 def _p(was: np.ndarray, now: np.ndarray) -> float:
