@@ -161,7 +161,8 @@ def _in_short(answered: Sequence[Table]) -> Table:
         "Of how many victims the answer is yes, the opposite, or not shown: p >= "
         f"{LEVEL} after correction. The tables below have the numbers.",
         "The paper claims that all four attacks succeed, that fine-tuning weakens them and cuts rho_Asr by up to "
-        "72.5%, and that it improves accuracy on clean images. Retraining on the same images and 40 images are not in it.",
+        "72.5%, and that it improves accuracy on clean images. "
+        "Retraining on the same images and 40 images are not in it.",
         "A counter that counts nothing right flips nothing: read fewer flips beside rho_Acc."])
 
 
