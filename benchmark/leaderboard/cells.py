@@ -115,13 +115,15 @@ def _chosen(**choices: Choice) -> dict[str, Any]:
         for key, value in (choice.given | choice.resolved).items()}
 
 
-def suffixes(rows: Sequence[Settings], shown: Iterable[str]) -> list[str]:
+def suffixes(rows: Sequence[Settings], shown: Iterable[str], usual: Settings | None = None) -> list[str]:
     """For each row what tells it apart, ' (alpha 0.2)' or '': its settings that differ among comparable rows.
 
-    shown: settings that the row names anyway.
+    shown: settings that the row names anyway. usual: values that are told elsewhere, and not in a row that has them.
 
     >>> suffixes([{"alpha": "0.1", "k": "2"}, {"alpha": "0.2", "k": "2"}], shown=())
     [' (alpha 0.1)', ' (alpha 0.2)']
+    >>> suffixes([{"alpha": "0.1", "k": "2"}, {"alpha": "0.2", "k": "2"}], shown=(), usual={"alpha": "0.1"})
+    ['', ' (alpha 0.2)']
     """
     keys = sorted(set().union(*rows) - set(shown))
     values = defaultdict(set)
@@ -131,8 +133,9 @@ def suffixes(rows: Sequence[Settings], shown: Iterable[str]) -> list[str]:
                 values[key, peers].add(row.get(key))
     telling = [[key for key in keys if len(values[key, _peers(row, key)]) > 1] for row in rows]
     names = Counter(short(key) for key in set().union(*telling))
-    return [_suffix({short(key) if names[short(key)] == 1 else key: row.get(key, "unset") for key in told})
-            for row, told in zip(rows, telling)]
+    usual = usual or {}
+    return [_suffix({short(key) if names[short(key)] == 1 else key: row.get(key, "unset") for key in told
+                     if key not in usual or row.get(key) != usual[key]}) for row, told in zip(rows, telling)]
 
 
 def _peers(row: Settings, key: str) -> tuple[str | None, ...] | None:

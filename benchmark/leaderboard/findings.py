@@ -11,8 +11,9 @@ import pandas as pd
 
 from benchmark.errors import UserError
 from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, suffixes
+from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
+from benchmark.leaderboard.growth import GROWTH, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
 from benchmark.record import Record
 from benchmark.registry import names
@@ -43,11 +44,11 @@ def findings(records: Iterable[Record]) -> str:
     Raises:
         UserError: no victim among the records, or they contradict each other.
     """
-    found = sorted(scenarios(records), key=lambda scenario: (scenario.model, scenario.attack))
+    found = sorted(scenarios(records), key=lambda scenario: (scenario.model, scenario.attack, sizes(scenario)))
     attacked = [scenario for scenario in found if any("flip_rate" in cell.numbers for cell in scenario.cells)]
     if not attacked:
         raise UserError("findings: no record of a victim; expected records with an attack")
-    told = suffixes([scenario.settings for scenario in attacked], shown=("model", "trigger", "target"))
+    told = suffixes([scenario.settings for scenario in attacked], ("model", "trigger", "target"), usual(attacked))
     titles = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
     named = list(zip(titles, attacked))
     questions = [question for question in _questions(named, found) if question.rows]
@@ -67,11 +68,13 @@ def _run(found: Sequence[Scenario]) -> Iterator[str]:
     seeds = sorted({record.seed for record in records})
     made = sorted({", ".join(f"{key} {record.provenance[key]}" for key in MADE if key in record.provenance)
                    for record in records})
+    told = [f"{short(key)} {value}" for key, value in usual(found).items()]
     notes = sorted({warning for record in records for warning in record.warnings})
     yield "Made by `crowdbench findings` from records. In brackets 95% intervals, bootstrap over seeds and images."
     yield ""
     yield from (f"- {line}" for line in [
         *shared([scenario.settings for scenario in found]),
+        *([f"Unless a row says otherwise: {', '.join(told)}."] if told else []),
         f"{len(records)} records, {len(first.images.id)} test images, seeds {', '.join(map(str, seeds))}.",
         f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}, "
         f"{', '.join(map(str, epochs))} epochs.",
@@ -116,6 +119,11 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
         ({"victim": name}, (cell.successes("rho_acc"), cell.successes("reference_rho_acc")))
         for name, cell in undefended if cell.successes("reference_rho_acc").size],
         "rho_Acc of the victim beside that of the clean counter.")
+    for key, title in GROWTH.items():
+        yield Question(f"growth_{short(key)}", title, 1, [
+            ({"victim": name, "beside": beside}, (cell.successes("flip_rate"), less.successes("flip_rate")))
+            for name, cell, beside, less in steps(named, key)],
+            "Flip rate of the victim beside that of one that was given less, on the same images.")
     for key, yes, title in (
             ("flip_rate", -1, "Does the paper's fine-tuning leave fewer flips?"),
             ("rho_acc", 1, "Does the paper's fine-tuning count more clean images right?")):

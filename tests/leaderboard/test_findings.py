@@ -67,6 +67,28 @@ def test_poisoning_costs_accuracy_where_the_victim_counts_fewer_images_right():
     assert answer["answer"] == "yes" and float(answer["difference"]) < 0
 
 
+def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_next_less():
+    many = [make("add", effect=effect, seed=seed, alpha=alpha) for seed in (0, 1)
+            for alpha, effect in ((0.05, 0.0), (0.1, 0.9), (0.2, 0.9))]
+    longer = [make("add", effect=0.2, seed=seed, training={"epochs": 20}) for seed in (0, 1)]
+    page = findings([*many, *longer, *victims("minus", none=0.9)])  # minus has one alpha, and is not asked about
+    told = {(row["victim"], row["beside"]): row["answer"] for row in rows(page, "Does a stronger trigger flip more?")}
+    assert told == {("csrnet blended/add", "alpha 0.05"): "yes",
+                    ("csrnet blended/add (alpha 0.2)", "alpha 0.1"): "not shown"}
+    [epochs] = rows(page, "Does longer training flip more?")
+    assert (epochs["victim"], epochs["beside"], epochs["answer"]) == (
+        "csrnet blended/add", "epochs 20", "yes")
+    assert "- Unless a row says otherwise: alpha 0.1, epochs 100.\n" in page and "Do more poisoned" not in page
+    names = [row["victim"] for row in rows(page, "How strong are the attacks?")]
+    assert names == ["csrnet blended/add (alpha 0.05)", "csrnet blended/add (epochs 20)", "csrnet blended/add",
+                     "csrnet blended/add (alpha 0.2)", "csrnet blended/minus"]
+
+
+def test_victims_of_other_seeds_are_not_compared():
+    page = findings([make("add", alpha=0.1, effect=0.9), make("add", alpha=0.2, effect=0.9, seed=1)])
+    assert "Does a stronger trigger flip more?" not in page
+
+
 def test_what_was_not_run_is_not_asked_about():
     page = findings(victims(none=0.9))
     assert not re.search("fine-tuning (leave|count)", page) and "How strong are the attacks?" in page

@@ -1,0 +1,40 @@
+"""How an attack grows: victims that differ in nothing but the size of one setting."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from benchmark.leaderboard.ablation import as_number
+from benchmark.leaderboard.cell import Cell, Settings
+from benchmark.leaderboard.cells import Scenario, short
+
+GROWTH = {"trigger.alpha": "Does a stronger trigger flip more?", "poison_rate": "Do more poisoned images flip more?",
+          "training.epochs": "Does longer training flip more?"}
+
+
+def usual(scenarios: Iterable[Scenario]) -> Settings:
+    """Of the settings of GROWTH that vary, the value that most of the records have."""
+    values: dict[str, Counter[str]] = {key: Counter() for key in GROWTH}
+    for scenario in scenarios:
+        for key in GROWTH.keys() & scenario.settings.keys():
+            values[key][scenario.settings[key]] += sum(len(cell.records) for cell in scenario.cells)
+    return {key: counter.most_common(1)[0][0] for key, counter in values.items() if len(counter) > 1}
+
+
+def sizes(scenario: Scenario) -> list[float]:
+    """The settings of GROWTH, to put victims in order; -1 where there is none."""
+    return [as_number(scenario.settings.get(key, "-1")) for key in GROWTH]
+
+
+def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str, Cell, str, Cell]]:
+    """Undefended victims of which one has the next larger value of a setting: name and cell of the one with more, value
+    and cell of the one with less. They have all else in common, and the seeds."""
+    alike = defaultdict(list)
+    for name, scenario in named:
+        [victim] = scenario.defended("none")
+        if victim and key in scenario.settings:
+            rest = tuple(sorted(item for item in scenario.settings.items() if item[0] != key))
+            alike[rest, tuple(victim.seeds)].append((as_number(scenario.settings[key]), name, victim))
+    for victims in alike.values():
+        victims.sort(key=lambda victim: victim[0])
+        for (_, _, less), (_, name, more) in zip(victims, victims[1:]):
+            yield name, more, f"{short(key)} {less.settings[key]}", less
