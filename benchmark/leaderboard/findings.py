@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark.errors import UserError
 from benchmark.leaderboard.cell import Cell
 from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
+from benchmark.leaderboard.claims import claims
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
 from benchmark.leaderboard.growth import GROWTH, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
@@ -55,8 +56,10 @@ def findings(records: Iterable[Record]) -> str:
     tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
     adjusted = iter(holm(tests))
     answered = [_answered(question, adjusted, len(tests)) for question in questions]
-    tables = [_in_short(answered), _strength(named), *answered]
-    tables += [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
+    extremes = [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
+    most = usual(attacked).items()
+    as_usual = [name for name, scenario in named if most <= scenario.settings.items()]
+    tables = [claims([*answered, *extremes], as_usual), _in_short(answered), _strength(named), *answered, *extremes]
     return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables), *_not_run(found)])
 
 
@@ -168,9 +171,6 @@ def _in_short(answered: Sequence[Table]) -> Table:
     return Table("in_short", "In short", pd.DataFrame(lines), [
         "Of how many victims the answer is yes, the opposite, or not shown: p >= "
         f"{LEVEL} after correction. The tables below have the numbers.",
-        "The paper claims that all four attacks succeed, that fine-tuning weakens them and cuts rho_Asr by up to "
-        "72.5%, and that it improves accuracy on clean images. "
-        "Retraining on the same images and 40 images are not in it.",
         "A counter that counts nothing right flips nothing: read fewer flips beside rho_Acc."])
 
 
@@ -193,4 +193,4 @@ def _bands(named: Sequence[tuple[str, Scenario]]) -> Table:
             lines.append(line)
     return Table("extremes", "Is the attack weakened where it is extreme?", pd.DataFrame(lines), [
         "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's "
-        "direction. The paper: fine-tuning reduces rho_Asr by up to 72.5%, and every extreme band."])
+        "direction."])

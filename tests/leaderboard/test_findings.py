@@ -46,6 +46,24 @@ def test_the_papers_defense_stands_beside_its_rivals_with_their_differences():
         assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["beside it"]), abs=0.0011)
 
 
+def test_each_claim_of_the_paper_has_a_verdict():
+    page = findings(victims(none=0.9, fine_tune=0.1) + victims("minus", none=0.9, fine_tune=0.9))
+    told = {row["the paper"]: (row["here"], row["verdict"]) for row in rows(page, "The paper's claims")}
+    assert told["the attacks succeed"][1] == "holds" and "shown for 2 of 2" in told["the attacks succeed"][0]
+    assert told["fine-tuning weakens them"][1] == "holds for some"
+    assert told["fine-tuning improves accuracy on clean images"][1] == "not shown"
+    assert told["poisoning does not decrease the accuracy on clean images much"][1] == "not contradicted"
+    weak, strong = (findings(victims(none=0.9, fine_tune=effect)) for effect in (0.85, 0.0))
+    assert [row["verdict"] for page in (weak, strong)
+            for row in rows(page, "The paper's claims") if "72.5%" in row["the paper"]] == ["not reached", "holds"]
+
+
+def test_claims_are_of_the_usual_victims_and_need_what_they_ask_about():
+    page = findings(victims(none=0.9) + [make("add", alpha=0.01, effect=0.0)])
+    told = {row["the paper"]: row for row in rows(page, "The paper's claims")}
+    assert "1 of 1" in told["the attacks succeed"]["here"] and not any("fine-tuning" in claim for claim in told)
+
+
 def test_p_is_corrected_for_all_tests_of_the_page():
     from benchmark.leaderboard.cells import scenarios
 
