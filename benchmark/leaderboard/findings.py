@@ -102,14 +102,15 @@ def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:
         for cell in filter(None, scenario.defended("none")):
             line = {"victim": name}
             for heading, key in (("rho_Acc", "rho_acc"), ("rho_Asr", "rho_asr"), ("base", "base"), ("ASR0", "asr0"),
-                                 ("eASR", "easr"), ("flip rate", "flip_rate"),
-                                 ("clean counter's", "reference_flip_rate"), ("attainment", "attainment")):
+                                 ("eASR", "easr"), ("attainment", "attainment"), ("flip rate", "flip_rate"),
+                                 ("clean counter's", "reference_flip_rate")):
                 line[heading] = with_interval(cell.numbers.get(key, np.nan), *cell.interval(key))
+            line["flip rate of each seed"] = ", ".join(number(seed.mean()) for seed in cell.successes("flip_rate"))
             lines.append(line)
     return Table("strength", "How strong are the attacks?", pd.DataFrame(lines), [
         "rho_Asr: the paper's measure. base: the victim without the trigger scores as much, ASR0: a clean counter with "
-        "it. flip rate: images that the trigger moves into success; clean counter's: those that it moves there in a "
-        "counter without a backdoor. attainment: median share of the wanted change."])
+        "it. attainment: median share of the wanted change. flip rate: images that the trigger moves into success; "
+        "clean counter's: those that it moves there in a counter without a backdoor."])
 
 
 def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario]) -> Iterator[Question]:

@@ -102,6 +102,12 @@ def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_nex
                      "csrnet blended/add (alpha 0.2)", "csrnet blended/minus"]
 
 
+def test_the_flip_rate_of_each_seed_stands_beside_their_mean():
+    [row] = rows(findings([make("add", effect=0.9), make("add", effect=0.0, seed=1)]), "How strong are the attacks?")
+    one, other = map(float, row["flip rate of each seed"].split(", "))
+    assert one > 0.8 > 0.2 > other and float(row["flip rate"].split()[0]) == pytest.approx((one + other) / 2, abs=0.001)
+
+
 def test_victims_of_other_seeds_are_not_compared():
     page = findings([make("add", alpha=0.1, effect=0.9), make("add", alpha=0.2, effect=0.9, seed=1)])
     assert "Does a stronger trigger flip more?" not in page
