@@ -26,11 +26,11 @@ def sizes(scenario: Scenario) -> list[float]:
 
 
 def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str, Cell, str, Cell]]:
-    """Undefended victims of which one has the next larger value of a setting: name and cell of the one with more, value
-    and cell of the one with less. They have all else in common, and the seeds."""
+    """Undefended victims that differ in one setting by one step: name and cell of the one with the larger value, value
+    and cell of the other. They have all else in common, and the seeds."""
     alike = defaultdict(list)
     for name, scenario in named:
-        [victim] = scenario.defended("none")
+        victim = scenario.defended("none")[0]
         if victim and key in scenario.settings:
             rest = tuple(sorted(item for item in scenario.settings.items() if item[0] != key))
             alike[rest, tuple(victim.seeds)].append((as_number(scenario.settings[key]), name, victim))
