@@ -158,7 +158,8 @@ def _answered(question: Question, adjusted: Iterator[float], tests: int) -> Tabl
                              "difference": f"{difference:+.3f}", "p": probability(p), "answer": verdict})
     return Table(question.name, question.title, pd.DataFrame(lines), [
         f"{question.note} p: exact McNemar test over images, with several seeds a sign-flip test of their sums, Holm's "
-        f"correction over the {tests} tests of this page. 'not shown': p >= {LEVEL}, which proves nothing either way."])
+        f"correction over the {tests} tests of this page: of these counters, not of others trained alike. 'not shown': "
+        f"p >= {LEVEL}, which proves nothing either way."])
 
 
 def _in_short(answered: Sequence[Table]) -> Table:

@@ -210,15 +210,17 @@ def test_an_edited_defense_takes_the_place_of_what_it_was():
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_committed_page_is_what_its_records_say():
-    records = [Record.read(path) for path in sorted((ROOT / "records/standard-quick").glob("*.json"))]
-    assert (ROOT / "docs/standard-quick.md").read_text() == show(records) + "\n"
+@pytest.mark.parametrize("name", ["standard-quick", "laptop"])
+def test_the_committed_page_is_what_its_records_say(name):
+    records = [Record.read(path) for path in sorted((ROOT / "records" / name).glob("*.json"))]
+    assert (ROOT / f"docs/{name}.md").read_text() == show(records) + "\n"
 
 
-def test_the_committed_records_are_the_preset_of_their_name():
-    records = [Record.read(path) for path in (ROOT / "records/standard-quick").glob("*.json")]
-    wanted = cells(load("standard-quick"))
-    assert {(cell.target and cell.target.name, cell.defense.name, str(sorted(cell.defense.given.items())))
-            for cell in wanted} == {(record.attack and record.attack.target.name, record.defense.name,
-                                     str(sorted(record.defense.given.items()))) for record in records}
-    assert len(records) == len(wanted) == 125
+@pytest.mark.parametrize(("name", "number"), [("standard-quick", 125), ("laptop", 150)])
+def test_the_committed_records_are_the_preset_of_their_name(name, number):
+    records = [Record.read(path) for path in (ROOT / "records" / name).glob("*.json")]
+    wanted = {(cell.protocol.seed, cell.target and cell.target.name, cell.defense.name,
+               str(sorted(cell.defense.given.items()))) for cell in cells(load(name))}
+    assert wanted == {(record.seed, record.attack and record.attack.target.name, record.defense.name,
+                       str(sorted(record.defense.given.items()))) for record in records}
+    assert len(records) == len(wanted) == number
