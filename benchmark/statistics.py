@@ -96,7 +96,8 @@ def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = mean, replicate
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     """Exact two-sided McNemar test: do two models succeed equally often on the same images? Returns p.
 
-    first, second: bool [N], one entry per image, or [S, N] for S seeds. With d_i how many more of the seeds succeed on
+    first, second: bool [N], one entry per image, or [S, N] for S seeds; or whole numbers, such as the successes of a
+    model less those of its control. With d_i how many more of the seeds succeed on
     image i under the first than under the second, p = P(|sum of +-d_i| >= |sum d_i|), each sign a fair coin. With one
     seed that is McNemar's min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2), b and c the images on which only one
     succeeds. An image has one sign for all seeds: they are no new images. It tells of these models, not of others
@@ -113,7 +114,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
         raise ValueError(f"expected the same images, got {first.shape} and {second.shape}")
     differences = (first - second).sum(axis=0)
     chances = np.ones(1)  # of each sum of signed differences, from the lowest to the highest
-    for size in range(1, len(first) + 1):
+    for size in range(1, int(np.abs(differences).max(initial=0)) + 1):
         number = int((np.abs(differences) == size).sum())
         steps = np.zeros(2 * size * number + 1)
         steps[:: 2 * size] = [math.comb(number, heads) / 2**number for heads in range(number + 1)]

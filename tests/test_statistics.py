@@ -91,6 +91,18 @@ def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_with_several_seeds_every_image_flips_its_sign_as_one(seed):
     first, second = np.random.default_rng(seed).random((2, 3, 9)) < np.array([0.4, 0.7])[:, None, None]
+    holds(first, second)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_successes_less_those_of_a_control_flip_their_sign_as_one(seed):
+    own, control, other = np.random.default_rng(seed).random((3, 2, 9)) < np.array([0.9, 0.4, 0.3])[:, None, None]
+    holds(own.astype(int) - control, other.astype(int) - control)
+    holds(own.astype(int) - control, control.astype(int) - other)
+
+
+def holds(first, second):
+    """p is the share of all ways to sign the images that give a sum as large."""
     differences = (first.astype(int) - second).sum(axis=0)
     sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=9)]
     assert mcnemar(first, second) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())))

@@ -14,7 +14,7 @@ from benchmark.leaderboard.cell import Cell
 from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
 from benchmark.leaderboard.claims import claims
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
-from benchmark.leaderboard.growth import GROWTH, sizes, steps, usual
+from benchmark.leaderboard.growth import GROWTH, flips_beyond, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
 from benchmark.record import Record
 from benchmark.registry import names
@@ -25,7 +25,7 @@ ANSWERS = ("yes", "the opposite", "not shown")
 PAPERS = "fine_tune"
 MADE = ("device_name", "threads", "precision")  # of the provenance
 RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
-Pair = tuple[np.ndarray, np.ndarray]  # successes of images, bool [S, N]: what is asked about, what it is beside
+Pair = tuple[np.ndarray, np.ndarray]  # successes of images [S, N]: of what is asked about, of what it is beside
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,10 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
         "rho_Acc of the victim beside that of the clean counter.")
     for key, title in GROWTH.items():
         yield Question(f"growth_{short(key)}", title, 1, [
-            ({"victim": name, "beside": beside}, (cell.successes("flip_rate"), less.successes("flip_rate")))
+            ({"victim": name, "beside": beside}, (flips_beyond(cell), flips_beyond(less)))
             for name, cell, beside, less in steps(named, key)],
-            "Flip rate of the victim beside that of one that was given less, on the same images.")
+            "Flip rate less that of the clean counter with the same trigger, of the victim beside one that was given "
+            "less, on the same images: what the trigger does to any counter is no growth of the backdoor.")
     for key, yes, title in (
             ("flip_rate", -1, "Does the paper's fine-tuning leave fewer flips?"),
             ("rho_acc", 1, "Does the paper's fine-tuning count more clean images right?")):

@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from benchmark.leaderboard.ablation import as_number
 from benchmark.leaderboard.cell import Cell, Settings
 from benchmark.leaderboard.cells import Scenario, short
@@ -27,14 +29,19 @@ def sizes(scenario: Scenario) -> list[float]:
 
 def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str, Cell, str, Cell]]:
     """Undefended victims that differ in one setting by one step: name and cell of the one with the larger value, value
-    and cell of the other. They have all else in common, and the seeds."""
+    and cell of the other. They have all else in common, and the seeds; their clean counters are known."""
     alike = defaultdict(list)
     for name, scenario in named:
         victim = scenario.defended("none")[0]
-        if victim and key in scenario.settings:
+        if victim and key in scenario.settings and victim.successes("reference_flip_rate").size:
             rest = tuple(sorted(item for item in scenario.settings.items() if item[0] != key))
             alike[rest, tuple(victim.seeds)].append((as_number(scenario.settings[key]), name, victim))
     for victims in alike.values():
         victims.sort(key=lambda victim: victim[0])
         for (_, _, less), (_, name, more) in zip(victims, victims[1:]):
             yield name, more, f"{short(key)} {less.settings[key]}", less
+
+
+def flips_beyond(victim: Cell) -> np.ndarray:
+    """Flips less those of the clean counter, image by image: -1, 0 or 1, int [S, N]."""
+    return victim.successes("flip_rate").astype(int) - victim.successes("reference_flip_rate").astype(int)

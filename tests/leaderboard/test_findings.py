@@ -102,6 +102,15 @@ def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_nex
                      "csrnet blended/add (alpha 0.2)", "csrnet blended/minus"]
 
 
+def test_what_a_stronger_trigger_does_to_a_clean_counter_too_is_no_growth():
+    weak, strong = make("add", alpha=0.1, effect=0.5), make("add", alpha=0.2, effect=0.9)
+    images = strong.images
+    moved = [clean + tau - truth for clean, tau, truth in zip(images.reference_clean, images.target, images.truth)]
+    strong = strong.model_copy(update={"images": images.model_copy(update={"reference_triggered": moved})})
+    [row] = rows(findings([weak, strong]), "Does a stronger trigger flip more?")
+    assert row["answer"] == "the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["beside it"])
+
+
 def test_the_flip_rate_of_each_seed_stands_beside_their_mean():
     [row] = rows(findings([make("add", effect=0.9), make("add", effect=0.0, seed=1)]), "How strong are the attacks?")
     one, other = map(float, row["flip rate of each seed"].split(", "))
@@ -127,6 +136,7 @@ def test_what_was_not_run_is_listed():
 
 
 def test_the_committed_page_is_what_its_records_say():
-    records = [Record.read(path) for path in sorted((ROOT / "records/laptop").glob("*.json"))]
+    records = [Record.read(path) for name in ("laptop", "laptop-growth")
+               for path in sorted((ROOT / "records" / name).glob("*.json"))]
     assert (ROOT / "docs/findings.md").read_text() == findings(records)
     assert {record.seed for record in records} == {0, 1, 2} and all(not record.provenance["dirty"] for record in records)
