@@ -128,7 +128,8 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
             ({"victim": name, "beside": beside}, (flips_beyond(cell), flips_beyond(less)))
             for name, cell, beside, less in steps(named, key)],
             "Flip rate less that of the clean counter with the same trigger, of the victim beside one that was given "
-            "less, on the same images: what the trigger does to any counter is no growth of the backdoor.")
+            "less, on the same images: what the trigger does to any counter is no growth of the backdoor. No more than "
+            "1 - base can flip: where nearly all do, read the attainment.")
     for key, yes, title in (
             ("flip_rate", -1, "Does the paper's fine-tuning leave fewer flips?"),
             ("rho_acc", 1, "Does the paper's fine-tuning count more clean images right?")):
