@@ -79,7 +79,7 @@ def _run(found: Sequence[Scenario]) -> Iterator[str]:
         *shared([scenario.settings for scenario in found]),
         *([f"Unless a row says otherwise: {', '.join(told)}."] if told else []),
         f"{len(records)} records, {len(first.images.id)} test images, seeds {', '.join(map(str, seeds))}.",
-        f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}, "
+        f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}; "
         f"{', '.join(map(str, epochs))} epochs.",
         f"Made on: {'; '.join(made)}.", *notes])
 
