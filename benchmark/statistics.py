@@ -97,11 +97,11 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     """Exact two-sided McNemar test: do two models succeed equally often on the same images? Returns p.
 
     first, second: bool [N], one entry per image, or [S, N] for S seeds; or whole numbers, such as the successes of a
-    model less those of its control. With d_i how many more of the seeds succeed on
-    image i under the first than under the second, p = P(|sum of +-d_i| >= |sum d_i|), each sign a fair coin. With one
-    seed that is McNemar's min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2), b and c the images on which only one
-    succeeds. An image has one sign for all seeds: they are no new images. It tells of these models, not of others
-    trained alike. McNemar, Psychometrika 1947; sign flips: Fisher, The Design of Experiments, 1935, section 21.
+    model less those of its control. With d_i how many more of the seeds succeed on image i under the first than under
+    the second, p = P(|sum of +-d_i| >= |sum d_i|), each sign a fair coin. With one seed that is McNemar's
+    min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2), b and c the images on which only one succeeds. An image has
+    one sign for all seeds: they are no new images. It tells of these models, not of others trained alike. McNemar,
+    Psychometrika 1947; sign flips: Fisher, The Design of Experiments, 1935, section 21.
 
     Raises:
         ValueError: different numbers of images or seeds.

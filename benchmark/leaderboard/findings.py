@@ -3,16 +3,16 @@
 Every number and every verdict is computed from the counts per image; nothing is typed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.cell import Cell
+from benchmark.leaderboard.cell import Settings
 from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
-from benchmark.leaderboard.claims import claims
+from benchmark.leaderboard.claims import PAPERS, claims, extremes
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
 from benchmark.leaderboard.growth import GROWTH, flips_beyond, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
@@ -22,7 +22,6 @@ from benchmark.statistics import holm, mcnemar
 
 LEVEL = 0.05
 ANSWERS = ("yes", "the opposite", "not shown")
-PAPERS = "fine_tune"
 MADE = ("device_name", "threads", "precision")  # of the provenance
 RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
 Pair = tuple[np.ndarray, np.ndarray]  # successes of images [S, N]: of what is asked about, of what it is beside
@@ -49,29 +48,29 @@ def findings(records: Iterable[Record]) -> str:
     attacked = [scenario for scenario in found if any("flip_rate" in cell.numbers for cell in scenario.cells)]
     if not attacked:
         raise UserError("findings: no record of a victim; expected records with an attack")
-    told = suffixes([scenario.settings for scenario in attacked], ("model", "trigger", "target"), usual(attacked))
+    most = usual(found)
+    told = suffixes([scenario.settings for scenario in attacked], ("model", "trigger", "target"), most)
     titles = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
     named = list(zip(titles, attacked))
     questions = [question for question in _questions(named, found) if question.rows]
     tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
     adjusted = iter(holm(tests))
     answered = [_answered(question, adjusted, len(tests)) for question in questions]
-    extremes = [_bands(named)] if any(scenario.defended(PAPERS)[0] for scenario in attacked) else []
-    most = usual(attacked).items()
-    as_usual = [name for name, scenario in named if most <= scenario.settings.items()]
-    tables = [claims([*answered, *extremes], as_usual), _in_short(answered), _strength(named), *answered, *extremes]
-    return "\n".join(["# Findings", "", *_run(found), "", *map(markdown, tables), *_not_run(found)])
+    as_usual = {name: scenario for name, scenario in named
+                if all(scenario.settings.get(key, value) == value for key, value in most.items())}
+    tables = [claims(answered, as_usual), _in_short(answered), _strength(named), *answered, *extremes(named)]
+    return "\n".join(["# Findings", "", *_run(found, most), "", *map(markdown, tables), *_not_run(found)])
 
 
-def _run(found: Sequence[Scenario]) -> Iterator[str]:
-    """What the numbers are of."""
+def _run(found: Sequence[Scenario], most: Settings) -> Iterator[str]:
+    """What the numbers are of. most: see `usual`."""
     records = [record for scenario in found for cell in scenario.cells for record in cell.records]
     first = records[0]
     epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
     seeds = sorted({record.seed for record in records})
     made = sorted({", ".join(f"{key} {record.provenance[key]}" for key in MADE if key in record.provenance)
                    for record in records})
-    told = [f"{short(key)} {value}" for key, value in usual(found).items()]
+    told = [f"{short(key)} {value}" for key, value in most.items()]
     notes = sorted({warning for record in records for warning in record.warnings})
     yield "Made by `crowdbench findings` from records. In brackets 95% intervals, bootstrap over seeds and images."
     yield ""
@@ -176,25 +175,3 @@ def _in_short(answered: Sequence[Table]) -> Table:
         "Of how many victims the answer is yes, the opposite, or not shown: p >= "
         f"{LEVEL} after correction. The tables below have the numbers.",
         "A counter that counts nothing right flips nothing: read fewer flips beside rho_Acc."])
-
-
-def _bands(named: Sequence[tuple[str, Scenario]]) -> Table:
-    def strong(cell: Cell) -> float:
-        return float(np.nansum([cell.numbers["band 0.5-1"], cell.numbers["band >1"] if cell.records[0].attack.increases
-                                else np.nan]))
-
-    lines = []
-    for name, scenario in named:
-        before, after = scenario.defended("none")[0], scenario.defended(PAPERS)[0]
-        if before and after:
-            shares: list[tuple[str, Callable[[Cell], float]]] = [
-                ("rho_Asr", lambda cell: cell.numbers["rho_asr"]), ("off by > 0.5", strong)]
-            line = {"victim": name}
-            for heading, share in shares:
-                line[heading], line[f"{heading}, {PAPERS}"] = number(share(before)), number(share(after))
-            line["rho_Asr reduced by"] = (f"{1 - after.numbers['rho_asr'] / before.numbers['rho_asr']:.0%}"
-                                          if before.numbers["rho_asr"] else "/")
-            lines.append(line)
-    return Table("extremes", "Is the attack weakened where it is extreme?", pd.DataFrame(lines), [
-        "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's "
-        "direction."])

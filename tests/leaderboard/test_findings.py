@@ -58,6 +58,14 @@ def test_each_claim_of_the_paper_has_a_verdict():
             for row in rows(page, "The paper's claims") if "72.5%" in row["the paper"]] == ["not reached", "holds"]
 
 
+def test_a_victim_whose_trigger_has_no_alpha_is_as_usual():
+    records = [*victims(none=0.9), make("add", alpha=0.2, effect=0.9)]
+    bare = make("minus", effect=0.9)
+    attack = bare.attack.model_copy(update={"trigger": bare.attack.trigger.model_copy(update={"resolved": {}})})
+    told = rows(findings([*records, bare.model_copy(update={"attack": attack})]), "The paper's claims")
+    assert any("shown for 2 of 2" in row["here"] for row in told)
+
+
 def test_claims_are_of_the_usual_victims_and_need_what_they_ask_about():
     page = findings(victims(none=0.9) + [make("add", alpha=0.01, effect=0.0)])
     told = {row["the paper"]: row for row in rows(page, "The paper's claims")}
@@ -94,8 +102,7 @@ def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_nex
     assert told == {("csrnet blended/add", "alpha 0.05"): "yes",
                     ("csrnet blended/add (alpha 0.2)", "alpha 0.1"): "not shown"}
     [epochs] = rows(page, "Does longer training flip more?")
-    assert (epochs["victim"], epochs["beside"], epochs["answer"]) == (
-        "csrnet blended/add", "epochs 20", "yes")
+    assert (epochs["victim"], epochs["beside"], epochs["answer"]) == ("csrnet blended/add", "epochs 20", "yes")
     assert "- Unless a row says otherwise: alpha 0.1, epochs 100.\n" in page and "Do more poisoned" not in page
     names = [row["victim"] for row in rows(page, "How strong are the attacks?")]
     assert names == ["csrnet blended/add (alpha 0.05)", "csrnet blended/add (epochs 20)", "csrnet blended/add",
@@ -139,4 +146,5 @@ def test_the_committed_page_is_what_its_records_say():
     records = [Record.read(path) for name in ("laptop", "laptop-growth")
                for path in sorted((ROOT / "records" / name).glob("*.json"))]
     assert (ROOT / "docs/findings.md").read_text() == findings(records)
-    assert {record.seed for record in records} == {0, 1, 2} and all(not record.provenance["dirty"] for record in records)
+    assert {record.seed for record in records} == {0, 1, 2}
+    assert not any(record.provenance["dirty"] for record in records)
