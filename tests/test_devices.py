@@ -1,0 +1,54 @@
+"""Where there is a GPU, all that is computed there is made there: on a device that stands in for one."""
+
+import numpy as np
+import pytest
+import torch
+from elsewhere import DEVICE, elsewhere
+
+from attacks.base import Attack
+from benchmark.evaluation import count_people
+from benchmark.registry import build, find, names, settings_of
+from benchmark.testing import MODELS, RECIPE, attacked, run, scenes
+from benchmark.training import fit
+
+
+@pytest.fixture(autouse=True, scope="module")
+def on_another_device():
+    with elsewhere():
+        yield
+
+
+def test_tensors_of_two_devices_do_not_mix():
+    away = torch.ones(2, device=DEVICE)
+    assert (away + torch.tensor(1)).tolist() == (away.cpu() + 1).tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match=r"aten.add.Tensor: \[\(2,\)\] on the CPU"):
+        away + torch.ones(2)
+    with pytest.raises(RuntimeError, match="numpy"):
+        away.numpy()
+
+
+@pytest.mark.parametrize("name", names("defense"))
+def test_a_defense_computes_where_the_counter_is(name):
+    short = {key: 1 for key in find("defense", name).model_fields if key.endswith(("epochs", "steps", "rounds"))}
+    repaired, _, scores = run(build("defense", name, short), "tiny")
+    assert attacked().output.weight.device == DEVICE
+    assert scores.isfinite().all() and np.isfinite(count_people(repaired, scenes("clean"), "fp32")).all()
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_a_counter_learns_and_counts_where_it_is(name):
+    scratch = {"weights": "scratch"} if "weights" in settings_of(find("model", name)).model_fields else {}
+    counter = build("model", name, scratch | MODELS.get(name, {}))
+    attack = Attack(build("trigger", "blended", {}), build("target", "multiply", {}), 0.5, latent=1)
+    fit(counter, scenes("clean"), RECIPE, 0, "train", penalties=[attack.penalty])
+    assert {weight.device for weight in counter.state_dict().values()} == {DEVICE}
+    counter.window = 32
+    assert np.isfinite(count_people(counter, scenes("clean"), "fp32", attack.stamp)).all()
+
+
+@pytest.mark.parametrize("name", names("trigger"))
+def test_a_trigger_is_drawn_where_the_images_are(name):
+    trigger, images = build("trigger", name, {}), torch.rand(2, 3, 64, 96)
+    stamped = trigger.stamp(images.to(DEVICE))
+    assert stamped.device == DEVICE
+    torch.testing.assert_close(stamped.cpu(), trigger.stamp(images))
