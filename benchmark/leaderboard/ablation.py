@@ -58,10 +58,15 @@ class Ablation:
     left_out: list[str]
 
     @property
+    def compared(self) -> list[Grid]:
+        """The grids of two cells or more."""
+        return [grid for grid in self.grids if len(grid.cells) > 1]
+
+    @property
     def figures(self) -> dict[str, list[Grid]]:
-        """Names of figures and their grids; those that differ in nothing but the target share one."""
+        """Names of figures and the grids compared in them; those that differ in nothing but the target share one."""
         together = defaultdict(list)
-        for grid in self.grids:
+        for grid in self.compared:
             together[grid.figure].append(grid)
         return {f"ablation-{number}": grids for number, grids in enumerate(together.values(), start=1)}
 
@@ -72,8 +77,8 @@ def ablation(records: Iterable[Record], rows: str, columns: str) -> Ablation:
     Records without an attack are left out; each victim's record holds the counts of its clean counter.
 
     Raises:
-        UserError: no attack, a setting that is unknown, ambiguous or has one value, cells that differ in more than can
-            be told apart, or as `scenarios` does.
+        UserError: no attack, a setting that is unknown, ambiguous or has one value, no cells that differ in the two
+            alone, or in more than can be told apart, or as `scenarios` does.
     """
     cells = [cell for scenario in scenarios(records) for cell in scenario.cells if "target" in cell.settings]
     if not cells:
@@ -86,9 +91,11 @@ def ablation(records: Iterable[Record], rows: str, columns: str) -> Ablation:
     if not found:
         raise UserError(f"ablation: no record has both {keys[0]} and {keys[1]}; expected two settings of one attack")
     names = keys if short(keys[0]) == short(keys[1]) else tuple(map(short, keys))
-    axes = [Axis(key, name, sorted({cell.settings[key] for cell in found}, key=_place))
-            for key, name in zip(keys, names)]
-    return Ablation(*axes, _grids(found, keys), rest)
+    grids = _grids(found, keys)
+    if not (places := [place for grid in grids if len(grid.cells) > 1 for place in grid.cells]):
+        raise UserError(f"ablation: no two cells differ in {keys[0]} or {keys[1]} alone; expected cells that do")
+    axes = [Axis(key, name, sorted(set(values), key=_place)) for key, name, values in zip(keys, names, zip(*places))]
+    return Ablation(*axes, grids, rest)
 
 
 def tidy(found: Ablation) -> pd.DataFrame:
@@ -223,10 +230,13 @@ def _pivot(found: Ablation, grid: Grid, name: str) -> Table:
     lines = [[heading, row, *(printed.get((row, column), {}).get(heading, MISSING) for column in found.columns.values)]
              for heading in next(iter(printed.values())) for row in found.rows.values]
     left_out = f"Left out, without {found.rows.name} or {found.columns.name}: {'; '.join(found.left_out)}."
+    alone = len(found.grids) - len(found.compared)
+    not_shown = f"Other settings with one {found.rows.name} and {found.columns.name} each, only in the data: {alone}."
     named = [(f"{found.rows.name} {row}, {found.columns.name} {column}", cell)
              for (row, column), cell in sorted(grid.cells.items(), key=lambda item: tuple(map(_place, item[0])))]
     return Table(name, f"Ablation: {grid.label}", pd.DataFrame(lines, columns=["", found.rows.name, *columns]),
-                 [*shared([grid.settings]), LEGEND, *([left_out] if found.left_out else []), *remarks(named)])
+                 [*shared([grid.settings]), LEGEND, *([left_out] if found.left_out else []),
+                  *([not_shown] if alone else []), *remarks(named)])
 
 
 def _printed(cell: Cell) -> dict[str, str]:

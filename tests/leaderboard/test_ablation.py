@@ -96,6 +96,21 @@ def test_a_setting_that_some_cells_lack_is_empty_there(tmp_path):
     assert sorted(row["target.keep"] for row in rows) == [""] * 8 + ["1"]
 
 
+def test_what_has_nothing_to_be_compared_with_is_data_and_no_table(tmp_path):
+    alone = changed(victim(0.02, target="minus"), target=Choice(name="minus", resolved={"keep": 1}))
+    found = over([*grid(), alone])
+    assert [grid.label for grid in found.compared] == [grid.label for grid in over(grid()).grids]
+    assert "Other settings with one poison_rate and alpha each, only in the data: 1." in show(found)
+    assert "only in the data" not in show(over(grid()))
+    write(found, tmp_path)
+    assert "minus" not in (tmp_path / "ablation.md").read_text() and "minus" in (tmp_path / "ablation.csv").read_text()
+
+
+def test_cells_that_differ_in_more_than_two_settings_are_refused():
+    with pytest.raises(UserError, match="no two cells differ in .*rate or trigger.alpha alone"):
+        over([victim(0.1, 0.2), victim(0.02, 0.05, target="minus")])
+
+
 def test_the_csv_holds_every_digit_and_no_number_that_looks_like_a_formula(tmp_path):
     small = victim(0.02)
     counts = (np.array(small.images.clean) - 1e-7 * np.array(small.images.truth)).tolist()
