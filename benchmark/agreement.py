@@ -90,10 +90,11 @@ def check(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Iterato
 def missing(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Iterator[Problem]:
     """Which cells of the grid an entry lacks, for its defense and for none; of records that `check` accepts."""
     known = [slot.title for slot in slots(grid.preset)]
-    there = {(slot_of(record, slots(grid.preset)).title, record.defense.name) for record in cells.values()}
-    for name in (defense.name, UNDEFENDED):
-        if lacking := [title for title in known if (title, name) not in there]:
-            yield "", "cells", f"{len(lacking)} of {len(known)} with {name} are not there, for instance {lacking[0]}"
+    there = {(slot_of(record, slots(grid.preset)).title, chosen(record.defense).model_dump_json())
+             for record in cells.values()}
+    for one in (defense, Choice(name=UNDEFENDED)):
+        if lacking := [title for title in known if (title, one.model_dump_json()) not in there]:
+            yield "", "cells", f"{len(lacking)} of {len(known)} with {one.name} are not there, for instance {lacking[0]}"
 
 
 def _named(name: str, record: Record, defense: Choice, grid: Frozen) -> Iterator[tuple[str, str]]:

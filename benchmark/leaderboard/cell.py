@@ -1,9 +1,10 @@
 """One cell of a table: its numbers, which are means over seeds, and how sure they are."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -34,6 +35,13 @@ class Cell:
     @property
     def seeds(self) -> list[int]:
         return [record.seed for record in self.records]
+
+    def of(self, seeds: Sequence[int]) -> Self | None:
+        """The cell with these seeds alone; None where it lacks one."""
+        if not {*seeds} <= {*self.seeds}:
+            return None
+        return self if len(seeds) == len(self.seeds) else replace(self, records=tuple(
+            record for record in self.records if record.seed in seeds))
 
     def successes(self, key: str) -> np.ndarray:
         """A share image by image, bool [S, N] of the N images with people: 'rho_acc', 'ra', 'flip_rate', 'rho_asr', ...

@@ -129,16 +129,22 @@ def suffixes(rows: Sequence[Settings], shown: Iterable[str], usual: Settings | N
     values = defaultdict(set)
     for row in rows:
         for key in keys:
-            if (peers := _peers(row, key)) is not None:
-                values[key, peers].add(row.get(key))
-    telling = [[key for key in keys if len(values[key, _peers(row, key)]) > 1] for row in rows]
+            if (among := peers(row, key)) is not None:
+                values[key, among].add(row.get(key))
+    telling = [[key for key in keys if len(values[key, peers(row, key)]) > 1] for row in rows]
+    telling = [told + _of_the_test(row) * ("test_trigger" in told) for row, told in zip(rows, telling)]
     names = Counter(short(key) for key in set().union(*telling))
     usual = usual or {}
     return [_suffix({short(key) if names[short(key)] == 1 else key: row.get(key, "unset") for key in told
                      if key not in usual or row.get(key) != usual[key]}) for row, told in zip(rows, telling)]
 
 
-def _peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
+def _of_the_test(row: Settings) -> list[str]:
+    """The settings in which the trigger of the test images is another than in training."""
+    return [key for key in sorted(row) if key.startswith("test_trigger.") and row.get(key[5:]) != row[key]]
+
+
+def peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
     """Names that a row must share for its value of a setting to be comparable; None where it can have no value."""
     if key == "data.images" and key in row:  # what the settings of the data tell apart needs no checksum
         return tuple(value for item in sorted(row.items()) if item[0].partition(".")[0] == "data" and item[0] != key
@@ -157,8 +163,8 @@ def defense_settings(cell: Cell | None) -> Settings:
 
 
 def short(key: str) -> str:
-    """A setting's name without its kind: 'trigger.alpha' -> 'alpha'."""
-    return key.rpartition(".")[2]
+    """A setting's name without its kind: 'trigger.alpha' -> 'alpha', 'test_trigger.alpha' -> 'test_alpha'."""
+    return ("test_" if key.startswith("test_trigger.") else "") + key.rpartition(".")[2]
 
 
 def _suffix(told: Settings) -> str:
@@ -166,6 +172,8 @@ def _suffix(told: Settings) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():  # 2.0 is the setting 2
+        value = int(value)
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from benchmark.errors import UserError
 from benchmark.leaderboard.cell import Cell
 from benchmark.leaderboard.cells import Scenario
-from benchmark.leaderboard.formats import NONE, Table, number
+from benchmark.leaderboard.formats import Table, number
 
 PAPERS = "fine_tune"
-FALL = 0.725  # the largest fall of rho_Asr by fine-tuning, as the paper's abstract has it
+FALL = 0.725  # the largest fall of rho_Asr by fine-tuning: the abstract's 72.5% are points, .991 less .266
 Repaired = tuple[str, Cell, Cell]  # a victim's name, itself, and what the paper's defense made of it
 # A claim of the paper, what is counted of the victims, the question's table, and beside what
 TESTED = [("the attacks succeed", "the trigger moves more images than in a clean counter", "trigger", None),
@@ -56,9 +57,9 @@ def _cost(frames: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
 def _extremes(pairs: Sequence[Repaired]) -> Iterator[tuple[str, str, str]]:
     if not pairs:
         return
-    if falls := [fall for _, before, after in pairs if (fall := _fall(before, after)) is not None]:
-        yield (f"fine-tuning reduces rho_Asr by up to {FALL:.1%}", f"by up to {max(falls):.0%}",
-               "holds" if max(falls) >= FALL else "not reached")
+    most = max(_fall(before, after) for _, before, after in pairs)
+    yield (f"fine-tuning reduces rho_Asr by up to {FALL:.1%}, which are points", f"by up to {100 * most:.1f} points",
+           "holds" if most >= FALL else "not reached")
     fewer = sum(_extreme(after) < _extreme(before) for _, before, after in pairs)
     yield ("and weakens all attacks where they are extreme", f"fewer counts off by > 0.5: {fewer} of {len(pairs)}, "
            "without a test", "holds" if fewer == len(pairs) else "holds for some" if fewer else "does not hold")
@@ -72,21 +73,37 @@ def extremes(named: Iterable[tuple[str, Scenario]]) -> list[Table]:
     lines = [{"victim": name, "rho_Asr": number(before.numbers["rho_asr"]),
               f"rho_Asr, {PAPERS}": number(after.numbers["rho_asr"]), "off by > 0.5": number(_extreme(before)),
               f"off by > 0.5, {PAPERS}": number(_extreme(after)),
-              "rho_Asr reduced by": NONE if (fall := _fall(before, after)) is None else f"{fall:.0%}"}
+              "rho_Asr reduced by": number(_fall(before, after))}
              for name, before, after in _repaired(named)]
     return [Table("extremes", "Is the attack weakened where it is extreme?", pd.DataFrame(lines), [
         "off by > 0.5: triggered images whose count is off by more than half of the truth, in the attacker's "
         "direction."])] if lines else []
 
 
+def papers(scenario: Scenario) -> Cell | None:
+    """What the paper's defense made of a victim; None where it was not run.
+
+    Raises:
+        UserError: it was run with several settings, none of them its own.
+    """
+    cells = [cell for cell in scenario.defended(PAPERS) if cell]
+    own = cells if len(cells) < 2 else [cell for cell in cells if not cell.records[0].defense.given]
+    if cells and not own:
+        raise UserError(f"findings: {scenario.model}, {scenario.attack}: {PAPERS} with {len(cells)} settings; expected "
+                        "one, or among them its own, without any given")
+    return own[0] if own else None
+
+
 def _repaired(named: Iterable[tuple[str, Scenario]]) -> list[Repaired]:
-    both = [(name, scenario.defended("none")[0], scenario.defended(PAPERS)[0]) for name, scenario in named]
-    return [(name, before, after) for name, before, after in both if before and after]
+    """Of the victims whose attacker wants more people, or fewer, and of the seeds that were repaired."""
+    both = [(name, scenario.defended("none")[0], papers(scenario)) for name, scenario in named]
+    both = [(name, before and after and before.of(after.seeds), after) for name, before, after in both]
+    return [(name, before, after) for name, before, after in both if before and before.successes("rho_asr").size]
 
 
-def _fall(before: Cell, after: Cell) -> float | None:
-    """By which share the defense reduces rho_Asr; None where there was none."""
-    return 1 - after.numbers["rho_asr"] / before.numbers["rho_asr"] if before.numbers["rho_asr"] else None
+def _fall(before: Cell, after: Cell) -> float:
+    """By how much the defense reduces rho_Asr."""
+    return before.numbers["rho_asr"] - after.numbers["rho_asr"]
 
 
 def _extreme(cell: Cell) -> float:

@@ -17,6 +17,7 @@ from benchmark.record import Record
 from benchmark.untrusted import Refused, load, read_bytes
 
 BESIDE = (RERUNS, "tables")  # folders of other JSON, where records lie
+NO_ENTRY = "of no entry"  # whose victims they are that no entry has
 Found = list[tuple[Path, Record]]
 
 
@@ -37,8 +38,8 @@ def of_entries(found: Found) -> Found:
     """Records that say of which entry they are, and of whose victims, and each once.
 
     `provenance["entry"]` gets the entry's path, its manifest's name, paper and code, and its tier, see `reruns`;
-    `provenance["victims"]` the path of the first entry with the same victims. A record of no entry has neither,
-    whatever it says itself.
+    `provenance["victims"]` the path of the first entry with the same victims, or NO_ENTRY. A record of no entry has not
+    the first, whatever it says itself, and where there is no entry at all, no record has the second.
     """
     sources: dict[Path | None, Found] = {None: []}
     for path, record in found:
@@ -46,10 +47,11 @@ def of_entries(found: Found) -> Found:
         sources.setdefault(folder if (folder / FILE).is_file() else None, []).append((path, record))
     groups: list[tuple[str | None, dict[str, str]]] = []
     kept, seen = [], set()
+    others = NO_ENTRY if len(sources) > 1 else None
     for folder, records in sources.items():
         entry = folder and _entry(folder, [record for _, record in records])
         plain = [(path, _told(record, None, None)) for path, record in records]
-        label = _victims(plain, groups, entry and entry["path"])
+        label = _victims(plain, groups, entry["path"] if entry else others)
         for path, record in plain:
             own = entry if record.defense.name not in SHARED else None
             told = _told(record, own, label)

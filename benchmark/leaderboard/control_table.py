@@ -30,7 +30,7 @@ LEGEND = [
     "flip rate: images that the trigger moves into S. attainment: the median share of the wanted change that the "
     "trigger achieves; 1 is the attacker's aim. 95%: bootstrap over seeds and images; with one seed, the interval of "
     "that one model. Other numbers are means over seeds.",
-    "DER: the defense against no defense; 0.5 is a defense without effect.",
+    "DER: of those means, the defense against no defense on the same seeds; 0.5 is a defense without effect.",
 ]
 
 
@@ -81,10 +81,11 @@ def cell_numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
 
 
 def der(undefended: Cell | None, cell: Cell) -> float:
-    """DER; nan without an attack, a defense or a victim to compare with."""
-    if undefended is None or cell.defense == "none" or "easr" not in cell.numbers:
+    """DER; nan without an attack, a defense or victims of the same seeds to compare with."""
+    victims = undefended and undefended.of(cell.seeds)
+    if victims is None or cell.defense == "none" or "easr" not in cell.numbers:
         return math.nan
-    before, after = undefended.numbers, cell.numbers
+    before, after = victims.numbers, cell.numbers
     return metrics.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])
 
 

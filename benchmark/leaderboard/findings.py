@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.errors import UserError
 from benchmark.leaderboard.cell import Settings
 from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
-from benchmark.leaderboard.claims import PAPERS, claims, extremes
+from benchmark.leaderboard.claims import claims, extremes, papers
 from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
 from benchmark.leaderboard.growth import GROWTH, flips_beyond, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
@@ -44,6 +44,7 @@ def findings(records: Iterable[Record]) -> str:
     Raises:
         UserError: no victim among the records, or they contradict each other.
     """
+    records = list(records)
     found = sorted(scenarios(records), key=lambda scenario: (scenario.model, scenario.attack, sizes(scenario)))
     attacked = [scenario for scenario in found if any("flip_rate" in cell.numbers for cell in scenario.cells)]
     if not attacked:
@@ -52,20 +53,20 @@ def findings(records: Iterable[Record]) -> str:
     told = suffixes([scenario.settings for scenario in attacked], ("model", "trigger", "target"), most)
     titles = [f"{scenario.model} {scenario.attack}{more}" for scenario, more in zip(attacked, told)]
     named = list(zip(titles, attacked))
-    questions = [question for question in _questions(named, found) if question.rows]
+    questions = [question for question in _questions(named, found, most) if question.rows]
     tests = [mcnemar(*pair) for question in questions for _, pair in question.rows]
     adjusted = iter(holm(tests))
     answered = [_answered(question, adjusted, len(tests)) for question in questions]
     as_usual = {name: scenario for name, scenario in named
                 if all(scenario.settings.get(key, value) == value for key, value in most.items())}
     tables = [claims(answered, as_usual), _in_short(answered), _strength(named), *answered, *extremes(named)]
-    return "\n".join(["# Findings", "", *_run(found, most), "", *map(markdown, tables), *_not_run(found)])
+    return "\n".join(["# Findings", "", *_run(records, found, most), "", *map(markdown, tables), *_not_run(found)])
 
 
-def _run(found: Sequence[Scenario], most: Settings) -> Iterator[str]:
+def _run(records: Sequence[Record], found: Sequence[Scenario], most: Settings) -> Iterator[str]:
     """What the numbers are of. most: see `usual`."""
-    records = [record for scenario in found for cell in scenario.cells for record in cell.records]
-    first = records[0]
+    images = sorted({len(record.images.id) for record in records})
+    scales = sorted({record.training.get("scale", 1) for record in records})
     epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
     seeds = sorted({record.seed for record in records})
     made = sorted({", ".join(f"{key} {record.provenance[key]}" for key in MADE if key in record.provenance)
@@ -77,10 +78,14 @@ def _run(found: Sequence[Scenario], most: Settings) -> Iterator[str]:
     yield from (f"- {line}" for line in [
         *shared([scenario.settings for scenario in found]),
         *([f"Unless a row says otherwise: {', '.join(told)}."] if told else []),
-        f"{len(records)} records, {len(first.images.id)} test images, seeds {', '.join(map(str, seeds))}.",
-        f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {first.training.get('scale')}; "
-        f"{', '.join(map(str, epochs))} epochs.",
+        f"{len(records)} records, {_listed(images)} test images, seeds {_listed(seeds)}.",
+        f"Models: {', '.join(sorted({scenario.model for scenario in found}))}; scale {_listed(scales)}; "
+        f"{_listed(epochs)} epochs.",
         f"Made on: {'; '.join(made)}.", *notes])
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _not_run(found: Sequence[Scenario]) -> list[str]:
@@ -112,7 +117,11 @@ def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:
         "clean counter's: those that it moves there in a counter without a backdoor."])
 
 
-def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario]) -> Iterator[Question]:
+def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario],
+               most: Settings) -> Iterator[Question]:
+    unattacked = [scenario for scenario in found if scenario.strategy == "clean"]
+    told = suffixes([scenario.settings for scenario in unattacked], ("model",), most) if unattacked else []
+    clean = [(f"{scenario.model} clean{more}", scenario) for scenario, more in zip(unattacked, told)]
     undefended = [(name, cell) for name, scenario in named for cell in filter(None, scenario.defended("none"))]
     yield Question("trigger", "Is it the trigger that does it?", 1, [
         ({"victim": name}, (cell.successes("flip_rate"), cell.successes("reference_flip_rate")))
@@ -132,7 +141,6 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
     for key, yes, title in (
             ("flip_rate", -1, "Does the paper's fine-tuning leave fewer flips?"),
             ("rho_acc", 1, "Does the paper's fine-tuning count more clean images right?")):
-        clean = [(f"{scenario.model} clean", scenario) for scenario in found if scenario.strategy == "clean"]
         yield Question(f"fine_tune_{key}", title, yes, list(_beside(
             [*named, *(clean if key == "rho_acc" else [])], key)),
             "fine_tune minus the other, on the same victim and images.")
@@ -140,13 +148,12 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario])
 
 def _beside(named: Iterable[tuple[str, Scenario]], key: str) -> Iterator[tuple[dict[str, str], Pair]]:
     """The paper's defense beside its rivals on the same victims."""
-    for name, scenario in named:
-        own = scenario.defended(PAPERS)[0]
-        others = [cell for rival in RIVALS for cell in scenario.defended(rival) if cell and own]
-        others = [cell for cell in others if cell.seeds == own.seeds and cell.successes(key).size]
-        told = suffixes([defense_settings(cell) for cell in others], shown=("model", "defense")) if others else []
-        for cell, more in zip(others, told):
-            yield {"victim": name, "beside": cell.defense + more}, (own.successes(key), cell.successes(key))
+    pairs = [(name, own, other) for name, scenario in named if (own := papers(scenario))
+             for rival in RIVALS for other in scenario.defended(rival)
+             if other and other.seeds == own.seeds and other.successes(key).size]
+    told = suffixes([defense_settings(other) for *_, other in pairs], shown=("model", "defense")) if pairs else []
+    for (name, own, other), more in zip(pairs, told):
+        yield {"victim": name, "beside": other.defense + more}, (own.successes(key), other.successes(key))
 
 
 def _answered(question: Question, adjusted: Iterator[float], tests: int) -> Table:

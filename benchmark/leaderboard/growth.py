@@ -14,10 +14,10 @@ GROWTH = {"trigger.alpha": "Does a stronger trigger flip more?", "poison_rate": 
 
 
 def usual(scenarios: Iterable[Scenario]) -> Settings:
-    """Of the settings of GROWTH that vary, the value that most of the records have."""
-    values: dict[str, Counter[str]] = {key: Counter() for key in GROWTH}
+    """Of the settings of GROWTH, and the trigger of the test images, those that vary: the value of most records."""
+    values: dict[str, Counter[str]] = {key: Counter() for key in (*GROWTH, "test_trigger")}
     for scenario in scenarios:
-        for key in GROWTH.keys() & scenario.settings.keys():
+        for key in values.keys() & scenario.settings.keys():
             values[key][scenario.settings[key]] += sum(len(cell.records) for cell in scenario.cells)
     return {key: counter.most_common(1)[0][0] for key, counter in values.items() if len(counter) > 1}
 

@@ -1,27 +1,32 @@
 """What stands under a table: the settings that its rows share, and what a reader must know of single rows."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmark.leaderboard.cell import Cell, Settings
-from benchmark.leaderboard.cells import short
+from benchmark.leaderboard.cells import peers, short
 
-SHARED = ("variant", "data", "trigger", "poison_rate")  # kinds of settings worth a line
+SHARED = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose")  # kinds worth a line
+USUAL = {"test_trigger": "as trained", "also": "none", "latent": "0", "choose": "by target"}  # not worth one
 
 
 def shared(rows: Sequence[Settings]) -> list[str]:
-    """A note of the settings that all rows have in common.
+    """A note of the settings that all rows have in common that could have them: a clean counter has no poison rate.
 
-    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "a", "poison_rate": "0.2"}])
-    ['All rows: data a, part B.']
+    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "a", "data.part": "B"}])
+    ['All rows: data a, part B, poison_rate 0.1.']
+    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "b", "poison_rate": "0.2"}])
+    []
     """
     values = defaultdict(set)
-    for row in rows:
-        for key, value in row.items():
-            values[key].add(value)
+    for key in set().union(*rows):
+        for row in rows:
+            if peers(row, key) is not None:
+                values[key].add(row.get(key))
     common = [f"{short(key)} {min(values[key])}" for kind in SHARED for key in sorted(values)
               if key.partition(".")[0] == kind and len(values[key]) == 1 and key != "data.images"
-              and values[key] != {"null"}]
+              and values[key].isdisjoint({"null", USUAL.get(key)})]
     return [f"All rows: {', '.join(common)}."] if common else []
 
 
@@ -41,6 +46,8 @@ def _remarks(cell: Cell, seeds: list[int]) -> Iterator[str]:
     if cell.settings["variant"] == "code":
         yield "variant code, the paper's released code where it differs from its text"
     yield from sorted({warning for record in cell.records for warning in record.warnings})
+    if len({json.dumps(record.provenance.get("data"), sort_keys=True) for record in cell.records}) > 1:
+        yield "seeds with other training or test images"
     own = [record.seed for record in cell.records]
     if own != seeds:
         yield f"{_listed(own)} of {_listed(seeds)}"

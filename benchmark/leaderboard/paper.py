@@ -14,7 +14,8 @@ SOURCE = ("paper: Luo, CONF-CIAP 2025, doi 10.4108/eai.17-1-2025.2355235, one ru
           "trigger, alpha 0.1, poison rate 0.1; beside rows that have these settings.")
 ABSENT = "The paper's numbers are left out: they are in records/reference of a clone, and there is no such folder here."
 _SETTINGS = {"audit": "false", "data": "shanghaitech", "data.part": "B", "trigger": "blended", "trigger.alpha": "0.1",
-             "poison_rate": "0.1"}
+             "poison_rate": "0.1", "target.n": "100", "target.k": "2", "choose": "by target", "latent": "0",
+             "test_trigger": "as trained", "also": "none"}
 
 Key = tuple[str, str, bool]  # model, strategy, fine-tuned
 

@@ -211,20 +211,26 @@ def test_a_setting_that_is_not_one_of_two_that_vary_is_refused(rows, columns, to
 
 
 def test_a_name_of_two_settings_is_refused_unless_one_of_them_varies():
-    def with_test_alpha(vary):
-        return [changed(record, test_trigger=Choice(name="blended", resolved={
-            "alpha": 2 * record.attack.poison_rate if vary else 0.3})) for record in grid()]
+    def with_another(vary):
+        return [changed(record, also=victim(0.1, 2 * record.attack.poison_rate if vary else 0.3).attack)
+                for record in grid()]
 
-    with pytest.raises(UserError, match="--columns alpha: expected test_trigger.alpha or trigger.alpha"):
-        over(with_test_alpha(True))
-    assert over(with_test_alpha(False)).columns.key == "trigger.alpha"
+    with pytest.raises(UserError, match="--columns alpha: expected also.trigger.alpha or trigger.alpha"):
+        over(with_another(True))
+    assert over(with_another(False)).columns.key == "trigger.alpha"
 
 
 def test_two_settings_of_one_name_keep_their_kind():
+    records = [changed(victim(0.1, alpha), also=victim(0.1, other).attack) for alpha in ALPHAS for other in (0.3, 0.4)]
+    table = the_table(over(records, "trigger.alpha", "also.trigger.alpha"))
+    assert list(table.frame)[1:] == ["trigger.alpha", "also.trigger.alpha 0.3", "also.trigger.alpha 0.4"]
+
+
+def test_the_strength_on_the_test_images_has_a_name_of_its_own():
     records = [changed(victim(0.1, alpha), test_trigger=Choice(name="blended", resolved={"alpha": tested}))
                for alpha in ALPHAS for tested in (0.3, 0.4)]
-    table = the_table(over(records, "trigger.alpha", "test_trigger.alpha"))
-    assert list(table.frame)[1:] == ["trigger.alpha", "test_trigger.alpha 0.3", "test_trigger.alpha 0.4"]
+    assert list(the_table(over(records, "alpha", "test_alpha")).frame)[1:] == [
+        "alpha", "test_alpha 0.3", "test_alpha 0.4"]
 
 
 @pytest.mark.parametrize("records", [[], [make(None), make(None, defense="mine")]])

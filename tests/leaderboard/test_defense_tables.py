@@ -61,6 +61,35 @@ def test_an_exclamation_mark_says_that_rho_acc_fell():
     assert not row(defenses, defense="nad")["blended/multiply rho_Acc"].endswith("!")
 
 
+def test_counters_of_other_seeds_are_not_compared():
+    before = [make(effect=effect, seed=seed) for seed, effect in ((0, 0.9), (1, 0.2))]
+    after = [make(defense="anp", effect=0.1), *(make(defense="nad", effect=0.1, seed=seed) for seed in (1, 2))]
+    defenses, controls = (frames([*before, *after])[name] for name in ("defenses", "controls"))
+    for name in ("anp", "nad"):  # of other seeds, and of as many but not the same
+        assert not row(defenses, defense=name)["blended/multiply flip"].endswith("*")
+    alone = frames([before[0], after[0]])["controls"]
+    assert row(controls, attack="blended/multiply", defense="anp")["DER"] == row(
+        alone, attack="blended/multiply", defense="anp")["DER"] != "/"
+    assert row(controls, attack="blended/multiply", defense="nad")["DER"] == "/"
+
+
+def test_clean_counters_with_other_settings_have_columns_of_their_own():
+    records = [make(target, defense, training={"epochs": epochs}) for target in (None, "multiply")
+               for defense in ("none", "anp", "nad") for epochs in (6, 12)]
+    defenses = frames(records)["defenses"]
+    assert [column for column in defenses if column.startswith("clean")] == [
+        "clean (epochs 12) rho_Acc", "clean (epochs 6) rho_Acc"]
+
+
+def test_seconds_are_the_mean_over_the_attacks():
+    def took(record, seconds):
+        return record.model_copy(update={"provenance": {"stages": {"repaired": {"seconds": seconds}}}})
+
+    records = [took(make(target, defense), seconds) for defense in ("anp", "nad")
+               for target, seconds in ((None, 100), ("add", 10), ("minus", 20))]
+    assert row(frames(records)["defenses"], defense="anp")["seconds"] == "15.0"
+
+
 def test_a_defense_that_was_not_run_on_an_attack_says_so_and_the_clean_counter_has_no_flip_rate():
     records = [*grid(none=0.8, anp=0.1), make("multiply", "nad"), make(None, "anp")]
     defenses = frames(records)["defenses"]

@@ -9,7 +9,10 @@ from benchmark.cli import main
 from benchmark.entry import Manifest
 from benchmark.errors import UserError
 from benchmark.leaderboard import compare, controls
+from benchmark.leaderboard.cells import scenarios
 from benchmark.leaderboard.collection import collect
+from benchmark.leaderboard.control_table import control_table
+from benchmark.leaderboard.defense_table import defense_table
 from benchmark.leaderboard.reruns import tier, verdicts
 from benchmark.record import Choice
 
@@ -64,7 +67,20 @@ def test_an_entry_joins_the_records_of_no_entry_whose_victims_it_has(tmp_path):
     write_entry(tmp_path / "entries/standard-1/jpeg/aaa", none, make("add", effect=0.3, defense="jpeg"))
     records = [record for _, record in collect([tmp_path / "runs", tmp_path / "entries"])]
     assert [record.defense.name for record in records] == ["none", "jpeg"]
-    assert "victims" not in records[1].provenance
+    assert records[0].provenance["victims"] == records[1].provenance["victims"] == "of no entry"
+
+
+def test_records_of_no_entry_with_other_victims_have_rows_of_their_own(tmp_path):
+    (tmp_path / "runs").mkdir()
+    for number, record in enumerate([make("add", effect=0.8), make("add", effect=0.7, defense="blur")]):
+        (tmp_path / f"runs/{number}.json").write_text(record.dumps())
+    write_entry(tmp_path / "entries/standard-1/jpeg/aaa", make("add", effect=0.4),
+                make("add", effect=0.3, defense="jpeg"))
+    found = scenarios([record for _, record in collect([tmp_path / "runs", tmp_path / "entries"])])
+    attacks = {name.rpartition(" (")[2] for name in control_table(found).frame["attack"] if name != "clean"}
+    assert attacks == {"victims jpeg/aaa)", "victims of no entry)"}
+    none = defense_table(found).frame.set_index("defense").loc["none"]
+    assert len({none[column] for column in none.index if column.endswith("flip")}) == 2
 
 
 def test_defenses_of_other_victims_are_compared_on_the_same_images(tmp_path):

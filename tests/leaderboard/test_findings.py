@@ -9,7 +9,7 @@ from test_tables import make
 from benchmark.errors import UserError
 from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.formats import number, probability
-from benchmark.record import Record
+from benchmark.record import Choice, Record
 from benchmark.statistics import holm, mcnemar
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,58 @@ def test_each_claim_of_the_paper_has_a_verdict():
     weak, strong = (findings(victims(none=0.9, fine_tune=effect)) for effect in (0.85, 0.0))
     assert [row["verdict"] for page in (weak, strong)
             for row in rows(page, "The paper's claims") if "72.5%" in row["the paper"]] == ["not reached", "holds"]
+
+
+def test_rivals_with_other_settings_are_not_one_row():
+    few = [make("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in (0, 1)]
+    page = findings([*victims("add", none=0.9, fine_tune=0.5, retrain=0.0),
+                     *victims("minus", none=0.9, fine_tune=0.5), *few])
+    told = {row["beside"] for row in rows(page, "In short") if row["of"] == "1"}
+    assert told >= {"retrain (images 40)", "retrain (images unset)"}
+
+
+def test_the_papers_defense_is_the_one_without_given_settings():
+    short = [record.model_copy(update={"defense": record.defense.model_copy(update={"given": {"epochs": 1}})})
+             for record in (make("add", defense="fine_tune", effect=0.9, seed=seed, epochs=1) for seed in (0, 1))]
+    page = findings([*short, *victims(none=0.9, fine_tune=0.1)])
+    [row] = rows(page, "Does the paper's fine-tuning leave fewer flips?")
+    assert row["answer"] == "yes"
+    assert rows(findings([*short, *victims(none=0.9)]), "Does the paper's fine-tuning leave fewer flips?")
+    other = [record.model_copy(update={"defense": record.defense.model_copy(update={"resolved": {"epochs": 2}})})
+             for record in short]
+    with pytest.raises(UserError, match="csrnet, blended/add: fine_tune with 2 settings; expected one"):
+        findings([*short, *other, *victims(none=0.9)])
+
+
+def test_a_fall_of_rho_asr_is_told_in_points_and_of_the_same_seeds():
+    records = [*victims(none=0.9), make("add", effect=0.9, seed=2), make("add", effect=0.0, defense="fine_tune")]
+    [row] = rows(findings(records), "Is the attack weakened where it is extreme?")
+    assert float(row["rho_Asr reduced by"]) == pytest.approx(
+        float(row["rho_Asr"]) - float(row["rho_Asr, fine_tune"]), abs=0.0011)
+    [alone] = rows(findings([make("add", effect=0.9), records[-1]]), "Is the attack weakened where it is extreme?")
+    assert alone == row
+    told = [row["here"] for row in rows(findings(records), "The paper's claims") if "72.5%" in row["the paper"]]
+    assert told == [f"by up to {100 * float(row['rho_Asr reduced by']):.1f} points"]
+
+
+def test_victims_of_an_attacker_without_a_direction_have_no_extremes():
+    page = findings([*victims("stay", none=0.9, fine_tune=0.1), *victims("add", none=0.9)])
+    assert "nan" not in page and "extreme" not in page
+
+
+def test_a_trigger_of_another_strength_on_the_test_images_is_told_and_not_usual():
+    strong = [record.model_copy(update={"attack": record.attack.model_copy(update={
+        "test_trigger": Choice(name="blended", resolved={"alpha": 0.4})})}) for record in victims("minus", none=0.9)]
+    page = findings([*victims(none=0.9), *victims("multiply", none=0.9), *strong])
+    assert "csrnet blended/minus (test_trigger blended, test_alpha 0.4)" in page
+    assert any("shown for 2 of 2" in row["here"] for row in rows(page, "The paper's claims"))
+    assert "test_alpha 0.4" in findings(strong)
+
+
+def test_the_page_says_how_many_records_it_was_made_of():
+    small = make("minus", effect=0.9, training={"epochs": 100, "scale": 0.25}, truth=[50, 60, 70])
+    page = findings([*victims(none=0.9), small])
+    assert "- 3 records, 3, 40 test images, seeds 0, 1.\n" in page and "scale 0.25, 1;" in page
 
 
 def test_a_victim_whose_trigger_has_no_alpha_is_as_usual():

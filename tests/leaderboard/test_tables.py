@@ -275,7 +275,7 @@ def test_an_audit_and_a_training_with_the_same_settings_are_two_rows():
     records = [make(), make(audit=True), make(None), make(None, audit=True)]
     attacks = frames(records)["controls"]["attack"].tolist()
     assert attacks == ["clean (audit false)", "clean (audit true)", "blended/multiply (audit false, poison_rate 0.1)",
-                       "blended/multiply (audit true, poison_rate 0.0)"]
+                       "blended/multiply (audit true, poison_rate 0)"]
 
 
 def test_audits_go_into_every_format_with_their_warning(tmp_path):
@@ -309,6 +309,36 @@ def test_a_note_on_every_row_names_none():
 
 def nasty_records():
     return [make(), make(model=NASTY, defense=NASTY, trigger=NASTY, warnings=[NASTY]), make(defense="=1+1")]
+
+
+def test_settings_are_those_of_all_rows_only_where_all_rows_have_them():
+    drawn = make("minus").model_copy(update={"data": Choice(name="synthetic", resolved={"height": 112})})
+    [note, *_] = leaderboard.tables([make(), drawn])[-1].notes
+    assert note == "All rows: variant text, trigger blended, alpha 0.1, poison_rate 0.1."
+
+
+def test_seeds_that_saw_other_images_are_told():
+    def of(fingerprint, seed):
+        return make(seed=seed).model_copy(update={"provenance": {"data": {"train": fingerprint}}})
+
+    told = "seeds with other training or test images"
+    assert told in " ".join(leaderboard.tables([of("a", 0), of("b", 1)])[0].notes)
+    assert told not in " ".join(leaderboard.tables([of("a", 0), of("a", 1)])[0].notes)
+
+
+@pytest.mark.parametrize("change", [
+    {"latent": 1000.0}, {"choose": "most"}, {"also": make("minus").attack},
+    {"test_trigger": Choice(name="blended", resolved={"alpha": 0.4})}, {"target": Choice(name="add", resolved={"n": 50})}])
+def test_the_paper_stands_beside_its_own_attacks_alone(change):
+    def theirs(record):
+        return [row["rho_Asr (paper)"] for _, row in frames([record])["table1"].iterrows()
+                if (row["model"], row["rho_Asr"]) == ("csrnet", f"{asr:.3f}")]
+
+    record = make("add")
+    asr = ratio_share(record, lambda r: r > 1.1)
+    assert theirs(record) != [""]
+    other = record.model_copy(update={"attack": record.attack.model_copy(update=change)})
+    assert theirs(other) == [""]
 
 
 def test_markdown_keeps_its_table_whatever_the_names():
