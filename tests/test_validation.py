@@ -14,7 +14,7 @@ from test_submission import grid, rewritten, run, run_of, submitted
 
 from benchmark.entry import revision
 from benchmark.errors import UserError
-from benchmark.record import Record, schema
+from benchmark.record import Choice, Record, schema
 from benchmark.untrusted import MOST_BYTES
 from benchmark.validation import validate
 
@@ -107,6 +107,16 @@ def test_an_incomplete_entry_may_be_and_says_what_it_lacks(entry, name):
     assert report.ok and not report.entries[0].complete and [finding.line() for finding in report.findings] == [
         f"incomplete: shown, unranked: {report.entries[0].path}: cells: 2 of 4 with {defense} are not there, for "
         f"instance tiny clean seed {seed}"]
+
+
+def test_the_same_defense_with_other_settings_fills_no_gap(grid, run, tmp_path):
+    run_of(grid, run, [Choice(name="retrain", resolved={"images": 8})])
+    entry = submitted(run, tmp_path / "entries", "retrain", settings=["defense.images=8"])
+    [own] = [path for path in (entry / "cells").glob("*-add-retrain-seed1-*")
+             if Record.read(path).defense.resolved == {"images": 8}]
+    own.unlink()
+    [incomplete] = validate([sealed(entry)]).findings
+    assert "1 of 4 with retrain are not there, for instance tiny blended/add seed 1" in incomplete.what
 
 
 def test_a_request_that_cannot_be_met_is_refused(tmp_path, entry):
