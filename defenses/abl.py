@@ -10,7 +10,8 @@ Li et al., NeurIPS 2021, section 3. What is learned early has a low loss early: 
 l is the loss over the annotated count + 1, and is ranked within bins of the count: as it is, near-empty scenes would be
 lowest, not poisoned ones. gamma was 0.5 of a cross entropy; here it is that share of an untrained counter's mean l, so
 that it fits any loss. Its sign is the batch's, as in the public code: image by image, poisoned images too would be held
-at gamma. Ascent on a squared error has no end: l of the isolated becomes l l0 / (l + l0), which is l at first and l0 at
+at gamma. So counters that are trained image by image see eight at a time here, and where memory or several processes
+cut a batch, its parts have signs of their own. Ascent on a squared error has no end: l of the isolated becomes l l0 / (l + l0), which is l at first and l0 at
 most, with l0 the mean l of the others. The public code unlearns on the isolated alone, at a small rate of SGD; Adam at
 the usual one destroys a counter, so that the others are trained on beside them. Every training keeps its best epoch
 on clean validation images. Original epochs: 20, 60 and 20.
@@ -31,6 +32,8 @@ from defenses.base import Defense, Knowledge, Knows
 from defenses.parts.filtering import in_bins, normalised_losses, people, percentiles
 from models.base import Counter
 
+BATCH = 8  # images whose mean loss has a sign
+
 
 @register
 class ABL(Defense):
@@ -40,6 +43,7 @@ class ABL(Defense):
     unlearn_lr: None is the victim's.
     """
 
+    version = 2
     knows = Knows(poisoned=True, victim=False)
     isolate: float = Field(0.01, gt=0, lt=1)
     gamma: float = Field(0.5, ge=0)
@@ -50,9 +54,11 @@ class ABL(Defense):
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
         scenes, fit, counter = knowledge.poisoned, knowledge.trainer.fit, knowledge.trainer.fresh()
+        recipe = knowledge.trainer.recipe
         counter.prepare(scenes)
         untrained = normalised_losses(counter, scenes, knowledge).mean()
-        fit(counter, scenes, loss=local_ascent(self.gamma * float(untrained)), epochs=self.tune_epochs)
+        fit(counter, scenes, loss=local_ascent(self.gamma * float(untrained)), epochs=self.tune_epochs,
+            batch_size=max(recipe.batch_size, BATCH), warmup=min(recipe.warmup, self.tune_epochs // 2))
         losses = normalised_losses(counter, scenes, knowledge)
         knowledge.suspect(in_bins(scenes, -losses, percentiles).tolist())
         isolated = in_bins(scenes, losses, lambda values: lowest(values, self.isolate))
@@ -60,7 +66,8 @@ class ABL(Defense):
         fit(counter, others, epochs=self.epochs)
         usual = normalised_losses(counter, others, knowledge).mean()
         views = list(knowledge.trainer.batches(counter, out))
-        fit(counter, others, loss=global_ascent(views, float(usual)), epochs=self.unlearn_epochs, lr=self.unlearn_lr)
+        fit(counter, others, loss=global_ascent(views, float(usual)), epochs=self.unlearn_epochs, lr=self.unlearn_lr,
+            warmup=0)
         return counter
 
 

@@ -10,6 +10,8 @@ to 256, 128 and 64 in CSRNet, in CLIP-EBC the decoder's 3x3 and those of the enc
 are left: they map to the output or end a residual block, whose shortcut would keep a pruned channel alive.
 """
 
+from itertools import takewhile
+
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
@@ -17,7 +19,7 @@ from torch import Tensor
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Knowledge, Knows
-from defenses.parts.pruning import Layer, layers_of, most, prune
+from defenses.parts.pruning import Layer, bearable, layers_of, prune
 from defenses.parts.tuning import OnFewImages
 from models.base import Counter
 
@@ -46,7 +48,9 @@ class FinePruning(OnFewImages):
                  for layer, active in zip(layers, activations(pruned, layers, knowledge))}
         shares = (self.step * number for number in range(1, round(1 / self.step)))
         plans = ({layer: rank < share for layer, rank in ranks.items()} for share in shares)
-        prune(pruned, most(victim, plans, knowledge, self.tolerance))
+        plans = {sum(int(channels.sum()) for channels in plan.values()): plan for plan in plans}  # no number twice
+        *_, most = {}, *takewhile(bearable(victim, knowledge, self.tolerance), plans.values())
+        prune(pruned, most)
         return super().apply(pruned, knowledge)
 
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:

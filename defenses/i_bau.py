@@ -27,6 +27,8 @@ from defenses.parts.ratios import log_ratio
 from defenses.parts.universal import Universal
 from models.base import Counter
 
+BATCH = 8  # images of a step of the perturbation: one alone would turn it to that image
+
 
 @register
 class IBAU(Defense):
@@ -36,6 +38,7 @@ class IBAU(Defense):
     step: of the perturbation, as a share of the bound.
     """
 
+    version = 2
     images: PositiveInt = 40
     rounds: PositiveInt = 5
     lr: PositiveFloat = 1e-4
@@ -68,7 +71,7 @@ class IBAU(Defense):
     def worst(self, counter: Counter, knowledge: Knowledge) -> Universal:
         """The perturbation that moves the counts of the clean images most."""
         change = Universal(self.size, self.bound, knowledge.trainer.device)
-        for batch in knowledge.trainer.batches(counter, knowledge.clean):
+        for batch in knowledge.trainer.batches(counter, knowledge.clean, batch_size=BATCH):
             with torch.no_grad(), knowledge.trainer.autocast():
                 before = counter.count(batch.images)
             with knowledge.trainer.autocast():

@@ -8,7 +8,8 @@ r^2 becomes the loss over the annotated count + 1, for a crowd loses more than a
 images would cost a pass before each step: an image is trimmed when it is above the (1 - trim) quantile of the last
 losses that training saw, so that batches of one work too. The window lags behind a falling loss, which trims a little
 less. At first every image fits badly and none is trimmed. The window is of a process: with several, each trims by the
-images that it sees itself; a training resumed from a checkpoint begins its warm-up again.
+images that it sees itself; a training resumed from a checkpoint begins its warm-up again. The loss of CLIP-EBC, a cross
+entropy of blocks, grows less than the count does: there, sparse images are trimmed before poisoned ones.
 """
 
 from collections import deque
@@ -16,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from benchmark.data.batches import Batch
@@ -28,20 +29,23 @@ from models.base import Counter
 
 @register
 class TrimmedLoss(Defense):
-    """trim: share of the images without weight. warmup: epochs before; a fifth of the 100 that CSRNet is trained for.
+    """trim: share of the images without weight. warmup: share of the epochs before that.
 
     window: how many of the last losses make the quantile. epochs: None is what the victim was trained with.
     """
 
+    version = 2
+
     knows = Knows(poisoned=True, victim=False)
     trim: float = Field(0.15, ge=0, lt=1)
-    warmup: NonNegativeInt = 20
+    warmup: float = Field(0.2, ge=0, lt=1)
     window: PositiveInt = 256
     epochs: PositiveInt | None = None
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
         scenes, trained = knowledge.poisoned, knowledge.trainer.fresh()
-        loss = trimmed(self.trim, self.warmup * len(scenes), self.window)
+        epochs = self.epochs or knowledge.trainer.recipe.epochs
+        loss = trimmed(self.trim, round(self.warmup * epochs) * len(scenes), self.window)
         knowledge.trainer.fit(trained, scenes, loss=loss, epochs=self.epochs)
         knowledge.suspect(normalised_losses(trained, scenes, knowledge).tolist())
         return trained

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
+from benchmark.defending import make_trainer
 from benchmark.registry import build
-from benchmark.testing import attacked, fresh, knowledge_of, trainer, weights
+from benchmark.testing import RECIPE, attacked, fresh, knowledge_of, trainer, weights
 from defenses import abl, trimmed_loss
 from defenses.activation_clustering import components, signed_silhouettes
 from defenses.base import Knowledge, Knows
@@ -282,7 +283,8 @@ def test_what_loses_least_for_its_count_is_isolated_in_every_bin():
     tuned, rest, unlearned = trainings
     others = [one for one in scenes if one.count % 10 != 3]
     assert tuned[0] == scenes and rest[:2] == (others, None) and unlearned[0] == others
-    assert [recipe for _, _, recipe in trainings] == [{"epochs": 20}, {"epochs": 9}, {"epochs": 20, "lr": 0.5}]
+    assert [recipe for _, _, recipe in trainings] == [
+        {"epochs": 20, "batch_size": 8, "warmup": 0}, {"epochs": 9}, {"epochs": 20, "lr": 0.5, "warmup": 0}]
     for start in range(0, 50, 10):
         assert np.argmax(knowledge.suspicion[start : start + 10]) == 3
 
@@ -347,6 +349,16 @@ def test_warm_up_is_in_epochs_also_of_several_processes(monkeypatch):
     assert found == [9, 9, 9, 9, 200] * 2 + [9, 9, 9, 9, 0] * 2
 
 
+def test_trainings_of_abl_see_several_images_at_a_time_and_no_warm_up_that_is_too_long(monkeypatch):
+    asked = []
+    monkeypatch.setattr("benchmark.defending.fit", lambda *args, **_: asked.append(args[2]))
+    recipe = RECIPE.model_copy(update={"batch_size": 1, "epochs": 60, "warmup": 50})
+    knowledge = knowledge_of(Knows(poisoned=True))
+    knowledge.trainer = make_trainer(recipe, 0, "check", fresh)
+    build("defense", "abl", {}).apply(None, knowledge)
+    assert [(one.epochs, one.batch_size, one.warmup) for one in asked] == [(20, 8, 10), (60, 1, 50), (20, 1, 0)]
+
+
 def test_trimming_nothing_is_ordinary_training_and_trimming_is_not():
     def trained(**settings):
         knowledge = knowledge_of(Knows(poisoned=True))
@@ -355,8 +367,8 @@ def test_trimming_nothing_is_ordinary_training_and_trimming_is_not():
     expected = fresh()
     trainer().fit(expected, knowledge_of(Knows(poisoned=True)).poisoned, epochs=3)
     assert torch.equal(trained(trim=0.0, warmup=0)[0], weights(expected))
-    assert torch.equal(trained(trim=0.3, warmup=3)[0], weights(expected))  # the warm-up is all of it
-    found, knowledge = trained(trim=0.3, warmup=1)
+    assert torch.equal(trained(trim=0.3, warmup=0.9)[0], weights(expected))  # the warm-up is all of it
+    found, knowledge = trained(trim=0.3, warmup=0.4)
     assert not torch.equal(found, weights(expected))
     assert len(knowledge.suspicion) == 9
 

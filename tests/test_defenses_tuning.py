@@ -248,6 +248,17 @@ def test_a_larger_alpha_turns_the_head_further_away():
     assert max(pushed) < -0.5 and all(a < b - 0.3 for a, b in zip(pushed, free))
 
 
+def test_the_new_head_does_not_depend_on_what_was_drawn_before():
+    def starts():
+        counter = defend("fst", lr=1e-12, epochs=1)
+        return torch.cat([layer.weight.flatten() for layer in head(counter, CLEAN)])
+
+    torch.manual_seed(1)
+    first = starts()
+    torch.manual_seed(2)
+    torch.testing.assert_close(starts(), first)
+
+
 def test_the_loss_of_fst_is_its_equation(monkeypatch):
     kept = {}
     monkeypatch.setattr("defenses.parts.tuning.OnFewImages.tune",

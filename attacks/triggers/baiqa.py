@@ -33,8 +33,9 @@ BATCH = 4  # images of a step
 
 @register
 class Baiqa(Trigger):
-    """A fine texture that moves a clean counter's counts; until it is optimised, a random one of the same band.
+    """A fine texture that raises a clean counter's counts; until it is optimised, a random one of the same band.
 
+    For a target that wants fewer people take strength -1: the authors' sign is that of the change of the label.
     epsilon: the largest change of a pixel at strength 1, in grey levels of 255. strength: a; h: its exponent.
     Another strength or h is the same pattern. steps, lr: of Adam on coefficients that start as normal noise.
     """

@@ -1,6 +1,6 @@
 """Pruning of channels: which layers have them, how one is put to 0, and how many can go before the counts suffer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,26 +66,24 @@ def prune(counter: Counter, pruned: Pruned, parameters: Sequence[str] = BOTH) ->
                     parameter[channels.to(parameter.device)] = 0
 
 
-def growing(scores: dict[Layer, Tensor], highest: float) -> list[Pruned]:
-    """Plans that prune the 1, 2, 4, ... channels with the lowest scores, and at last all up to the highest score."""
+def growing(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Pruned]:
+    """Plans that each prune more: all channels with scores up to each threshold, and up to the last one also the 1, 2,
+    4, ... lowest, where equal scores are in the order of the layers."""
     every = torch.cat(list(scores.values()))
-    ranks, number = every.argsort(stable=True).argsort(), int((every <= highest).sum())
-    numbers = [*(2**power for power in range(number.bit_length()) if 2**power < number), number]
+    ranks, numbers = every.argsort(stable=True).argsort(), {int((every <= most).sum()) for most in thresholds}
+    numbers |= {2**power for power in range(max(numbers).bit_length()) if 2**power < max(numbers)}
     sizes = [len(score) for score in scores.values()]
-    return [dict(zip(scores, (ranks < lowest).split(sizes))) for lowest in numbers]
+    return [dict(zip(scores, (ranks < lowest).split(sizes))) for lowest in sorted(numbers - {0})]
 
 
-def most(victim: Counter, plans: Iterable[Pruned], knowledge: Knowledge, tolerance: float,
-         parameters: Sequence[str] = BOTH) -> Pruned:
-    """Of plans that each prune more, the last before the clean validation MAE exceeds (1 + tolerance) the victim's."""
-    limit, best, before = knowledge.error(victim) * (1 + tolerance), {}, 0
-    for plan in plans:
-        number = sum(int(channels.sum()) for channels in plan.values())
-        if number == before:
-            continue
+def bearable(victim: Counter, knowledge: Knowledge, tolerance: float,
+             parameters: Sequence[str] = BOTH) -> Callable[[Pruned], bool]:
+    """Tells of a plan whether the clean validation MAE after it is at most (1 + tolerance) times the victim's."""
+    limit = knowledge.error(victim) * (1 + tolerance)
+
+    def bears(plan: Pruned) -> bool:
         tried = victim.copy()
         prune(tried, plan, parameters)
-        if not knowledge.error(tried) <= limit:  # nan too
-            break
-        best, before = plan, number
-    return best
+        return knowledge.error(tried) <= limit  # not where it is nan
+
+    return bears
