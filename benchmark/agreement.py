@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark import metrics
 from benchmark.entry import Sha256, chosen
+from benchmark.errors import UserError
 from benchmark.leaderboard import CONTROLS
 from benchmark.protocols import Frozen
 from benchmark.recipe import RUNNING
 from benchmark.record import MOST_IMAGES, Choice, Record
-from benchmark.registry import find, names
+from benchmark.registry import build, find, names
 from benchmark.slots import Slot, slot_of, slots
 from benchmark.untrusted import Refused, fit
 
@@ -111,10 +112,28 @@ def _named(name: str, record: Record, defense: Choice, grid: Frozen) -> Iterator
         yield "defense.version", f"{own.version!r}; {own.name} is not a plugin, expected a number that it has had"
     if chosen(own) != defense and own.name not in (UNDEFENDED, *CONTROLS):
         yield "defense", f"{own.name} {own.resolved}, version {own.version}; expected the entry's, none or a control"
+    if grid.counted not in (None, record.images.checksum):
+        yield "images", f"{len(record.images.id)} ids and true counts; those of {grid.name} are others"
+    if record.detection and own.name in (UNDEFENDED, *CONTROLS):
+        yield "detection", f"{own.name} detects nothing"
+    yield from _possible(own)
     for split in SPLITS:
         digest, expected = record.provenance["data"][split], grid.splits.get(split)
         if expected and digest != expected:
             yield f"provenance.data.{split}", f"{digest}; the images of {grid.name} are {expected}"
+
+
+def _possible(own: Choice) -> Iterator[tuple[str, str]]:
+    """Settings that a defense of this project cannot have, as far as its present version tells."""
+    if own.name in names("defense") and own.version == find("defense", own.name).version:
+        try:
+            build("defense", own.name, own.resolved)
+        except UserError as error:
+            yield "defense.resolved", str(error)
+    for key in own.given.keys() & own.resolved.keys():
+        given, used = own.given[key], own.resolved[key]
+        if isinstance(given, (int, float)) and isinstance(used, (int, float)) and given != used:
+            yield f"defense.given.{key}", f"{given}; defense.resolved says {used}"
 
 
 def _settings(record: Record) -> Iterator[tuple[str, str]]:

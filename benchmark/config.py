@@ -26,7 +26,7 @@ from benchmark.weights import trained
 PRESETS = files("benchmark") / "presets"
 POISONING = ("poison_rate", "choose", "latent")  # of an attack, neither the trigger's nor the target's
 ATTACKS = ("attack", "also")
-FREEZING = ("protocol", "splits")
+FREEZING = ("protocol", "splits", "counted")
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none", "training": None}
 
 

@@ -80,7 +80,7 @@ def remove(stages: Iterable[Kept]) -> None:
             with lock.acquire(timeout=0):
                 shutil.rmtree(one.folder)
                 Path(lock.lock_file).unlink(missing_ok=True)
-        except Timeout:
+        except (Timeout, FileNotFoundError):  # in hand, or finished or taken away by another process meanwhile
             continue
 
 
@@ -89,13 +89,22 @@ def _kept(folder: Path) -> Kept | None:
     hidden = folder.name.startswith(".")
     try:
         files = [path.stat() for path in [folder, *folder.iterdir()]]
-        about = next((json.loads(path.read_text()) for path in (folder / ABOUT, folder / FAILED) if path.is_file()), {})
+        about = next((_json(path) for path in (folder / ABOUT, folder / FAILED) if path.is_file()), {})
     except FileNotFoundError:
         return None
     status = "finished" if not hidden else "in hand" if _in_hand(folder) else "failed" if "reason" in about else "left"
     changed = datetime.fromtimestamp(max(file.st_mtime for file in files)).isoformat(" ", "seconds")
     return Kept(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"), status, about.get("seconds"),
                 sum(file.st_size for file in files[1:]), changed, tuple(about.get("needs", ())), folder)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a file of the store says; nothing where it is broken, as `damage` will tell."""
+    try:
+        about = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def _lock(folder: Path) -> FileLock:

@@ -16,12 +16,16 @@ from benchmark.store import content_key
 
 @dataclass(frozen=True)
 class Frozen:
-    """A frozen grid. splits: what `Bench.splits` must give, as far as it is listed. cells: their `signature`s."""
+    """A frozen grid. splits: what `Bench.splits` must give, as far as it is listed. cells: their `signature`s.
+
+    counted: `Images.checksum` of every record of it; None where that is not fixed.
+    """
 
     name: str
     preset: str
     splits: dict[str, str]
     cells: frozenset[str]
+    counted: str | None = None
 
 
 @cache
@@ -32,7 +36,7 @@ def frozen() -> list[Frozen]:
         asked = read_yaml(PRESETS / f"{preset}.yaml")
         if "protocol" in asked:
             grid = frozenset(map(signature, cells(load(preset))))
-            found.append(Frozen(asked["protocol"], preset, asked.get("splits", {}), grid))
+            found.append(Frozen(asked["protocol"], preset, asked.get("splits", {}), grid, asked.get("counted")))
     return found
 
 

@@ -3,12 +3,14 @@
 Every published number is recomputed from `images`; a record stores no metric.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from benchmark.errors import UserError
 from benchmark.registry import Settings
@@ -73,6 +75,11 @@ class Images(Settings):
     triggered: Numbers | None = None
     reference_triggered: Numbers | None = None
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the ids and the true counts."""
+        return hashlib.sha256(json.dumps([self.id, self.truth]).encode()).hexdigest()
+
     @model_validator(mode="after")
     def _equal_lengths(self) -> Self:
         columns = {key: value for key, value in self if value is not None}
@@ -103,6 +110,33 @@ class Detection(Settings):
     reference_triggered: Numbers = []
 
 
+class Training(TypedDict, total=False):
+    """What is read of how a counter was trained; the rest is free."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+    given: dict[str, Any]
+    resolved: dict[str, Any]
+    scale: int | float
+    hold_out: int | float
+
+
+class MadeStage(TypedDict, total=False):
+    """What is read of a stage that a record was made of."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+    key: str
+    seconds: int | float | None
+
+
+class Provenance(TypedDict, total=False):
+    """What is read of where a record comes from; the rest is free."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+    stages: dict[str, MadeStage]
+    data: dict[str, Any]
+    commit: str | None
+
+
 class Record(Settings):
     """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
 
@@ -123,9 +157,9 @@ class Record(Settings):
     model: Choice
     attack: AttackChoice | None
     defense: Choice
-    training: dict[str, Any]
-    knowledge: dict[str, Any] = {}  # images that the defense was handed, and on how many it chose its epoch
-    provenance: dict[str, Any] = {}
+    training: Training
+    knowledge: dict[str, Annotated[int, Field(strict=True, ge=0, le=MOST_IMAGES)]] = {}  # images that the defense was handed, and on how many it chose its epoch
+    provenance: Provenance = {}
     warnings: Annotated[list[str], Column] = []
     images: Images
     detection: Detection | None = None

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: naming `path`, where the disk is full or the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # a pid is one's own in a container alone
     try:
         with unbroken():
             yield temporary
@@ -162,10 +163,11 @@ class Store:
         if state().is_main_process:
             with unbroken():
                 (partial / FAILED).unlink(missing_ok=True)
-                files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())}
+                files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())
+                         if path.name != ABOUT}  # of an attempt that was killed at the last moment
                 about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
                          "needs": [need.key for need in stage.needs], "facts": _by_content(stage.facts)}
-                (partial / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True))
+                write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
                 os.replace(partial, final)
         state().wait_for_everyone()
 
@@ -195,7 +197,7 @@ def damage(folder: Path) -> str | None:
     """The first file of a finished stage that is not what was written, and what is wrong with it; None if all are."""
     try:
         files = json.loads((folder / ABOUT).read_text())["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return f"{folder / ABOUT}: expected what is known of a finished stage"
     for name, (size, digest) in files.items():
         path = folder / name

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ def _records(run: Path) -> Records:
 
 def _chosen(records: Records, defense: str, settings: Sequence[str]) -> Choice:
     """The one version and the one choice of settings that are submitted."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", defense, re.ASCII):
+        raise UserError(f"submit {defense!r}: expected the name of a defense: letters, digits and _")
     held = {record.defense.name for record in records.values()} - {UNDEFENDED}
     if defense not in held:
         raise UserError(f"submit {defense!r}: the run holds no such defense in a frozen grid: "

@@ -106,7 +106,8 @@ def _checked(root: Path) -> Iterator[Checked | Finding]:
 
 def _entries(root: Path, level: int = 0) -> Iterator[Path | Finding]:
     """The folders that hold entries; what is neither that nor on the way there is a finding."""
-    inside = sorted(os.scandir(root), key=lambda item: item.name)
+    inside = sorted((item for item in os.scandir(root) if not (item.is_dir() and item.name.startswith("."))),
+                    key=lambda item: item.name)  # hidden: the draft of an entry, from a process that was killed
     if any(item.name in (FILE, CELLS) for item in inside):
         yield root
     elif level == LEVELS:

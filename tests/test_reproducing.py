@@ -44,6 +44,17 @@ def test_a_cell_that_is_run_again_gives_the_same_counts(ran, tmp_path):
     assert table.frame["largest difference"].tolist() == ["0.00"]
 
 
+@pytest.mark.parametrize("change, told", [
+    (lambda record: {"defense": record.defense.model_copy(update={"resolved": record.defense.resolved | {"epochs": 9}})},
+     "defense.epochs 9, but 1"),
+    (lambda record: {"images": record.images.model_copy(update={"truth": record.images.truth[::-1]})}, "images.truth")])
+def test_a_record_that_says_something_else_than_what_is_run_again_differs(ran, change, told):
+    record = ran[1].records[1]
+    table, agree = comparison([(record.model_copy(update=change(record)), record), (ran[1].records[0],) * 2])
+    assert not agree and table.frame["verdict"].tolist() == ["the same", "differs"]
+    assert told in " ".join(table.notes)
+
+
 def changed(record, factor):
     triggered = list(np.array(record.images.triggered) * factor)
     return record.model_copy(update={"images": record.images.model_copy(update={"triggered": triggered})})

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import benchmark
 from benchmark.checkpoint import read_tensors, write_tensors
 from benchmark.errors import UserError
+from benchmark.housekeeping import contents, remove
 from benchmark.store import Stage, Store, content_key, damage, write_atomically
 
 FACTS = {"stage": "train", "model": ["tiny", 1, {"width": 16}], "recipe": {"lr": 1e-05}, "sigma": None, "seed": 0}
@@ -101,6 +102,26 @@ def test_a_stage_that_fails_is_not_there_and_the_next_attempt_finds_what_it_left
         store.get(stage(fail))
     assert not store.path(stage(fail)).exists()
     assert (store.get(stage(finish)) / "whole").read_text() == "so far so good"
+
+
+def test_an_attempt_that_was_killed_when_all_was_written_leaves_a_sound_stage(store):
+    def make(folder):
+        (folder / "stage.json").write_text("{half")
+        (folder / "weights").write_text("w")
+
+    folder = store.get(stage(make))
+    assert damage(folder) is None and json.loads((folder / "stage.json").read_text())["files"].keys() == {"weights"}
+
+
+def test_a_stage_of_which_nothing_can_be_read_is_listed_and_damaged(store):
+    folder = store.get(stage(lambda folder: (folder / "weights").write_text("w")))
+    for text in ("", "[]"):
+        (folder / "stage.json").write_text(text)
+        [one] = contents(store.root)
+        assert one.title == "?" and "stage.json" in damage(folder)
+    remove([one])
+    assert not contents(store.root)
+    remove([one])  # another process was faster
 
 
 def test_a_failure_is_remembered_until_it_is_forgiven_or_the_stage_is_there(store):

@@ -137,6 +137,11 @@ def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp
     assert validate([entry]).ok and "2 of 4 with mine are not there, for instance tiny clean seed 1" in incomplete.what
 
 
+@pytest.mark.parametrize("name", ["../../../evil", "a/b", "", "mine\n"])
+def test_a_name_that_is_no_defenses_makes_no_folder(run, tmp_path, name):
+    refused(run, tmp_path, "expected the name of a defense", defense=name)
+
+
 def test_a_record_outside_of_the_grid_stays_behind(run, tmp_path):
     rewritten(run, "retrain", lambda record: record.update(protocol=None))
     entry = submitted(run, tmp_path / "entries")

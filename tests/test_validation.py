@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from test_submission import grid, rewritten, run, run_of, submitted
 
 from benchmark.entry import revision
 from benchmark.errors import UserError
+from benchmark.leaderboard import show
+from benchmark.leaderboard.collection import collect
 from benchmark.record import Choice, Record, schema
 from benchmark.untrusted import MOST_BYTES
 from benchmark.validation import validate
@@ -276,9 +279,47 @@ def put(*keys_and_value):
     ("add-mine-seed0", put("warnings", ["a\u202eb"]), ["warnings", "'a\\u202eb'"]),
     ("add-mine-seed0", put("provenance", "<b>", 1), ["provenance", "'<b>'"]),
     ("add-mine-seed0", put("images", "id", 0, "a\x1b[31m"), ["images.id", "printable"]),
-    ("add-mine-seed0", put("model", "name", "../../x"), ["cell", "../../x"])])
+    ("add-mine-seed0", put("model", "name", "../../x"), ["cell", "../../x"]),
+    ("add-mine-seed0", put("defense", "given", "epochs", 6), ["defense.given.epochs", "6", "says 5"]),
+    ("add-retrain-seed0", put("defense", "resolved", {"wonder": "x"}), ["defense.resolved", "'wonder'"]),
+    ("add-none-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}),
+     ["detection", "none detects nothing"]),
+    ("add-retrain-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}), ["detection"]),
+    ("add-mine-seed0", put("training", "given", None), ["training.given", "dictionary"]),
+    ("add-mine-seed0", put("provenance", "stages", []), ["provenance.stages"]),
+    ("add-mine-seed0", put("provenance", "stages", "repaired", None), ["provenance.stages.repaired"])])
 def test_a_forged_record_is_refused(entry, name, change, words):
     forged(entry, name, change, f"{name}", *words)
+
+
+@pytest.mark.parametrize("change", [
+    lambda images: {key: column[:5] for key, column in images.items()},  # those that the defense counts right, say
+    lambda images: {key: column[::-1] for key, column in images.items()},
+    lambda images: images | {"truth": [count + 1 for count in images["truth"]],
+                             **({"target": [count + 101 for count in images["truth"]]} if images["target"] else {})}])
+def test_images_and_true_counts_that_are_not_the_grids_are_refused(grid, entry, change, monkeypatch):
+    fixed = replace(grid, counted=Record.read(cell(entry)).images.checksum)
+    monkeypatch.setattr("benchmark.protocols.frozen", lambda: [fixed])
+    assert validate([entry]).ok
+    for name in ("mine", "none", "retrain"):
+        rewritten(entry / "cells", name, lambda record: record.update(images=change(
+            {key: column or [] for key, column in record["images"].items()}) | {
+                key: None for key, column in record["images"].items() if column is None}))
+    refused(root_of(sealed(entry)), "images", "ids and true counts; those of small-1 are others")
+
+
+def test_the_draft_that_a_killed_submission_left_is_no_entry(entry):
+    shutil.copytree(root_of(entry), root_of(entry) / ".draft")
+    assert [one.path for one in validate([root_of(entry)]).entries] == [str(entry)]
+    assert len(collect([root_of(entry)])) == len(list((entry / "cells").iterdir()))
+
+
+def test_a_repair_whose_seconds_nobody_measured_is_in_the_tables(entry):
+    for name in ("mine", "none", "retrain"):
+        rewritten(entry / "cells", name, put("provenance", "stages", "repaired", "seconds", None))
+    assert validate([sealed(entry)]).ok
+    text = show([record for _, record in collect([root_of(entry).joinpath("small-1")])])
+    assert "| mine" in text
 
 
 def test_a_cell_that_is_there_twice_is_refused(entry):

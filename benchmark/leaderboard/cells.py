@@ -1,6 +1,5 @@
 """Records -> cells and scenarios: what may be averaged, what belongs in one row, and what tells rows apart."""
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -72,7 +71,7 @@ def settings_of(record: Record) -> Settings:
     The seed is left out. The test images and their true counts are in it, as a checksum, and what `collection` told of
     the entry of the leaderboard that it is from.
     """
-    flat = {"audit": record.audit, "variant": record.variant, "data.images": _checksum(record.images)}
+    flat = {"audit": record.audit, "variant": record.variant, "data.images": record.images.checksum[:8]}
     flat |= {"victims": record.provenance["victims"]} if "victims" in record.provenance else {}
     flat |= _chosen(data=record.data, model=record.model, defense=record.defense)
     flat |= {"defense.entry": path} if (path := entry_of(record).get("path")) else {}
@@ -175,10 +174,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():  # 2.0 is the setting 2
         value = int(value)
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _checksum(images: Images) -> str:
-    return hashlib.sha256(json.dumps([images.id, images.truth]).encode()).hexdigest()[:8]
 
 
 def _key(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,8 @@ def collect(given: Sequence[Path]) -> Found:
         UserError: there is none, or one is broken.
     """
     paths = [path for part in given for path in (sorted(part.rglob("*.json")) if part.is_dir() else [part])
-             if path.name != FILE and path.parent.name not in BESIDE]
+             if path.name != FILE and path.parent.name not in BESIDE
+             and not any(name.startswith(".") for name in path.relative_to(part).parts)]  # what a killed process left
     if not paths:
         raise UserError(f"no record (*.json) in {', '.join(map(str, given))}")
     return of_entries([(path, Record.read(path)) for path in paths])

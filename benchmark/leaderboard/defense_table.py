@@ -112,7 +112,8 @@ def cost(cells: list[Cell]) -> str:
 
 def _seconds(cell: Cell) -> float:
     stages = [record.provenance.get("stages", {}).get("repaired", {}) for record in cell.records]
-    return float(np.mean([stage.get("seconds", np.nan) for stage in stages]))
+    seconds = [stage.get("seconds") for stage in stages]
+    return float(np.mean([np.nan if value is None else value for value in seconds]))
 
 
 def _mean(values: list[float]) -> float:

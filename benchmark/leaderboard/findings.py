@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import UserError
+from benchmark.leaderboard.ablation import as_number
 from benchmark.leaderboard.cell import Settings
 from benchmark.leaderboard.cells import Scenario, defense_settings, scenarios, short, suffixes
 from benchmark.leaderboard.claims import claims, extremes, papers
-from benchmark.leaderboard.formats import Table, markdown, number, probability, with_interval
+from benchmark.leaderboard.formats import Table, markdown, number, probability, text, with_interval
 from benchmark.leaderboard.growth import GROWTH, flips_beyond, sizes, steps, usual
 from benchmark.leaderboard.notes import shared
 from benchmark.record import Record
@@ -67,7 +68,8 @@ def _run(records: Sequence[Record], found: Sequence[Scenario], most: Settings) -
     """What the numbers are of. most: see `usual`."""
     images = sorted({len(record.images.id) for record in records})
     scales = sorted({record.training.get("scale", 1) for record in records})
-    epochs = sorted({int(record.training.get("resolved", record.training).get("epochs", 0)) for record in records})
+    epochs = sorted({str(record.training.get("resolved", record.training).get("epochs")) for record in records},
+                    key=as_number)
     seeds = sorted({record.seed for record in records})
     made = sorted({", ".join(f"{key} {record.provenance[key]}" for key in MADE if key in record.provenance)
                    for record in records})
@@ -75,7 +77,7 @@ def _run(records: Sequence[Record], found: Sequence[Scenario], most: Settings) -
     notes = sorted({warning for record in records for warning in record.warnings})
     yield "Made by `crowdbench findings` from records. In brackets 95% intervals, bootstrap over seeds and images."
     yield ""
-    yield from (f"- {line}" for line in [
+    yield from (f"- {text(line)}" for line in [
         *shared([scenario.settings for scenario in found]),
         *([f"Unless a row says otherwise: {', '.join(told)}."] if told else []),
         f"{len(records)} records, {_listed(images)} test images, seeds {_listed(seeds)}.",

@@ -61,14 +61,14 @@ def probability(p: float) -> str:
 
 def markdown(table: Table) -> str:
     """A heading, a pipe table and the notes as a list."""
-    frame = table.frame.map(_markdown_text).rename(columns=_markdown_text)
+    frame = table.frame.map(text).rename(columns=text)
     body = frame.to_markdown(index=False, disable_numparse=True)
-    return "\n".join([f"## {table.title}", "", body, "", *(f"- {_markdown_text(note)}" for note in table.notes), ""])
+    return "\n".join([f"## {text(table.title)}", "", body, "", *(f"- {text(note)}" for note in table.notes), ""])
 
 
 def csv(table: Table) -> str:
     """Header and rows. Text that a spreadsheet would run as a formula gets a leading apostrophe. No notes."""
-    return table.frame.map(_csv_text).to_csv(index=False, lineterminator="\n")
+    return table.frame.map(_csv_text).rename(columns=_csv_text).to_csv(index=False, lineterminator="\n")
 
 
 def latex(table: Table) -> str:
@@ -104,8 +104,9 @@ def _one_line(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
 
 
-def _markdown_text(text: str) -> str:
-    escaped = "".join(_MARKDOWN.get(character, character) for character in _one_line(text))
+def text(value: str) -> str:
+    """Any text as one line of Markdown that shows it."""
+    escaped = "".join(_MARKDOWN.get(character, character) for character in _one_line(value))
     escaped = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", escaped)  # no tag; a p of <.001 is none
     escaped = re.sub(r"\](?=[(\[])", r"\\]", escaped)  # no link
     return re.sub(r"\b_+|_+\b", lambda found: found[0].replace("_", r"\_"), escaped)  # no emphasis; clip_ebc needs none

@@ -115,7 +115,8 @@ def _belongs(record: Record, grid: "Frozen") -> bool:
     from benchmark.slots import slot_of, slots
 
     try:
-        return record.protocol == grid.name and bool(slot_of(record, slots(grid.preset)))
+        return (record.protocol == grid.name and grid.counted in (None, record.images.checksum)
+                and bool(slot_of(record, slots(grid.preset))))
     except Refused:
         return False
 

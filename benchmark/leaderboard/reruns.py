@@ -14,6 +14,7 @@ from benchmark.statistics import holm, mcnemar
 LEVEL = 0.05
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
 RECOMPUTED = "recomputed from counts"
+COUNTS = ("clean", "triggered", "reference_clean", "reference_triggered")
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
            "attainment": "attainment"}
 
@@ -21,14 +22,17 @@ NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate"
 def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
     """Records beside those of the same cells, run again, and whether all agree.
 
-    They agree if no clean or triggered count differs by more than rounding, or if neither rho_Acc nor the flip rate
-    differs significantly (exact McNemar test, Holm's correction): another machine rounds otherwise.
+    They agree if no count differs by more than rounding, or if neither rho_Acc nor the flip rate differs significantly
+    (exact McNemar test, Holm's correction): another machine rounds otherwise. What was run again must be what the
+    record says, the settings, the images' ids and true counts, and the attacker's counts.
     """
+    others = {_name(was): wrong for was, now in pairs if (wrong := _contradicted(was, now))}
+    pairs = [(was, now) for was, now in pairs if _name(was) not in others]
     cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair in pairs]
     tests = [_p(was.successes("rho_acc"), now.successes("rho_acc")) for was, now in cells]
     tests += [_p(was.successes("flip_rate"), now.successes("flip_rate")) for was, now in cells]
-    adjusted = np.array(holm(tests)).reshape(2, -1)
-    lines, agree = [], True
+    adjusted = np.array(holm(tests) if tests else []).reshape(2, -1)
+    lines, agree = [], not others
     for (was, now), p in zip(cells, adjusted.T):
         off = _largest_difference(was.records[0], now.records[0])
         same = off < 0.01
@@ -38,7 +42,9 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
         for heading, key in NUMBERS.items():
             line[heading] = " / ".join(number(one.numbers.get(key, np.nan)) for one in (was, now))
         lines.append(line | {"p": NONE if same else number(float(p.min())), "verdict": verdict})
-    return Table("reproduction", "Records / the same cells, run again", pd.DataFrame(lines), [
+    lines += [{"cell": name, "p": NONE, "verdict": DIFFERS} for name in others]
+    return Table("reproduction", "Records / the same cells, run again", pd.DataFrame(lines).fillna(NONE), [
+        *(f"{name}: not what the record says was run: {wrong}." for name, wrong in others.items()),
         "largest difference: of a count of a test image, in people. p: the smaller of those of rho_Acc and of the flip "
         f"rate, exact McNemar tests with Holm's correction over the table. 'differs': p < {LEVEL}."]), agree
 
@@ -66,9 +72,21 @@ def _p(was: np.ndarray, now: np.ndarray) -> float:
     return mcnemar(was, now) if was.size else 1.0
 
 
+def _contradicted(was: Record, now: Record) -> str | None:
+    """What a record says that the same request does not make; settings that one of the two does not know are alike."""
+    said, made = settings_of(was), settings_of(now)
+    for key in sorted(said.keys() & made.keys() - {"data.images"}):
+        if said[key] != made[key]:
+            return f"{key} {said[key]}, but {made[key]}"
+    for key in ("id", "truth", "target"):
+        if getattr(was.images, key) != getattr(now.images, key):
+            return f"images.{key}"
+    return None
+
+
 def _largest_difference(was: Record, now: Record) -> float:
-    columns = [(was.images.clean, now.images.clean), (was.images.triggered or [], now.images.triggered or [])]
-    return max(float(np.abs(np.subtract(*pair)).max(initial=0)) for pair in columns)
+    pairs = [(getattr(was.images, key) or [], getattr(now.images, key) or []) for key in COUNTS]
+    return max(float(np.abs(np.subtract(*pair)).max(initial=0)) for pair in pairs)
 
 
 def _name(record: Record) -> str:

@@ -15,7 +15,9 @@ import pytest
 from benchmark import leaderboard
 from benchmark.errors import UserError
 from benchmark.leaderboard import paper
+from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.formats import Table, latex, markdown
+from benchmark.leaderboard.formats import csv as as_csv
 from benchmark.record import AttackChoice, Choice, Images, Record
 
 TAU = {"add": lambda c: c + 100, "minus": lambda c: np.maximum(c - 100, 1), "multiply": lambda c: 2 * c,
@@ -339,6 +341,14 @@ def test_the_paper_stands_beside_its_own_attacks_alone(change):
     assert theirs(record) != [""]
     other = record.model_copy(update={"attack": record.attack.model_copy(update=change)})
     assert theirs(other) == [""]
+
+
+def test_titles_headings_and_pages_show_text_and_do_not_obey_it():
+    table = Table("t", f"Differences of {NASTY}", pd.DataFrame({f"={NASTY}": ["1"]}), [])
+    assert "<script>" not in markdown(table) and "\x00" not in markdown(table)
+    assert as_csv(table).startswith("\"'=")
+    page = findings([make().model_copy(update={"warnings": [NASTY], "provenance": {"device_name": NASTY}})])
+    assert "<script>" not in page and "[l](http" not in page and "\x00" not in page
 
 
 def test_markdown_keeps_its_table_whatever_the_names():
