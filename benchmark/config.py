@@ -215,7 +215,7 @@ def read_yaml(path: Any) -> dict[str, Any]:
     """A YAML mapping. Raises UserError naming the file and the line."""
     try:
         read = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a month 13, bytes that are no text
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a month 13, no text
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(read, dict):
         raise UserError(f"{path}: expected a mapping of settings")

@@ -168,6 +168,9 @@ def test_own_images(tmp_path, heads, table, text):
     ("points.json", "[[1, 2]]", r'points.json: expected {"image.jpg"'),
     ("points.json", '{"a.png": 3}', r'points.json: expected {"image.jpg"'),
     ("points.json", "{}", "points.json: expected an entry for a.png"),
+    ("points.json", '{"a.png": [], "a.png": [[1, 2]]}', "points.json: 'a.png' occurs twice"),
+    ("points.json", '{"a.png": [[1, ' + "9" * 5000 + "]]}", "points.json: expected JSON text"),
+    ("points.csv", "x,y,image\n1,2\n", "points.csv: line 2: expected the name of an image"),
     ("points.json", '{"a.png": [], "b.png": []}', "points.json: b.png: expected an image"),
     ("points.csv", "", "points.csv: expected a header with image,x,y"),
     ("points.csv", "image;x;y\na.png;1;2\n", "points.csv: expected a header with image,x,y"),
@@ -182,11 +185,20 @@ def test_a_wrong_table_is_named(tmp_path, table, text, said):
         own_images(tmp_path, ["a.png"], table, text).items("train")
 
 
-@pytest.mark.parametrize("wrong", ['[["x", 1]]', "[[1, 2, 3]]", "[[NaN, 1]]", "[[1], [1, 2]]"])
+@pytest.mark.parametrize("wrong", ['[["x", 1]]', "[[1, 2, 3]]", "[[NaN, 1]]", "[[1], [1, 2]]", '[["1", "2"]]',
+                                   "[[true, false]]", f"[[1, {10**400}]]"])
 def test_points_that_are_none_are_named(tmp_path, wrong):
     dataset = own_images(tmp_path, ["a.png"], "points.json", f'{{"a.png": {wrong}}}')
     with pytest.raises(UserError, match="points.json: a.png: expected .*points"):
         dataset.points(only_item(dataset))
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", 150 * "a" + ".png"])
+def test_a_name_that_no_record_can_hold_is_refused_before_anything_is_trained(tmp_path, name):
+    dataset = own_images(tmp_path, [name], "points.json", "{}")
+    with pytest.raises(UserError, match="expected a name of at most 150 printable characters") as told:
+        dataset.items("train")
+    assert "\n" not in str(told.value)
 
 
 def test_two_tables_or_no_images_are_refused(tmp_path):

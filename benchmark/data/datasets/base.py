@@ -130,9 +130,12 @@ def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) ->
 def as_points(values: Any, source: Path | str) -> np.ndarray:
     """Values as points, float64 [N, 2]. Raises UserError, which names the source, where they are something else."""
     try:
-        points = np.array(values, np.float64)
+        points = np.array(values)
     except (TypeError, ValueError):
-        raise UserError(f"{source}: expected points as numbers (x, y)") from None
+        points = np.array("ragged")
+    if points.size and points.dtype.kind not in "iuf":  # text, true and false, numbers without end
+        raise UserError(f"{source}: expected points as numbers (x, y)")
+    points = points.astype(np.float64)
     if points.size == 0:
         return np.zeros((0, 2))
     if points.ndim != 2 or points.shape[1] != 2:

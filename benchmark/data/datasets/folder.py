@@ -7,10 +7,10 @@ points.csv: a header `image,x,y`, then a row per head; an image without people h
 import csv
 import io
 import json
-from collections import defaultdict
-from functools import lru_cache
+from collections import Counter, defaultdict
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from benchmark.errors import UserError
 from benchmark.registry import register
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+LONGEST = 150  # characters of an image's name: records hold it
 
 
 @register
@@ -34,6 +35,9 @@ class Folder(Dataset):
             raise UserError(f"{folder}: expected one points.json or points.csv, found {len(tables)}")
         images = {path.name: path for path in folder.iterdir()
                   if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")}
+        for name in images:
+            if not name.isprintable() or len(name) > LONGEST:
+                raise UserError(f"{folder}: image {name!r}: expected a name of at most {LONGEST} printable characters")
         declared = _heads(tables[0])
         if not images:
             raise UserError(f"{folder}: expected images ({' '.join(sorted(SUFFIXES))})")
@@ -58,15 +62,21 @@ def _parse(path: Path, _changed: int) -> dict[str, list]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         return _parse_csv(path, text) if path.suffix == ".csv" else _parse_json(path, text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:  # ValueError: no UTF-8, no JSON, a number without end
         raise UserError(f"{path}: expected {path.suffix[1:].upper()} text: {error}") from None
 
 
 def _parse_json(path: Path, text: str) -> dict[str, list]:
-    table = json.loads(text)
+    table = json.loads(text, object_pairs_hook=partial(_unique, path))
     if not isinstance(table, dict) or not all(isinstance(heads, list) for heads in table.values()):
         raise UserError(f'{path}: expected {{"image.jpg": [[x, y], ...], ...}}')
     return table
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]:
+        raise UserError(f"{path}: {twice[0]!r} occurs twice; expected each image once")
+    return dict(pairs)
 
 
 def _parse_csv(path: Path, text: str) -> dict[str, list]:
@@ -75,6 +85,8 @@ def _parse_csv(path: Path, text: str) -> dict[str, list]:
     if not {"image", "x", "y"} <= set(rows.fieldnames or ()):
         raise UserError(f"{path}: expected a header with image,x,y; found {','.join(rows.fieldnames or ())!r}")
     for row in rows:
+        if row["image"] is None:
+            raise UserError(f"{path}: line {rows.line_num}: expected the name of an image")
         heads = table[row["image"]]
         if row["x"] or row["y"]:
             try:
