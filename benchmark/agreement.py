@@ -171,6 +171,10 @@ def _attacked(record: Record, slot: Slot) -> Iterator[tuple[str, str]]:
     elif len(attack.poisoned) != round(attack.poison_rate * attack.images):
         yield "attack.poisoned", (f"{len(attack.poisoned)} ids; at a rate of {attack.poison_rate} of {attack.images} "
                                   f"images there are {round(attack.poison_rate * attack.images)}")
+    if record.detection and record.detection.of == "training images":
+        scores, expected = record.detection, (attack.images, len(attack.poisoned))
+        if (found := (len(scores.clean), len(scores.triggered))) != expected:
+            yield "detection", f"scores of {found} clean and stamped images; there were {expected}"
     if len(set(attack.poisoned)) != len(attack.poisoned):
         yield "attack.poisoned", "an id occurs twice"
     for image, truth, target in zip(images.id, images.truth, images.target) if slot.tau else ():

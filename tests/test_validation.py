@@ -285,6 +285,8 @@ def put(*keys_and_value):
     ("add-none-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}),
      ["detection", "none detects nothing"]),
     ("add-retrain-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}), ["detection"]),
+    ("add-mine-seed0", put("detection", {"of": "training images", "clean": [0.0], "triggered": [1.0]}),
+     ["detection", "scores of (1, 1) clean and stamped images; there were (30, 3)"]),
     ("add-mine-seed0", put("training", "given", None), ["training.given", "dictionary"]),
     ("add-mine-seed0", put("provenance", "stages", []), ["provenance.stages"]),
     ("add-mine-seed0", put("provenance", "stages", "repaired", None), ["provenance.stages.repaired"])])
