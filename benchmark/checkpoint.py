@@ -75,8 +75,17 @@ class Snapshot:
         write_tensors(path, tensors, note)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Put a saved snapshot back; returns how far its training was."""
-        tensors, note = read_tensors(path)
+        """Put a saved snapshot back; returns how far its training was.
+
+        Raises:
+            UserError: the file is no snapshot, or is damaged.
+        """
+        try:
+            tensors, note = read_tensors(path)
+        except UserError:
+            tensors, note = {}, {}
+        if not note.keys() >= {"progress", "schedule", "scaler"}:
+            raise UserError(f"{path}: expected the checkpoint of a training; remove it, and the training starts over")
         self.counter.load_state_dict(_under("weights/", tensors))
         self.best = _under("best/", tensors)
         state: dict[int, dict[str, Tensor]] = {}

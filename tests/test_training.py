@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from attacks.base import Attack
 from benchmark.checkpoint import read_tensors
@@ -167,6 +168,14 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_c
             loss=loss)
     assert str(failed.value) == told
     assert read_tensors(path)[1]["progress"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("content", [b"", save({"weights/a": torch.zeros(1)})])
+def test_a_checkpoint_that_is_none_is_named_with_what_to_do(tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint.safetensors: expected .*; remove it, and the training starts over"):
+        fit(counter(), drawn(6), RECIPE, 0, "train", checkpoint=path)
 
 
 def test_a_loss_that_is_not_finite_before_any_checkpoint_names_none(tmp_path):
