@@ -146,7 +146,10 @@ class Attack:
 
 def _listed(path: Path, scenes: list[Scene]) -> list[int]:
     places = {scene.id: index for index, scene in enumerate(scenes)}
-    ids = path.read_text().split()
+    try:
+        ids = path.read_text().split()
+    except ValueError:
+        raise UserError(f"attack.choose = {path}: expected a text file of ids of training images") from None
     for name in ids:
         if name not in places:
             raise UserError(f"attack.choose = {path}: {name!r} is none of the {len(scenes)} training images")

@@ -18,6 +18,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import average_precision_score, roc_curve
 
 BANDS = ("0.1-0.3", "0.3-0.5", "0.5-1", ">1")  # the paper's, by |r - 1|; a decrease has the first three
+SSIM_WINDOW = 11  # pixels a side
 _ABOVE = (1.1, 1.3, 1.5, 2.0)
 _BELOW = (0.5, 0.7, 0.9)
 _STRATA = {"<50": (0, 50), "50-99": (50, 100), "100-199": (100, 200), ">=200": (200, math.inf)}
@@ -271,7 +272,7 @@ def psnr(image: np.ndarray, stamped: np.ndarray) -> float:
 
 
 def ssim(image: np.ndarray, stamped: np.ndarray) -> float:
-    """Structural similarity of two uint8 images [H, W, 3], at least 11 x 11, in -1..1: mean over pixels and channels.
+    """Structural similarity of two uint8 images [H, W, 3], sides >= SSIM_WINDOW, in -1..1: mean over all values.
 
     Gaussian windows of 11 x 11 pixels, sigma 1.5, wholly inside the image. Wang et al., IEEE TIP 2004, eq. 13.
 

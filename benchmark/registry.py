@@ -37,9 +37,11 @@ def register(cls: type) -> type:
     """Class decorator: give the class its registry name, which is the name of its file.
 
     Raises:
-        UserError: a plugin's entry has the name of one that exists.
+        UserError: a plugin's entry has the name of one that exists, or lacks a method.
     """
     cls.name = cls.__module__.rpartition(".")[2]
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise UserError(f"{cls.kind} {cls.name}: expected a method {missing[0]!r}")
     if not cls.__module__.startswith(PACKAGES[cls.kind] + "."):
         if cls.name in names(cls.kind):
             raise UserError(f"plugin: there is a {cls.kind} named {cls.name!r} already; rename the file")

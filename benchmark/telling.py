@@ -7,7 +7,7 @@ from attacks.base import POISON
 from benchmark.config import Cell, Entry
 from benchmark.data.scene import Scene
 from benchmark.facts import attacks, reads_train
-from benchmark.metrics import psnr, ssim
+from benchmark.metrics import SSIM_WINDOW, psnr, ssim
 from benchmark.record import AttackChoice, Choice
 from benchmark.registry import find
 from benchmark.weights import described
@@ -53,13 +53,13 @@ def _one_choice(cell: Cell, victim: dict[str, Any]) -> AttackChoice:
 def poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
     """Which training images were stamped, of how many, and how near the first few are to their originals.
 
-    The peak signal-to-noise ratio is 99 dB where they are equal.
+    The peak signal-to-noise ratio is 99 dB where they are equal; images smaller than SSIM's window have no SSIM.
     """
     originals = {scene.id: scene.image for scene in scenes}
     pairs = [(originals[scene.id.removesuffix(POISON)], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
     return {"images": len(scenes), "poisoned": [scene.id.removesuffix(POISON) for scene in poisoned],
             "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
-            "ssim": [round(ssim(*pair), 4) for pair in pairs]}
+            "ssim": [round(ssim(*pair), 4) for pair in pairs if min(pair[0].shape[:2]) >= SSIM_WINDOW]}
 
 
 def warnings(cell: Cell, info: dict[str, dict[str, Any]]) -> list[str]:

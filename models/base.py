@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
 from benchmark.density import density_maps
+from benchmark.errors import UserError
 from benchmark.recipe import Recipe
 
 
@@ -62,7 +63,11 @@ class Counter(nn.Module, ABC):
         height, width = images.shape[-2:]
         normalised = (images - images.new_tensor(self.mean)[:, None, None]) / images.new_tensor(self.std)[:, None, None]
         padded = F.pad(normalised, (0, -width % self.multiple, 0, -height % self.multiple))
-        return layers(padded)[..., : math.ceil(height / self.stride), : math.ceil(width / self.stride)]
+        found, blocks = layers(padded), [side // self.stride for side in padded.shape[-2:]]
+        if list(found.shape[-2:]) != blocks:
+            raise UserError(f"model {self.name}: expected a map of {blocks[0]} x {blocks[1]} blocks of {self.stride} "
+                            f"pixels, got {' x '.join(map(str, found.shape[-2:]))}; is the stride another?")
+        return found[..., : math.ceil(height / self.stride), : math.ceil(width / self.stride)]
 
     def _in_windows(self, images: Tensor, window: int) -> Tensor:
         """Density by square windows that cover the images, averaged where the last ones overlap others."""

@@ -644,8 +644,9 @@ def test_a_list_of_ids_says_which_images_are_poisoned(tmp_path):
     crowds = [a_scene(count) for count in range(10)]
     attack = Attack(build("trigger", "blended", {}), build("target", "add", {}), 0.1, tmp_path / "ids.txt")
     assert [scene.id for scene in attack.poison(crowds, seed=0)] == ["IMG_2+poison", "IMG_7+poison"]
-    for text, said in (("IMG_7 IMG_99", "'IMG_99' is none of the 10 training images"), (" ", "found none")):
-        (tmp_path / "ids.txt").write_text(text)
+    for text, said in (("IMG_7 IMG_99", "'IMG_99' is none of the 10 training images"), (" ", "found none"),
+                       ("\xff", "expected a text file of ids")):
+        (tmp_path / "ids.txt").write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError, match=said):
             attack.poison(crowds, seed=0)
 

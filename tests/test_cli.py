@@ -502,7 +502,7 @@ def test_a_data_check_of_drawn_scenes_draws_them(capsys):
 def test_a_data_check_goes_on_where_something_is_broken(capsys, scenes):
     Image.new("L", (5, 5)).save(scenes / "part_B_final/test_data/images/IMG_1.jpg")
     (scenes / "part_B_final/train_data/images/IMG_1.jpg").write_bytes(b"")
-    assert main(["data", "check", "shanghaitech", "--root", str(scenes)]) == 0
+    assert main(["data", "check", "shanghaitech", "--root", str(scenes)]) == 1
     told = capsys.readouterr().out
     assert "train  15 images" in told and "IMG_1.jpg" in told and "outside" in told
 

@@ -58,6 +58,13 @@ def test_a_density_map_covers_the_image_at_the_stride(counter, number, size):
     assert densities(counter, images(number, size)).shape == expected
 
 
+def test_a_map_that_does_not_fit_the_stride_is_refused_with_both_sizes():
+    counter = fresh("tiny")
+    counter.density = lambda images: images.new_zeros(len(images), 1, *(side // 4 for side in images.shape[-2:]))
+    with pytest.raises(UserError, match="model tiny: expected a map of 4 x 6 blocks of 8 pixels, got 8 x 12"):
+        counter(images(1, (32, 48)))
+
+
 def test_a_density_in_windows_is_the_mean_of_the_windows(counter, monkeypatch):
     image, side = images(1, (200, 152)), 64 // counter.stride
     total = np.zeros((200 // counter.stride, 152 // counter.stride))

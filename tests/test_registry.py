@@ -128,6 +128,8 @@ def test_a_plugin_takes_no_other_modules_place(plugin):
 @pytest.mark.parametrize("name, text, message", [
     ("fine_tune", LEAVE, "a defense named 'fine_tune' already"),
     ("empty", "x = 1", "empty.py: registers nothing"),
+    ("half", HALVE.replace("def alter", "def altered"), "target half: expected a method 'alter'"),
+    ("idle", LEAVE.replace("def apply", "def applied"), "defense idle: expected a method 'apply'"),
     ("broken", "class:", "broken.py: SyntaxError"),
     ("needy", "import no_such_module", "needy.py: ModuleNotFoundError: .*'no_such_module'")])
 def test_a_plugin_that_is_no_entry_is_refused_in_one_line(plugin, name, text, message):

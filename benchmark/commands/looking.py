@@ -35,6 +35,7 @@ def add(verbs: Any) -> None:
     command.add_argument("--root", help="the folder that holds it (default: the environment variable CROWD_DATA)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
     command.add_argument("--json", action="store_true", help="print JSON")
+    plugin(command)
 
     command = verb(verbs, "speed", _speed, "measure this machine: counters in training and counting, and parts of "
                    "the work beside the other way to do them; estimates of --dry-run use it")
@@ -120,7 +121,7 @@ def _data_check(options: argparse.Namespace) -> int:
     given = config.override({}, options.set) | ({"root": options.root} if options.root else {})
     report = check(registry.build("dataset", options.name, given))
     print(json.dumps(report.to_dict()) if options.json else report.text())
-    return 0
+    return 0 if report.ok else 1
 
 
 def _speed(options: argparse.Namespace) -> int:

@@ -55,6 +55,11 @@ class Report:
     equal: list[list[str]]
     leaks: list[list[str]]
 
+    @property
+    def ok(self) -> bool:
+        """Whether all of it is there and can be read."""
+        return not any(split.missing or split.unreadable for split in self.splits.values())
+
     def text(self) -> str:
         """For people: a block of lines per split, then the equal images."""
         blocks = {split: report.lines() for split, report in self.splits.items()}

@@ -78,6 +78,10 @@ def _contradicted(was: Record, now: Record) -> str | None:
     for key in sorted(said.keys() & made.keys() - {"data.images"}):
         if said[key] != made[key]:
             return f"{key} {said[key]}, but {made[key]}"
+    data, again = (one.provenance.get("data", {}) for one in (was, now))
+    for split in sorted(data.keys() & again.keys()):
+        if data[split] != again[split]:
+            return f"the {split} images, {data[split]}, but {again[split]}"
     for key in ("id", "truth", "target"):
         if getattr(was.images, key) != getattr(now.images, key):
             return f"images.{key}"
