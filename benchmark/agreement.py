@@ -95,7 +95,8 @@ def missing(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Itera
              for record in cells.values()}
     for one in (defense, Choice(name=UNDEFENDED)):
         if lacking := [title for title in known if (title, one.model_dump_json()) not in there]:
-            yield "", "cells", f"{len(lacking)} of {len(known)} with {one.name} are not there, for instance {lacking[0]}"
+            yield "", "cells", (f"{len(lacking)} of {len(known)} with {one.name} are not there, for instance "
+                                f"{lacking[0]}")
 
 
 def _named(name: str, record: Record, defense: Choice, grid: Frozen) -> Iterator[tuple[str, str]]:

@@ -145,6 +145,7 @@ class Record(Settings):
     variant: 'text' or 'code', the reading of the paper that the settings follow.
     reference_*: counts of the clean model, trained with the same settings and seed without the attack; an audit has
         none.
+    knowledge: how many images of each sort the defense was handed, and on how many it chose its epoch.
     warnings: what a reader must know, for instance 'weights: from scratch' or 'checkpoint chosen on the test split'.
     """
 
@@ -158,7 +159,7 @@ class Record(Settings):
     attack: AttackChoice | None
     defense: Choice
     training: Training
-    knowledge: dict[str, Annotated[int, Field(strict=True, ge=0, le=MOST_IMAGES)]] = {}  # images that the defense was handed, and on how many it chose its epoch
+    knowledge: dict[str, Annotated[int, Field(strict=True, ge=0, le=MOST_IMAGES)]] = {}
     provenance: Provenance = {}
     warnings: Annotated[list[str], Column] = []
     images: Images

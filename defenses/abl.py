@@ -11,10 +11,10 @@ l is the loss over the annotated count + 1, and is ranked within bins of the cou
 lowest, not poisoned ones. gamma was 0.5 of a cross entropy; here it is that share of an untrained counter's mean l, so
 that it fits any loss. Its sign is the batch's, as in the public code: image by image, poisoned images too would be held
 at gamma. So counters that are trained image by image see eight at a time here, and where memory or several processes
-cut a batch, its parts have signs of their own. Ascent on a squared error has no end: l of the isolated becomes l l0 / (l + l0), which is l at first and l0 at
-most, with l0 the mean l of the others. The public code unlearns on the isolated alone, at a small rate of SGD; Adam at
-the usual one destroys a counter, so that the others are trained on beside them. Every training keeps its best epoch
-on clean validation images. Original epochs: 20, 60 and 20.
+cut a batch, its parts have signs of their own. Ascent on a squared error has no end: l of the isolated becomes l l0 /
+(l + l0), which is l at first and l0 at most, with l0 the mean l of the others. The public code unlearns on the isolated
+alone, at a small rate of SGD; Adam at the usual one destroys a counter, so that the others are trained on beside them.
+Every training keeps its best epoch on clean validation images. Original epochs: 20, 60 and 20.
 """
 
 from collections.abc import Callable, Iterable

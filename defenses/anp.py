@@ -5,10 +5,11 @@ Wu, Wang, NeurIPS 2021. With a mask m in [0, 1] and perturbations d, x of each c
 d, x by one signed step from a random start. Then w of the channels with low masks is put to 0; b stays.
 L = log(1 + loss / (count + 1)), the counter's loss per annotated person; the log because 1.4 times the weights of each
 layer multiply a squared error, where a cross entropy grows with its logits. w, b are those of a BatchNorm, which runs
-on its stored statistics, or the convolution's where there is none. The public code tries to
-prune all masks up to 0, 0.05, ... 0.9. After few steps many counters have no mask near 0, others too many to lose all:
-the 1, 2, 4, ... lowest are tried too. Of all that leave the clean validation MAE at most 10% above the victim's, the one
-that prunes most is taken: fewer channels may well cost more than more do, as they go together. 100 steps, not 2000: those would be hours of CSRNet on a CPU.
+on its stored statistics, or the convolution's where there is none. The public code tries to prune all masks up to 0,
+0.05, ... 0.9. After few steps many counters have no mask near 0, others too many to lose all: the 1, 2, 4, ... lowest
+are tried too. Of all that leave the clean validation MAE at most 10% above the victim's, the one that prunes most is
+taken: fewer channels may well cost more than more do, as they go together. 100 steps, not 2000: those would be hours of
+CSRNet on a CPU.
 """
 
 from itertools import islice

@@ -5,13 +5,13 @@
 v_k: the weights of a convolution of the victim's head; w_k: ours, put back to that norm after each step. What the new
 head no longer reads of the features, the features must be learned anew for, and clean images teach no backdoor.
 There the head is one linear layer, and the loss a cross entropy; log L is what stands for that here (see
-`parts.tuning.beside`). A product of weights has a scale of its own in every counter, so ours is their cosine. The code's
-alpha, 0.2, is of the product: of a cosine it would be 0.2 |v|^2, and |v|^2 of such a head is 3.3 before any training.
-Measured on `tiny`: at 0.2 the cosine stays where the new head starts, about .2; at 2 it ends below 0.
-A counter's last 1x1 holds 64 weights, too few to read other features by. So the head is the last convolutions to run
-that together hold a thousand: in CSRNet also the last of the back end, in CLIP-EBC the projection alone. They start
-from the victim's weights in random order (there: uniformly random), which keeps their norm and their mean: with half of
-the signs turned, a ReLU behind the head, as DM-Count has one, may start dead.
+`parts.tuning.beside`). A product of weights has a scale of its own in every counter, so ours is their cosine. The
+code's alpha, 0.2, is of the product: of a cosine it would be 0.2 |v|^2, and |v|^2 of such a head is 3.3 before any
+training. Measured on `tiny`: at 0.2 the cosine stays where the new head starts, about .2; at 2 it ends below 0. A
+counter's last 1x1 holds 64 weights, too few to read other features by. So the head is the last convolutions to run that
+together hold a thousand: in CSRNet also the last of the back end, in CLIP-EBC the projection alone. They start from the
+victim's weights in random order (there: uniformly random), which keeps their norm and their mean: with half of the
+signs turned, a ReLU behind the head, as DM-Count has one, may start dead.
 """
 
 import torch

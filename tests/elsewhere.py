@@ -82,6 +82,7 @@ def elsewhere():
     PartialState(cpu=True)
     attacked.cache_clear()
     with (patch.dict(PartialState._shared_state, device=DEVICE), patch("benchmark.device._on_cpu", lambda: False),
-          patch("torch.autocast", lambda *_, **__: nullcontext()), patch("torch.inference_mode", torch.no_grad), _Values(), _Operations()):
+          patch("torch.autocast", lambda *_, **__: nullcontext()), patch("torch.inference_mode", torch.no_grad),
+          _Values(), _Operations()):
         yield
     attacked.cache_clear()

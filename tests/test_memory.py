@@ -240,7 +240,7 @@ def test_a_record_tells_which_counters_passed_fewer_images_at_a_time():
 def test_memory_of_large_buffers_is_kept_for_the_next():
     """The pages of a tensor that was freed are not fetched from the system again.
 
-    One or two fetches may be: where a small allocation lies between the freed ones, an aligned buffer fits into neither.
+    One or two fetches may be: where a small allocation lies between freed ones, an aligned buffer fits into neither.
     """
     code = """if True:
         import resource, sys, torch

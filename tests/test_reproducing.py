@@ -45,7 +45,8 @@ def test_a_cell_that_is_run_again_gives_the_same_counts(ran, tmp_path):
 
 
 @pytest.mark.parametrize("change, told", [
-    (lambda record: {"defense": record.defense.model_copy(update={"resolved": record.defense.resolved | {"epochs": 9}})},
+    (lambda record: {"defense": record.defense.model_copy(
+        update={"resolved": record.defense.resolved | {"epochs": 9}})},
      "defense.epochs 9, but 1"),
     (lambda record: {"provenance": record.provenance | {"data": record.provenance["data"] | {"test": "0" * 32}}},
      "the test images, 00000000"),

@@ -19,10 +19,11 @@ LEGEND = [
     "knows: clean training images + clean validation images that it was handed or chose on; E extra images of another "
     "data set, P the poisoned training set. seconds: of the repair, mean over the attacks, on the records' machines.",
     "Columns of an attack: flip rate, images that the trigger moves into success, and rho_Acc, clean images counted to "
-    "within 10%; of `clean`, a clean counter with the defense applied, rho_Acc alone. DER: of the means over seeds, the mean over the attacks.",
-    "*: flip rate lower than without a defense. !: rho_Acc lower than without a defense. Same seeds, exact McNemar test, Holm's "
-    f"correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A counter that "
-    "counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
+    "within 10%; of `clean`, a clean counter with the defense applied, rho_Acc alone. DER: of the means "
+    "over seeds, the mean over the attacks.",
+    "*: flip rate lower than without a defense. !: rho_Acc lower than without a defense. Same seeds, exact McNemar "
+    f"test, Holm's correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A counter "
+    "that counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
 ]
 Row = dict[str, Cell]  # a defense's cells by the name of the attack
 

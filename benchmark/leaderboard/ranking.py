@@ -35,8 +35,9 @@ LEGEND = [
     "Each number is a mean over all models, attacks and seeds of the grid, with its 95% interval, bootstrap over seeds "
     "and images; where an attack has no such number, over those that have it. RA: triggered images counted to within "
     "10%, by which is ranked. rho_Acc: the same of clean images. clean rho_Acc: of clean counters with the defense "
-    "applied. DER: against none, on the means over seeds of eASR and rho_Acc; .5 is no effect. knows: clean training images + clean validation images; E "
-    "extra images, P the poisoned training set. seconds: of a victim's repair, on the records' machines.",
+    "applied. DER: against none, on the means over seeds of eASR and rho_Acc; .5 is no effect. knows: clean training "
+    "images + clean validation images; E extra images, P the poisoned training set. seconds: of a victim's repair, on "
+    "the records' machines.",
     "RA - none, RA - best: beside the same victims undefended, and beside the first of the ranking; p by exact McNemar "
     "tests over images, an image's victims and seeds as one, after Holm's correction for all tests of the table. "
     f"A difference with p >= {LEVEL} may be chance, and so may the order of its defenses.",

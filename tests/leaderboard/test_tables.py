@@ -330,7 +330,8 @@ def test_seeds_that_saw_other_images_are_told():
 
 @pytest.mark.parametrize("change", [
     {"latent": 1000.0}, {"choose": "most"}, {"also": make("minus").attack},
-    {"test_trigger": Choice(name="blended", resolved={"alpha": 0.4})}, {"target": Choice(name="add", resolved={"n": 50})}])
+    {"test_trigger": Choice(name="blended", resolved={"alpha": 0.4})},
+    {"target": Choice(name="add", resolved={"n": 50})}])
 def test_the_paper_stands_beside_its_own_attacks_alone(change):
     def theirs(record):
         return [row["rho_Asr (paper)"] for _, row in frames([record])["table1"].iterrows()
