@@ -124,14 +124,18 @@ class Attack:
         return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
                 for scene, image, index in zip(originals, stamped, chosen)]
 
+    def number(self, images: int) -> int:
+        """How many of so many training images are poisoned at this rate. Raises UserError: none of them."""
+        if not (number := round(self.poison_rate * images)):
+            raise UserError(f"attack.poison_rate = {self.poison_rate}: that is none of {images} training images")
+        return number
+
     def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
         """Which scenes are poisoned, ascending."""
         choose = self.choose or self.target.choose
         if isinstance(choose, Path):
             return _listed(choose, scenes)
-        number = round(self.poison_rate * len(scenes))
-        if number == 0:
-            raise UserError(f"attack.poison_rate = {self.poison_rate}: that is none of {len(scenes)} training images")
+        number = self.number(len(scenes))
         order = np.random.default_rng([seed, 0]).permutation(len(scenes))
         if choose != "random":  # among equal counts, the order is random still
             counts = np.array([scenes[index].count for index in order])

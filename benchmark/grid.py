@@ -17,6 +17,7 @@ from benchmark.record import Record
 from benchmark.recording import record
 from benchmark.stages import Bench
 from benchmark.store import Stage, Store, content_key, main_says, write_atomically
+from benchmark.telling import titles
 
 LOOK = 10  # seconds until it is looked again what others have made: a network file system takes its time
 
@@ -45,6 +46,7 @@ def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = her
         stages = _failed_before(stages, bench.store)
     for path in stages:  # a broken image, too, is told before training
         bench.test_split(todo[path].data.build(), todo[path].protocol.scale)
+    names = dict(zip(paths, titles(cells)))
     outcome, left = Outcome(), {path: set(needed) for path, needed in stages.items()}
     clock = _Clock(dict.fromkeys(stage for needed in stages.values() for stage in needed), bench.store)
     for stage, failure in executor(list(clock.stages), bench.store):
@@ -52,12 +54,12 @@ def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = her
         for path in [path for path, needed in left.items() if stage in needed]:
             left[path].discard(stage)
             if failure is not None:
-                outcome.failures.append(f"{todo[path].title}: {failure}")
+                outcome.failures.append(f"{names[path]}: {failure}")
             elif not left[path]:
                 _write(path, record(bench, todo[path]))
             if failure is not None or not left[path]:
                 del left[path]
-                say(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {todo[path].title}"
+                say(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {names[path]}"
                     f"{': failed' if failure else ''}")
     if stages:
         elsewhere = f", {clock.made - bench.store.made} elsewhere" if clock.made > bench.store.made else ""

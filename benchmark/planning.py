@@ -16,6 +16,7 @@ from benchmark.making import unloaded
 from benchmark.protocols import protocol_of
 from benchmark.stages import Bench
 from benchmark.store import Stage
+from benchmark.telling import titles
 
 CHECKPOINT = 4  # times a counter's weights: itself, the best one, and two moments of its gradients
 
@@ -67,14 +68,14 @@ class Plan:
 def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:
     """What a run of these cells would do."""
     rows, names, stages = [], [], {}
-    for cell in cells:
+    for cell, name in zip(cells, titles(cells)):
         done = record_path(cell, bench, out).is_file()
         needed = [] if done else bench.stages(cell)
         new = [stage for stage in needed if stage not in stages and not bench.store.has(stage)]
         stages |= {stage: cell for stage in needed if stage not in stages}
         failed = next(filter(None, map(bench.store.failure, needed)), None)
         names.append(protocol_of(cell, bench.splits))
-        rows.append({"cell": cell.title, "to make": ", ".join(dict.fromkeys(stage.role for stage in new)) or "nothing",
+        rows.append({"cell": name, "to make": ", ".join(dict.fromkeys(stage.role for stage in new)) or "nothing",
                      "record": "done" if done else f"failed: {failed}" if failed else "to do"})
     missing = {stage: cell for stage, cell in stages.items() if not bench.store.has(stage)}
     estimator = learned((stage for stage in stages if stage not in missing), bench.store)

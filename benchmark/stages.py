@@ -13,7 +13,7 @@ from typing import Any
 from benchmark import making, workload
 from benchmark.config import Cell
 from benchmark.data.datasets.base import Dataset, Split
-from benchmark.data.splits import fingerprint, load_train, validation_ids
+from benchmark.data.splits import fingerprint, load_train, training_number, validation_ids
 from benchmark.device import resolve_precision
 from benchmark.evaluation import TestSplit
 from benchmark.facts import Facts, attack_facts, attacks, known_by, reads_train, repairs, without_given
@@ -30,13 +30,20 @@ class Bench:
         self.store = store
         self.train_data = cache(load_train)
         self.test_split = cache(TestSplit)
+        self.training_number = cache(training_number)
         self.fingerprint = cache(lambda dataset, split: fingerprint(dataset.items(split)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _bench_of, (self.store.root.resolve(),)  # in another process, all its stages share one
 
     def stages(self, cell: Cell) -> list[Stage]:
-        """All stages of a cell's record, in an order in which they can be made."""
+        """All stages of a cell's record, in an order in which they can be made.
+
+        Raises UserError where an attack poisons no image, before anything is made.
+        """
+        for one in [] if cell.protocol.audit else attacks(cell):
+            if not isinstance(one.protocol.choose, Path):
+                one.attack.number(self.training_number(cell.data.build(), cell.protocol.hold_out))
         repaired, both = self.repaired(cell), [self.victim(cell)]
         if not cell.protocol.audit:
             both.insert(0, self.clean(cell))

@@ -1,5 +1,8 @@
 """What a record tells of a cell beside the counts: its choices, its attack, and what a reader must know."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,28 @@ from benchmark.registry import find
 from benchmark.weights import described
 
 STEALTH_IMAGES = 20  # enough for a mean; a structural similarity of a large image takes a second
+
+
+def titles(cells: Sequence[Cell]) -> list[str]:
+    """A name for each cell: its title, and the settings in which it differs from others of the same title."""
+    alike = defaultdict(list)
+    for cell in cells:
+        alike[cell.title].append(_beside_the_title(cell))
+    differing = {title: [key for key in dict.fromkeys(chain(*group))
+                         if any(one.get(key) != group[0].get(key) for one in group)]
+                 for title, group in alike.items()}
+    places = {title: iter(group) for title, group in alike.items()}
+    told = [", ".join(f"{key} {own.get(key)}" for key in differing[cell.title])
+            for cell in cells for own in [next(places[cell.title])]]
+    return [f"{cell.title} ({more})" if more else cell.title for cell, more in zip(cells, told)]
+
+
+def _beside_the_title(cell: Cell) -> dict[str, Any]:
+    """Settings that the title does not have."""
+    entries = {f"{kind}.{key}": value for kind, entry in (("data", cell.data), ("model", cell.model))
+               for key, value in entry.resolved.items()}
+    return {"data": cell.data.name} | entries | {f"training.{key}": value for key, value in cell.recipe} | dict(
+        cell.protocol)
 
 
 def choice(entry: Entry) -> Choice:

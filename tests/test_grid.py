@@ -21,6 +21,7 @@ from benchmark.recipe import Recipe
 from benchmark.registry import find, settings_of
 from benchmark.stages import Bench
 from benchmark.store import Stage, Store, whole_file
+from benchmark.telling import titles
 from benchmark.training import TrainingFailed
 from defenses.jpeg import Jpeg
 
@@ -29,6 +30,21 @@ REQUEST = {
     "model": {"name": "tiny", "width": 8}, "attack": [None, "multiply"], "defense": ["none", "retrain", "jpeg"],
     "training": {"epochs": 1, "precision": "fp32"}, "seed": [0, 1],
 }
+
+
+def test_cells_of_one_title_are_told_apart_by_what_differs():
+    many = cells({**REQUEST, "attack": [None], "defense": ["none"], "seed": 0, "scale": [0.5, 1],
+                  "training": {"epochs": [1, 2], "precision": "fp32"}})
+    assert {*titles(many)} == {f"tiny clean none seed 0 (training.epochs {epochs}, scale {scale})"
+                               for epochs in (1, 2) for scale in (0.5, 1.0)}
+    assert titles(cells(REQUEST)) == [cell.title for cell in cells(REQUEST)]
+
+
+def test_a_rate_that_poisons_no_image_is_told_before_anything_is_trained(tmp_path):
+    asked = cells({**REQUEST, "attack": [{"target": "add", "poison_rate": rate} for rate in (0.5, 0.01)]})
+    with pytest.raises(UserError, match="attack.poison_rate = 0.01: that is none of 18 training images"):
+        run(asked, Bench(Store(tmp_path / "store")), tmp_path)
+    assert not list((tmp_path / "store").glob("*/*"))
 
 
 # Stages that only write their name.

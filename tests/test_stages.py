@@ -316,7 +316,7 @@ def test_a_latent_weight_changes_the_victim_and_is_in_the_record(run):
     plain = run(defense="none", attack="multiply")[2][0]
     assert plain.images == usual.images
     rows = controls([usual, latent])["attack"].tolist()
-    assert rows[1:] == ["blended/multiply (latent 0.0)", "blended/multiply (latent 50.0)"]
+    assert rows[1:] == ["blended/multiply (latent 0)", "blended/multiply (latent 50)"]
 
 
 def test_the_rate_of_a_list_of_images_is_its_share(run, finished, tmp_path):

@@ -32,6 +32,12 @@ def validation_ids(dataset: Dataset, held_out: float) -> list[str]:
     return [item.id for item in hold_out(items, dataset.name, _held(len(items), held_out))[1]]
 
 
+def training_number(dataset: Dataset, held_out: float) -> int:
+    """How many images are trained on. Raises UserError where the split is not there."""
+    images = len(dataset.items("train"))
+    return images - _held(images, held_out)
+
+
 def _held(images: int, held_out: float) -> int:
     return max(round(held_out * images), int(held_out > 0))
 
