@@ -22,8 +22,8 @@ LEGEND = [
     "within 10%; of `clean`, a clean counter with the defense applied, rho_Acc alone. DER: of the means "
     "over seeds, the mean over the attacks.",
     "*: flip rate lower than without a defense. !: rho_Acc lower than without a defense. Same seeds, exact McNemar "
-    f"test, Holm's correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A counter "
-    "that counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
+    f"test, Holm's correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A "
+    "counter that counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
 ]
 Row = dict[str, Cell]  # a defense's cells by the name of the attack
 
