@@ -86,7 +86,7 @@ def test_every_batchnorm_normalises_what_its_convolution_puts_out(model):
 
 def test_a_counter_without_such_a_convolution_is_refused():
     counter = fresh("csrnet")
-    counter.frontend, counter.backend, counter.output = nn.Identity(), nn.Identity(), nn.Conv2d(3, 1, 1)
+    counter.frontend, counter.backend, counter.output = nn.Identity(), nn.Identity(), nn.Conv2d(3, 1, 8, stride=8)
     with pytest.raises(UserError, match="nothing to prune"):
         layers_of(counter)
 

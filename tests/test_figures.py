@@ -137,7 +137,7 @@ def test_lines_are_told_apart_as_greys_and_by_their_markers():
 def test_a_wide_range_has_a_logarithmic_axis(rates, scale):
     _, panels = drawn([victim(rate, alpha, moved=1) for rate in rates for alpha in ALPHAS])
     assert panels[0, 0].get_xscale() == scale
-    assert [label.get_text() for label in panels[2, 0].get_xticklabels()] == [str(rate) for rate in rates]
+    assert [label.get_text() for label in panels[2, 0].get_xticklabels()] == [f"{rate:g}" for rate in rates]
 
 
 def test_text_stands_side_by_side_and_is_drawn_as_it_is(tmp_path):
