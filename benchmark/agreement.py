@@ -16,7 +16,7 @@ from benchmark.leaderboard import CONTROLS
 from benchmark.protocols import Frozen
 from benchmark.recipe import RUNNING
 from benchmark.record import MOST_IMAGES, Choice, Record
-from benchmark.registry import build, find, names
+from benchmark.registry import find, names, resolve
 from benchmark.slots import Slot, slot_of, slots
 from benchmark.untrusted import Refused, fit
 
@@ -128,7 +128,7 @@ def _possible(own: Choice) -> Iterator[tuple[str, str]]:
     """Settings that a defense of this project cannot have, as far as its present version tells."""
     if own.name in names("defense") and own.version == find("defense", own.name).version:
         try:
-            build("defense", own.name, own.resolved)
+            resolve("defense", own.name, own.resolved)
         except UserError as error:
             yield "defense.resolved", str(error)
     for key in own.given.keys() & own.resolved.keys():

@@ -26,27 +26,30 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
     (exact McNemar test, Holm's correction): another machine rounds otherwise. What was run again must be what the
     record says, the settings, the images' ids and true counts, and the attacker's counts.
     """
-    others = {_name(was): wrong for was, now in pairs if (wrong := _contradicted(was, now))}
-    pairs = [(was, now) for was, now in pairs if _name(was) not in others]
-    cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair in pairs]
-    tests = [_p(was.successes("rho_acc"), now.successes("rho_acc")) for was, now in cells]
-    tests += [_p(was.successes("flip_rate"), now.successes("flip_rate")) for was, now in cells]
-    adjusted = np.array(holm(tests) if tests else []).reshape(2, -1)
-    lines, agree = [], not others
-    for (was, now), p in zip(cells, adjusted.T):
-        off = _largest_difference(was.records[0], now.records[0])
-        same = off < 0.01
-        verdict = SAME if same else ALIKE if p.min() >= LEVEL else DIFFERS
-        agree &= verdict != DIFFERS
-        line = {"cell": _name(was.records[0]), "largest difference": number(off, 2)}
-        for heading, key in NUMBERS.items():
-            line[heading] = " / ".join(number(one.numbers.get(key, np.nan)) for one in (was, now))
-        lines.append(line | {"p": NONE if same else number(float(p.min())), "verdict": verdict})
-    lines += [{"cell": name, "p": NONE, "verdict": DIFFERS} for name in others]
-    return Table("reproduction", "Records / the same cells, run again", pd.DataFrame(lines).fillna(NONE), [
-        *(f"{name}: not what the record says was run: {wrong}." for name, wrong in others.items()),
+    wrong = [_contradicted(was, now) for was, now in pairs]
+    cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair, other in zip(pairs, wrong) if not other]
+    tests = [_p(was.successes(key), now.successes(key)) for key in ("rho_acc", "flip_rate") for was, now in cells]
+    compared = iter(zip(cells, np.array(holm(tests) if tests else []).reshape(2, -1).T))
+    lines = [{"cell": _name(was), "verdict": DIFFERS} if other else _line(*next(compared))
+             for (was, _), other in zip(pairs, wrong)]
+    frame = pd.DataFrame(lines, columns=["cell", "largest difference", *NUMBERS, "p", "verdict"]).fillna(NONE)
+    return Table("reproduction", "Records / the same cells, run again", frame, [
+        *(f"{_name(was)}: not what the record says was run: {other}."
+          for (was, _), other in zip(pairs, wrong) if other),
         "largest difference: of a count of a test image, in people. p: the smaller of those of rho_Acc and of the flip "
-        f"rate, exact McNemar tests with Holm's correction over the table. 'differs': p < {LEVEL}."]), agree
+        f"rate, exact McNemar tests with Holm's correction over the table. 'differs': p < {LEVEL}."
+    ]), DIFFERS not in frame["verdict"].tolist()
+
+
+def _line(pair: Sequence[Cell], p: np.ndarray) -> dict[str, str]:
+    """A row of a cell and the same, run again. p: of the two tests, corrected."""
+    was, now = pair
+    off = _largest_difference(was.records[0], now.records[0])
+    verdict = SAME if off < 0.01 else ALIKE if p.min() >= LEVEL else DIFFERS
+    numbers = {heading: " / ".join(number(one.numbers.get(key, np.nan)) for one in pair)
+               for heading, key in NUMBERS.items()}
+    return {"cell": _name(was.records[0]), "largest difference": number(off, 2)} | numbers | {
+        "p": NONE if verdict == SAME else number(float(p.min())), "verdict": verdict}
 
 
 def verdicts(cells: Sequence[Record], again: Sequence[Record]) -> list[str]:
