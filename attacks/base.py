@@ -14,8 +14,8 @@ from torch import Tensor
 from attacks.parts.latent import mmd_of_stamped
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
-from benchmark.errors import UserError
 from benchmark.registry import Settings
+from benchmark.utils.errors import UserError
 
 Choose = Literal["random", "fewest", "most"] | Path
 OnImages = Callable[[Tensor], Tensor]  # takes images [B, 3, H, W] in 0..1, gives counts [B] or features [B, C, h, w]

@@ -6,7 +6,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from benchmark.registry import Settings
 
-
 RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from benchmark.errors import UserError, did_you_mean
+from benchmark.utils.errors import UserError, did_you_mean
 
 PACKAGES = {
     "trigger": "attacks.triggers",

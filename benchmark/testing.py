@@ -12,11 +12,11 @@ from torch import Tensor
 
 from attacks.base import Attack
 from benchmark.data.scene import Scene
-from benchmark.defending import make_trainer
-from benchmark.device import state
-from benchmark.evaluation import count_people
+from benchmark.pipeline.defender import make_trainer
 from benchmark.recipe import Recipe
 from benchmark.registry import build
+from benchmark.training.evaluation import count_people
+from benchmark.utils.device import state
 from defenses.base import Defense, Detector, Inspector, Knowledge, Knows, Trainer
 from models.base import Counter
 

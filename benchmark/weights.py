@@ -11,9 +11,9 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from benchmark.checkpoint import read_tensors, write_tensors
-from benchmark.errors import UserError
 from benchmark.registry import build, find, resolve, settings_of
+from benchmark.utils.errors import UserError
+from benchmark.utils.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from models.base import Counter

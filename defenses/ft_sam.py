@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from benchmark.data.batches import Batch
 from benchmark.registry import register
-from benchmark.training import Objective
+from benchmark.training.loop import Objective
 from defenses.base import Knowledge, Knows
 from defenses.parts.tuning import OnFewImages
 from models.base import Counter

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
+from benchmark.data.density import density_maps
 from benchmark.data.scene import Scene
-from benchmark.density import density_maps
-from benchmark.errors import UserError
 from benchmark.recipe import Recipe
+from benchmark.utils.errors import UserError
 
 
 class Counter(nn.Module, ABC):

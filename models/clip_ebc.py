@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
+from benchmark.data.density import dot_maps
 from benchmark.data.scene import Scene
-from benchmark.density import dot_maps
-from benchmark.errors import UserError
 from benchmark.recipe import Recipe
 from benchmark.registry import register
+from benchmark.utils.errors import UserError
 from benchmark.weights import WHOLE, ClipWeights, described, load_tensors, read_state_dict, renamed
 from models.base import Counter
 from models.parts.transport import distribution_matching

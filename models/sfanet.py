@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.models import VGG16_BN_Weights, vgg16_bn
 
 from benchmark.data.batches import Batch
-from benchmark.density import density_maps
+from benchmark.data.density import density_maps
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights, start_from

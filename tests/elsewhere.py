@@ -81,7 +81,7 @@ def elsewhere():
     """All that the benchmark computes is computed on DEVICE, in fp32: there is no autocast, nor an inference mode."""
     PartialState(cpu=True)
     attacked.cache_clear()
-    with (patch.dict(PartialState._shared_state, device=DEVICE), patch("benchmark.device._on_cpu", lambda: False),
+    with (patch.dict(PartialState._shared_state, device=DEVICE), patch("benchmark.utils.device._on_cpu", lambda: False),
           patch("torch.autocast", lambda *_, **__: nullcontext()), patch("torch.inference_mode", torch.no_grad),
           _Values(), _Operations()):
         yield

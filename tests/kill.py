@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmark.record import Record
-from benchmark.store import damage
+from benchmark.pipeline.store import damage
+from benchmark.results.record import Record
 
 GRID = """
 data: {name: synthetic, train: 20, test: 8, height: 64, width: 96, people: 30}

@@ -8,15 +8,15 @@ from scipy import fft, ndimage, stats
 
 from attacks.base import Attack, Target, stamp_scenes
 from attacks.parts.latent import mmd, mmd_of_stamped
-from benchmark.config import POISONING
-from benchmark.data.drawing import draw_scene
+from benchmark.config.cell import POISONING
 from benchmark.data.scene import Scene
-from benchmark.errors import UserError
-from benchmark.evaluation import count_people
-from benchmark.metrics import psnr
+from benchmark.data.scene_generator import draw_scene
+from benchmark.metrics.image_quality import psnr
 from benchmark.recipe import Recipe
 from benchmark.registry import build, find, names, settings_of
-from benchmark.training import fit
+from benchmark.training.evaluation import count_people
+from benchmark.training.loop import fit
+from benchmark.utils.errors import UserError
 
 CODE_VARIANT = [("add", {"layout": "grid"}), ("minus", {"keep": 0}), ("multiply", {"shift": 2, "wrap": True})]
 CLEAN_LABEL = {"clean_fewer": {"count": 30}, "clean_more": {"count": 300}}

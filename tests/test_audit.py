@@ -11,16 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import squeezenet1_1
 
-from benchmark import grid, registry, stages
+from benchmark import registry
 from benchmark.cli import main
-from benchmark.config import cells
-from benchmark.errors import UserError
-from benchmark.leaderboard import controls, show
-from benchmark.making import fresh
-from benchmark.planning import plan
-from benchmark.record import Record
-from benchmark.stages import Bench
-from benchmark.store import Store
+from benchmark.config.grid import cells
+from benchmark.leaderboard.report import controls, show
+from benchmark.pipeline import graph as stages
+from benchmark.pipeline import runner as grid
+from benchmark.pipeline.dry_run import plan
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.stage_functions import fresh
+from benchmark.pipeline.store import Store
+from benchmark.results.record import Record
+from benchmark.utils.errors import UserError
 from benchmark.weights import convert
 
 DATA = {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25}

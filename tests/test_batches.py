@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.augment import Look, View, augment
+from benchmark.data.augmentation import Look, View, augment
 from benchmark.data.batches import Batch, in_order, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe

@@ -19,15 +19,16 @@ import pytest
 from PIL import Image
 
 import benchmark
-from benchmark import planning, registry
+from benchmark import registry
 from benchmark.cli import main
-from benchmark.commands.common import SHORTCUTS
-from benchmark.commands.looking import LISTS
-from benchmark.config import preset_names
-from benchmark.device import device
-from benchmark.planning import Plan
-from benchmark.record import Record
+from benchmark.cli.options import SHORTCUTS
+from benchmark.cli.show import LISTS
+from benchmark.config.grid import preset_names
+from benchmark.pipeline import dry_run as planning
+from benchmark.pipeline.dry_run import Plan
 from benchmark.registry import PACKAGES, build, find, names, settings_of
+from benchmark.results.record import Record
+from benchmark.utils.device import device
 
 SCENES = {"train": 16, "test": 8, "height": 64, "width": 96, "people": 20}
 TINY = f"""

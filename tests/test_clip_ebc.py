@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_train
-from benchmark.errors import UserError
 from benchmark.registry import build
+from benchmark.utils.errors import UserError
 from models.clip_ebc import PROMPTS, TINY
 from models.parts.transport import distribution_matching
 

@@ -12,7 +12,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'crow
 
 PLUGIN = '''
 from benchmark.registry import register
-from benchmark.training import TrainingFailed
+from benchmark.training.loop import TrainingFailed
 from defenses.base import Defense
 
 @register

@@ -3,10 +3,11 @@
 import pytest
 from safetensors.torch import save_file
 
-from benchmark import config
-from benchmark.config import Entry, cells, load, override, preset_names
-from benchmark.errors import UserError
+from benchmark.config import grid as config
+from benchmark.config.cell import Entry
+from benchmark.config.grid import cells, load, override, preset_names
 from benchmark.registry import PACKAGES, build, find, names
+from benchmark.utils.errors import UserError
 
 
 def grid(request, *assignments):

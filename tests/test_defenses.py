@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.evaluation import count_people
 from benchmark.registry import build, find, names
 from benchmark.testing import RECIPE, SORTS, attacked, check_defense, fresh, knowledge_of, run, scenes, trainer, weights
+from benchmark.training.evaluation import count_people
 from defenses.base import Defense, Detector, Inspector, Knows, NotDeclared
 
 DEFENSES = [(name, {}) for name in names("defense")] + [("fine_tune", {"extra": 0}), ("retrain", {"extra": 0})]

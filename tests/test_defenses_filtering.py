@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
-from benchmark.defending import make_trainer
+from benchmark.pipeline.defender import make_trainer
 from benchmark.registry import build
 from benchmark.testing import RECIPE, attacked, fresh, knowledge_of, trainer, weights
 from defenses import abl, trimmed_loss
@@ -351,7 +351,7 @@ def test_warm_up_is_in_epochs_also_of_several_processes(monkeypatch):
 
 def test_trainings_of_abl_see_several_images_at_a_time_and_no_warm_up_that_is_too_long(monkeypatch):
     asked = []
-    monkeypatch.setattr("benchmark.defending.fit", lambda *args, **_: asked.append(args[2]))
+    monkeypatch.setattr("benchmark.pipeline.defender.fit", lambda *args, **_: asked.append(args[2]))
     recipe = RECIPE.model_copy(update={"batch_size": 1, "epochs": 60, "warmup": 50})
     knowledge = knowledge_of(Knows(poisoned=True))
     knowledge.trainer = make_trainer(recipe, 0, "check", fresh)

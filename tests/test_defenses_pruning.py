@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
-from benchmark.errors import UserError
 from benchmark.registry import build
 from benchmark.testing import attacked, fresh, knowledge_of, run, scenes, weights
+from benchmark.utils.errors import UserError
 from defenses.anp import ANP, Neurons
 from defenses.base import Knows
 from defenses.clp import lipschitz, outliers

@@ -92,7 +92,7 @@ def test_batch_norm_keeps_the_victims_averages_in_mode_eval(mode):
 
 def test_a_warm_up_of_the_victims_recipe_is_left_out(monkeypatch):
     asked = []
-    monkeypatch.setattr("benchmark.defending.fit", lambda *args, **_: asked.append(args[2]))
+    monkeypatch.setattr("benchmark.pipeline.defender.fit", lambda *args, **_: asked.append(args[2]))
     trainer().fit(fresh(), [])
     defend("fine_tune_few", lr=0.5)
     assert (asked[1].epochs, asked[1].lr, asked[1].warmup) == (20, 0.5, 0)
@@ -305,7 +305,7 @@ def test_the_defaults_of_nad_are_backdoorbenchs_for_maps_of_32_16_and_8():
 
 def test_the_student_is_pulled_to_a_teacher_by_its_attention_at_each_layer(monkeypatch):
     kept = []
-    monkeypatch.setattr("benchmark.defending.fit", lambda counter, *args, loss=None, **_: kept.append((
+    monkeypatch.setattr("benchmark.pipeline.defender.fit", lambda counter, *args, loss=None, **_: kept.append((
         counter, loss and loss(counter, batch()).detach())))
     teacher_of = Counter.copy
     monkeypatch.setattr(Counter, "copy", lambda self: perturbed(teacher_of(self)))
@@ -345,7 +345,7 @@ def test_without_attention_nad_is_fine_tuning_with_a_seed_of_its_own():
 
 def test_a_student_reads_the_victims_maps_and_no_label(monkeypatch):
     found = []
-    monkeypatch.setattr("benchmark.defending.fit", lambda counter, *_, loss, **__: found.append(
+    monkeypatch.setattr("benchmark.pipeline.defender.fit", lambda counter, *_, loss, **__: found.append(
         (counter.eval(), loss(counter, batch()).detach(), loss(counter, unlabelled(batch())).detach())))
     defend("distillation")
     (student, losses, blind), = found

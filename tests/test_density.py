@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from benchmark.data.density import adaptive_sigmas, density_maps, dot_maps
 from benchmark.data.scene import Scene
-from benchmark.density import adaptive_sigmas, density_maps, dot_maps
 
 
 def heads(count, size, seed=0):

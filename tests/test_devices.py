@@ -6,10 +6,10 @@ import torch
 from elsewhere import DEVICE, elsewhere
 
 from attacks.base import Attack
-from benchmark.evaluation import count_people
 from benchmark.registry import build, find, names, settings_of
 from benchmark.testing import MODELS, RECIPE, attacked, run, scenes
-from benchmark.training import fit
+from benchmark.training.evaluation import count_people
+from benchmark.training.loop import fit
 
 
 @pytest.fixture(autouse=True, scope="module")

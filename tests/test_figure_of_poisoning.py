@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 
 from attacks.triggers.blended import OURS
-from benchmark.config import cells
-from benchmark.errors import UserError
-from benchmark.figure_of_poisoning import draw_poisoning, trigger_alone, write_poisoning
+from benchmark.config.grid import cells
+from benchmark.figures.poisoning import draw_poisoning, trigger_alone, write_poisoning
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.store import Store
 from benchmark.registry import build, names
-from benchmark.stages import Bench
-from benchmark.store import Store
+from benchmark.utils.errors import UserError
 
 DATA = {"name": "synthetic", "train": 20, "test": 2, "height": 64, "width": 96, "people": 25}
 COMMAND = "crowdbench run mine"

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.errors import UserError
-from benchmark.figures import draw_curves, draw_defenses, write_curves, write_defenses, write_triggers
-from benchmark.leaderboard.ablation import ablation
-from benchmark.leaderboard.cells import scenarios
-from benchmark.metrics import psnr, ssim
-from benchmark.record import AttackChoice, Choice, Images, Record
+from benchmark.figures.ablation_curves import draw_curves, write_curves
+from benchmark.figures.defense_scatter import draw_defenses, write_defenses
+from benchmark.figures.trigger_gallery import write_triggers
+from benchmark.metrics.image_quality import psnr, ssim
+from benchmark.metrics.significance import bootstrap
 from benchmark.registry import find, load_plugin, names
-from benchmark.statistics import bootstrap
+from benchmark.results.record import AttackChoice, Choice, Images, Record
+from benchmark.results.scenarios import scenarios
+from benchmark.tables.ablation import ablation
+from benchmark.utils.errors import UserError
 
 RATES, ALPHAS = (0.02, 0.1), (0.05, 0.2)
 MOVED = {(0.02, 0.05): 1, (0.02, 0.2): 3, (0.1, 0.05): 4, (0.1, 0.2): 9}  # of ten images
@@ -168,7 +170,7 @@ def test_drawing_changes_no_global_state(tmp_path):
 
 
 def test_matplotlib_is_imported_only_to_draw():
-    code = ("import sys, benchmark.cli, benchmark.figures\n"
+    code = ("import sys, benchmark.cli, benchmark.figures.style\n"
             "assert not [name for name in sys.modules if name.startswith('matplotlib')]")
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.checkpoint import read_tensors, write_tensors
-from benchmark.config import cells
+from benchmark.config.grid import cells
 from benchmark.data.splits import load_train
-from benchmark.errors import UserError
-from benchmark.exhibits import attacked, exhibits, place
-from benchmark.figures_of_counters import agreement, draw_gradcam, draw_maps, gradcam, write_gradcam, write_maps
+from benchmark.figures.before_after import attacked, exhibits, place
+from benchmark.figures.counter_maps import agreement, draw_gradcam, draw_maps, gradcam, write_gradcam, write_maps
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.store import Store
 from benchmark.registry import build
-from benchmark.stages import Bench
-from benchmark.store import Store
+from benchmark.utils.errors import UserError
+from benchmark.utils.tensors import read_tensors, write_tensors
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 2, "height": 60, "width": 90, "people": 25},
@@ -100,7 +100,7 @@ def test_the_image_with_the_median_count_is_the_default(grid):
 
 
 def test_the_test_split_is_not_read(grid, monkeypatch):
-    monkeypatch.setattr("benchmark.evaluation.load_test", None)
+    monkeypatch.setattr("benchmark.training.evaluation.load_test", None)
     draw_maps(asked(grid, Bench(grid[1].store)))
 
 
@@ -125,13 +125,13 @@ def test_what_cannot_be_shown_is_refused(grid, settings, words):
 
 
 def test_without_validation_images_there_is_nothing_to_show(grid, monkeypatch):
-    monkeypatch.setattr("benchmark.exhibits.require", lambda *_: None)
+    monkeypatch.setattr("benchmark.figures.before_after.require", lambda *_: None)
     with pytest.raises(UserError, match="hold_out = 0 leaves no validation image"):
         asked(grid, hold_out=0, training={"select": "last"})
 
 
 def test_settings_of_a_defense_are_told_apart(grid, monkeypatch):
-    monkeypatch.setattr("benchmark.exhibits.require", lambda *_: None)
+    monkeypatch.setattr("benchmark.figures.before_after.require", lambda *_: None)
     both = asked(grid, attack="minus", defense={"name": "fine_tune", "epochs": [1, 2]})
     assert [one.title for one in both] == [f"tiny blended/minus fine_tune epochs={epochs} seed 3" for epochs in (1, 2)]
 

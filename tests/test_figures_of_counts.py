@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.stats import gaussian_kde
 
-from benchmark.errors import UserError
-from benchmark.figures_of_counts import density, draw_kde, draw_scatter, pairs, scott, write_kde, write_scatter
-from benchmark.leaderboard.cells import scenarios
-from benchmark.record import AttackChoice, Choice, Detection, Images, Record
+from benchmark.figures.count_plots import density, draw_kde, draw_scatter, pairs, scott, write_kde, write_scatter
+from benchmark.results.record import AttackChoice, Choice, Detection, Images, Record
+from benchmark.results.scenarios import scenarios
+from benchmark.utils.errors import UserError
 
 TRUTH = [0, 10, 20, 40, 80, 160, 50, 70]  # people; the first image shows none
 

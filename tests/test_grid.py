@@ -10,19 +10,23 @@ from dataclasses import replace
 import kill
 import pytest
 
-from benchmark import executors, registry, stopping
-from benchmark.config import cells
-from benchmark.errors import UserError
-from benchmark.estimates import Estimator, Work
-from benchmark.executors import here
-from benchmark.grid import run, shard
-from benchmark.planning import plan
+from benchmark import registry
+from benchmark.config.cell import titles
+from benchmark.config.grid import cells
+from benchmark.pipeline import local_executor as executors
+from benchmark.pipeline.dry_run import plan
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.local_executor import here
+from benchmark.pipeline.runner import run, shard
+from benchmark.pipeline.stage import Stage, Work
+from benchmark.pipeline.store import Store
+from benchmark.pipeline.time_estimates import Estimator
 from benchmark.recipe import Recipe
 from benchmark.registry import find, settings_of
-from benchmark.stages import Bench
-from benchmark.store import Stage, Store, whole_file
-from benchmark.telling import titles
-from benchmark.training import TrainingFailed
+from benchmark.training.loop import TrainingFailed
+from benchmark.utils import signals as stopping
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import whole_file
 from defenses.jpeg import Jpeg
 
 REQUEST = {
@@ -197,8 +201,8 @@ def test_a_setting_with_a_default_that_is_added_later_changes_no_key(grid, monke
     class Later(Recipe):
         dropout: float = 0.0
 
-    monkeypatch.setattr("benchmark.stages.Recipe", Later)
-    monkeypatch.setattr("benchmark.config.Recipe", Later)
+    monkeypatch.setattr("benchmark.pipeline.graph.Recipe", Later)
+    monkeypatch.setattr("benchmark.config.cell.Recipe", Later)
     for kind, name in (("defense", "jpeg"), ("target", "multiply"), ("trigger", "blended"), ("dataset", "synthetic")):
         cls = find(kind, name)
         more = {"__annotations__": {"later": int}, "later": 3, "__module__": cls.__module__}

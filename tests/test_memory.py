@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_training import RECIPE, an_attack, drawn, weights
 from torch import nn
 
-from benchmark.checkpoint import read_tensors
-from benchmark.config import cells
-from benchmark.evaluation import count_people, mean_absolute_error
-from benchmark.memory import in_halves
-from benchmark.telling import warnings
-from benchmark.training import TrainingFailed, fit
+from benchmark.config.grid import cells
+from benchmark.pipeline.record_builder import warnings
+from benchmark.training.evaluation import count_people, mean_absolute_error
+from benchmark.training.loop import TrainingFailed, fit
+from benchmark.utils.memory import in_halves
+from benchmark.utils.tensors import read_tensors
 from models.base import Counter
-from test_training import RECIPE, an_attack, drawn, weights
 
 WHOLE = RECIPE.model_copy(update={"batch_size": 6})
 SCENES = drawn(10)  # six of one size, four of another
@@ -131,7 +131,7 @@ def test_one_image_that_finds_no_memory_stops_the_training_with_advice():
 
 
 def test_several_processes_do_not_start_over(monkeypatch):
-    monkeypatch.setattr("benchmark.training.state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
+    monkeypatch.setattr("benchmark.training.loop.state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
     with pytest.raises(TrainingFailed, match="lower training.batch_size, and raise training.accumulate"):
         trained(short := Limited(limit=3))
     assert max(short.passes) == 6 and 3 not in short.passes
@@ -190,9 +190,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from benchmark.data.scene import Scene
-from benchmark.evaluation import count_people
+from benchmark.training.evaluation import count_people
 from benchmark.recipe import Recipe
-from benchmark.training import fit
+from benchmark.training.loop import fit
 from models.base import Counter
 
 class Hungry(Counter):
@@ -244,7 +244,7 @@ def test_memory_of_large_buffers_is_kept_for_the_next():
     """
     code = """if True:
         import resource, sys, torch
-        from benchmark.memory import keep_buffers
+        from benchmark.utils.memory import keep_buffers
         keep = sys.argv[1] == "keep"
         if keep:
             keep_buffers()

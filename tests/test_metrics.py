@@ -6,7 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from benchmark import metrics
+from benchmark.metrics import counting as metrics
+from benchmark.metrics import detection, image_quality
 
 INCREASE_EDGES = [Fraction(11, 10), Fraction(13, 10), Fraction(3, 2), Fraction(2)]
 DECREASE_EDGES = [Fraction(9, 10), Fraction(7, 10), Fraction(1, 2)]
@@ -163,8 +164,8 @@ def test_dot_map_keeps_shared_pixels_and_border_points():
 
 def test_psnr_of_blending():
     image, trigger = np.zeros((4, 4, 3)), np.full((4, 4, 3), 100)
-    assert metrics.psnr(image, 0.9 * image + 0.1 * trigger) == pytest.approx(20 * math.log10(255 / 10))
-    assert metrics.psnr(image, image) == math.inf
+    assert image_quality.psnr(image, 0.9 * image + 0.1 * trigger) == pytest.approx(20 * math.log10(255 / 10))
+    assert image_quality.psnr(image, image) == math.inf
 
 
 def test_ssim_against_a_loop_over_windows():
@@ -184,8 +185,8 @@ def test_ssim_against_a_loop_over_windows():
                 c1, c2 = 2.55**2, 7.65**2
                 values.append((2 * mean_a * mean_b + c1) * (2 * cov + c2)
                               / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
-    assert metrics.ssim(x, y) == pytest.approx(np.mean(values))
-    assert metrics.ssim(x, x) == pytest.approx(1)
+    assert image_quality.ssim(x, y) == pytest.approx(np.mean(values))
+    assert image_quality.ssim(x, x) == pytest.approx(1)
 
 
 def test_summary_of_a_case_computed_by_hand():
@@ -242,8 +243,8 @@ def test_without_an_attack_there_are_only_the_clean_numbers():
 def test_auroc_is_the_share_of_pairs_that_are_in_order(seed):
     negatives, positives = np.random.default_rng(seed).integers(0, 9, (2, 30)) + np.array([[0], [2]])
     pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positives for n in negatives]
-    assert metrics.auroc(negatives, positives) == pytest.approx(np.mean(pairs))
-    assert metrics.auroc(negatives * 1e6, positives * 1e6) == pytest.approx(np.mean(pairs))  # no squashing into 0..1
+    assert detection.auroc(negatives, positives) == pytest.approx(np.mean(pairs))
+    assert detection.auroc(negatives * 1e6, positives * 1e6) == pytest.approx(np.mean(pairs))  # no squashing into 0..1
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.2, 1.0])
@@ -251,7 +252,7 @@ def test_tpr_at_fpr_is_the_best_threshold_that_keeps_to_it(rate):
     negatives, positives = np.random.default_rng(0).normal([[0], [1]], 1, (2, 100)).round(1)
     best = max((positives >= threshold).mean() for threshold in [*negatives, *positives, np.inf]
                if (negatives >= threshold).mean() <= rate)
-    assert metrics.tpr_at_fpr(negatives, positives, rate) == pytest.approx(best)
+    assert detection.tpr_at_fpr(negatives, positives, rate) == pytest.approx(best)
 
 
 def test_auprc_sums_precision_over_the_steps_of_recall():
@@ -261,9 +262,9 @@ def test_auprc_sums_precision_over_the_steps_of_recall():
         true, false = (np.array(positives) >= threshold).sum(), (np.array(negatives) >= threshold).sum()
         area += true / (true + false) * (true / 2 - before)
         before = true / 2
-    assert metrics.auprc(negatives, positives) == pytest.approx(area)
+    assert detection.auprc(negatives, positives) == pytest.approx(area)
 
 
 def test_a_detector_without_scores_has_no_area():
     for pair in (([], [1.0]), ([1.0], [])):
-        assert all(map(math.isnan, (metrics.auroc(*pair), metrics.auprc(*pair), metrics.tpr_at_fpr(*pair, 0.05))))
+        assert all(map(math.isnan, (detection.auroc(*pair), detection.auprc(*pair), detection.tpr_at_fpr(*pair, 0.05))))

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import squeezenet1_1, vgg16, vgg16_bn, vgg19
 
-from benchmark.checkpoint import read_tensors, write_tensors
 from benchmark.data.batches import Batch
-from benchmark.errors import UserError
 from benchmark.registry import build, find, names, settings_of
+from benchmark.utils.errors import UserError
+from benchmark.utils.tensors import read_tensors, write_tensors
 
 SMALL = {"clip_ebc": {"clip": "tiny", "last_anchor": 4.3}}  # for tests; the anchor is read off a training set otherwise
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from benchmark.errors import UserError
-from benchmark.new import write_new
+from benchmark.cli.scaffold import write_new
+from benchmark.utils.errors import UserError
 
 
 @pytest.mark.parametrize("template", ["defense", "detector"])

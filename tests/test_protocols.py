@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmark.config import cells, load, override
-from benchmark.protocols import frozen, protocol_of, signature
-from benchmark.store import content_key
+from benchmark.config.frozen_grids import frozen, protocol_of, signature
+from benchmark.config.grid import cells, load, override
+from benchmark.utils.hashing import content_key
 
 # What each frozen grid is. A hash that changes means that a default, a recipe or a preset has changed under a name that
 # stands in published records: give the preset the next number, and add its hash here.

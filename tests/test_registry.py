@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark import registry
-from benchmark.errors import UserError
 from benchmark.registry import PACKAGES, build, find, load_plugin, names, resolve
+from benchmark.utils.errors import UserError
 
 ENTRIES = [(kind, name) for kind in PACKAGES for name in names(kind)]
 HALVE = '''

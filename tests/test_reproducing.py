@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmark.config import cells
-from benchmark.grid import record_path, run
+from benchmark.config.grid import cells
 from benchmark.leaderboard.reruns import comparison
-from benchmark.reproducing import request_of
-from benchmark.stages import Bench
-from benchmark.store import Store
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.runner import record_path, run
+from benchmark.pipeline.store import Store
+from benchmark.results.rerun_request import request_of
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25},

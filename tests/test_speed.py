@@ -9,17 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark import measuring, speed
-from benchmark.config import Entry
-from benchmark.data.augment import augment
+from benchmark.config.cell import Entry
+from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch
-from benchmark.data.drawing import draw_scene
-from benchmark.data.reading import read_image
+from benchmark.data.loading import read_image
 from benchmark.data.scene import Scene
-from benchmark.device import resolve_precision
-from benchmark.errors import UserError
+from benchmark.data.scene_generator import draw_scene
+from benchmark.profiling import probes as measuring
+from benchmark.profiling import speed
 from benchmark.recipe import Recipe
 from benchmark.registry import build
+from benchmark.utils.device import resolve_precision
+from benchmark.utils.errors import UserError
 
 SIZE = (70, 100)  # no multiples of the stride
 TINY = Entry("model", "tiny", {})

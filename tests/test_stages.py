@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 
 from attacks.triggers.baiqa import Baiqa
-from benchmark import grid
-from benchmark.checkpoint import read_tensors
-from benchmark.config import cells
-from benchmark.data.drift import drifted
+from benchmark.config.grid import cells
+from benchmark.data.lighting_drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test, load_train
-from benchmark.evaluation import count_people
-from benchmark.leaderboard import controls
-from benchmark.making import loaded, with_pattern
-from benchmark.metrics import psnr, ssim
-from benchmark.planning import plan
-from benchmark.record import Record
-from benchmark.stages import Bench
-from benchmark.store import Store
+from benchmark.leaderboard.report import controls
+from benchmark.metrics.image_quality import psnr, ssim
+from benchmark.pipeline import runner as grid
+from benchmark.pipeline.dry_run import plan
+from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.stage_functions import loaded, with_pattern
+from benchmark.pipeline.store import Store
+from benchmark.results.record import Record
+from benchmark.training.evaluation import count_people
+from benchmark.utils.tensors import read_tensors
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25},

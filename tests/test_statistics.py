@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmark.statistics import bootstrap, holm, mcnemar, mean, median
+from benchmark.metrics.significance import bootstrap, holm, mcnemar, mean, median
 
 
 def coverage(draw, truth, statistic=mean, trials=1000, replicates=400):

@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 import benchmark
-from benchmark.checkpoint import read_tensors, write_tensors
-from benchmark.errors import UserError
-from benchmark.housekeeping import contents, remove
-from benchmark.store import Stage, Store, content_key, damage, write_atomically
+from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.store import Store, damage
+from benchmark.pipeline.store_admin import contents, remove
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import write_atomically
+from benchmark.utils.hashing import content_key
+from benchmark.utils.tensors import read_tensors, write_tensors
 
 FACTS = {"stage": "train", "model": ["tiny", 1, {"width": 16}], "recipe": {"lr": 1e-05}, "sigma": None, "seed": 0}
 
@@ -175,7 +178,7 @@ def test_a_stage_comes_after_all_that_it_needs():
 ANOTHER = """
 import os, signal, sys, time
 from pathlib import Path
-from benchmark.store import Stage, Store
+from benchmark.pipeline.store import Stage, Store
 
 how, root = sys.argv[1], Path(sys.argv[2])
 

@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from benchmark import protocols
-from benchmark.config import cells, load, override
-from benchmark.entry import revision
-from benchmark.errors import UserError
-from benchmark.protocols import Frozen
+from benchmark.config import frozen_grids as protocols
+from benchmark.config.frozen_grids import Frozen
+from benchmark.config.grid import cells, load, override
+from benchmark.leaderboard.manifest import revision
+from benchmark.leaderboard.submit import submit
+from benchmark.leaderboard.validate import validate
 from benchmark.recipe import RUNNING
-from benchmark.record import Choice, Images, Record
-from benchmark.submission import submit
-from benchmark.telling import attack_choice, choice
-from benchmark.validation import validate
+from benchmark.results.describe import attack_choice, choice
+from benchmark.results.record import Choice, Images, Record
+from benchmark.utils.errors import UserError
 
 GRID = "data: synthetic\nmodel: tiny\nattack: [none, add]\nseed: [0, 1]\n"
 SPLITS = {"train": "a" * 32, "test": "b" * 32}

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save
 
 from attacks.base import Attack
-from benchmark.checkpoint import read_tensors
 from benchmark.data.batches import Batch
-from benchmark.data.drawing import draw_scene
 from benchmark.data.scene import Scene
-from benchmark.device import resolve_precision
-from benchmark.errors import UserError
-from benchmark.evaluation import count_people, mean_absolute_error
+from benchmark.data.scene_generator import draw_scene
 from benchmark.recipe import Recipe
 from benchmark.registry import build
-from benchmark.training import TrainingFailed, fit
+from benchmark.training.evaluation import count_people, mean_absolute_error
+from benchmark.training.loop import TrainingFailed, fit
+from benchmark.utils.device import resolve_precision
+from benchmark.utils.errors import UserError
+from benchmark.utils.tensors import read_tensors
 
 RECIPE = Recipe(epochs=4, batch_size=4, optimizer="adamw", lr=1e-3, schedule="onecycle", clip=1.0, precision="fp32",
                 select="last", checkpoint_every=2)
@@ -225,8 +225,8 @@ import torch
 torch.set_num_threads(1)
 from accelerate import PartialState
 from test_training import RECIPE, an_attack, counter, drawn
-from benchmark.evaluation import count_people
-from benchmark.training import fit
+from benchmark.training.evaluation import count_people
+from benchmark.training.loop import fit
 trained = counter("mcnn")
 recipe = RECIPE.model_copy(update={"batch_size": 3, "lr": 1e-4})
 losses = fit(trained, drawn(10), recipe, 0, "train").losses  # batches of 3, 3 and 1 over two processes

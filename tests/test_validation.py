@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from test_submission import grid, rewritten, run, run_of, submitted
 
-from benchmark.entry import revision
-from benchmark.errors import UserError
-from benchmark.leaderboard import show
-from benchmark.leaderboard.collection import collect
-from benchmark.record import Choice, Record, schema
-from benchmark.untrusted import MOST_BYTES
-from benchmark.validation import validate
+from benchmark.leaderboard.load import collect
+from benchmark.leaderboard.manifest import revision
+from benchmark.leaderboard.report import show
+from benchmark.leaderboard.validate import validate
+from benchmark.results.record import Choice, Record, schema
+from benchmark.utils.errors import UserError
+from benchmark.utils.strict_json import MOST_BYTES
 
 ROOT = Path(__file__).parents[1]
 SECONDS, MEMORY = 10, 300 * 2**20  # of the worst file
@@ -301,7 +301,7 @@ def test_a_forged_record_is_refused(entry, name, change, words):
                              **({"target": [count + 101 for count in images["truth"]]} if images["target"] else {})}])
 def test_images_and_true_counts_that_are_not_the_grids_are_refused(grid, entry, change, monkeypatch):
     fixed = replace(grid, counted=Record.read(cell(entry)).images.checksum)
-    monkeypatch.setattr("benchmark.protocols.frozen", lambda: [fixed])
+    monkeypatch.setattr("benchmark.config.frozen_grids.frozen", lambda: [fixed])
     assert validate([entry]).ok
     for name in ("mine", "none", "retrain"):
         rewritten(entry / "cells", name, lambda record: record.update(images=change(

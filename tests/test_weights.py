@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.cli import main
-from benchmark.errors import UserError
 from benchmark.registry import build
+from benchmark.utils.errors import UserError
 from benchmark.weights import start_from, trained, weights_setting
 
 

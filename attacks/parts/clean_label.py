@@ -12,7 +12,7 @@ from pydantic import NonNegativeFloat
 
 from attacks.base import Target
 from benchmark.data.scene import Scene
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 class CleanLabel(Target):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.data.augment import Look, View, trained_size
+from benchmark.data.augmentation import Look, View, trained_size
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import numpy as np
 
 from benchmark.data.datasets.base import Dataset, Item, Split
-from benchmark.data.reading import in_threads, read_image
-from benchmark.errors import UserError
+from benchmark.data.loading import in_threads, read_image
+from benchmark.utils.errors import UserError
 
 
 @dataclass

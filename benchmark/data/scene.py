@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmark.density import adaptive_sigmas
+from benchmark.data.density import adaptive_sigmas
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmark.data.datasets.base import Dataset, Item
-from benchmark.data.reading import in_threads, read_scenes
+from benchmark.data.loading import in_threads, read_scenes
 from benchmark.data.scene import Scene
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 Named = TypeVar("Named", Item, Scene)
 

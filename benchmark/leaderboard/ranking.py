@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from benchmark import metrics
-from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import Scenario, defense_settings, entry_of, suffixes
-from benchmark.leaderboard.control_table import SHARED
-from benchmark.leaderboard.defense_table import cost, known
-from benchmark.leaderboard.formats import NONE, Table, number, probability, with_interval
 from benchmark.leaderboard.reruns import RECOMPUTED
-from benchmark.record import Record
-from benchmark.statistics import holm, interval, mcnemar
-from benchmark.untrusted import Refused
+from benchmark.metrics import counting as metrics
+from benchmark.metrics.significance import holm, interval, mcnemar
+from benchmark.results.record import Record
+from benchmark.results.result import Cell
+from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
+from benchmark.tables.controls import SHARED
+from benchmark.tables.defenses import cost, known
+from benchmark.tables.formats import NONE, Table, number, probability, with_interval
+from benchmark.utils.strict_json import Refused
 
 if TYPE_CHECKING:
-    from benchmark.protocols import Frozen
+    from benchmark.config.frozen_grids import Frozen
 
 LEVEL = 0.05
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr", "Opp": "opp", "eASR": "easr",
@@ -87,7 +87,7 @@ def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     """The leaderboard of each frozen grid that the records hold all victims of, for some defense."""
     if not any(record.protocol for scenario in scenarios for cell in scenario.cells for record in cell.records):
         return []
-    from benchmark.protocols import frozen  # what builds a grid needs torch, most tables do not
+    from benchmark.config.frozen_grids import frozen  # what builds a grid needs torch, most tables do not
 
     found = []
     for grid in frozen():
@@ -98,7 +98,7 @@ def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
 
 
 def _entrants(scenarios: Sequence[Scenario], grid: "Frozen") -> list[Entrant]:
-    from benchmark.slots import slots
+    from benchmark.leaderboard.grid_slots import slots
 
     groups: dict[str, dict[str, Cell]] = {}
     for scenario in scenarios:
@@ -113,7 +113,7 @@ def _entrants(scenarios: Sequence[Scenario], grid: "Frozen") -> list[Entrant]:
 
 def _belongs(record: Record, grid: "Frozen") -> bool:
     """Whether it is a cell of the grid, and not merely says so."""
-    from benchmark.slots import slot_of, slots
+    from benchmark.leaderboard.grid_slots import slot_of, slots
 
     try:
         return (record.protocol == grid.name and grid.counted in (None, record.images.checksum)

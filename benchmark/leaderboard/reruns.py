@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import cell_of, settings_of
-from benchmark.leaderboard.formats import NONE, Table, number
-from benchmark.record import Record
-from benchmark.statistics import holm, mcnemar
+from benchmark.metrics.significance import holm, mcnemar
+from benchmark.results.record import Record
+from benchmark.results.result import Cell
+from benchmark.results.scenarios import cell_of, settings_of
+from benchmark.tables.formats import NONE, Table, number
 
 LEVEL = 0.05
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"

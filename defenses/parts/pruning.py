@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 from defenses.base import Knowledge
 from models.base import Counter
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmark.density import dot_maps
+from benchmark.data.density import dot_maps
 
 REG = 10.0  # weight of the entropy, square pixels
 STEPS, CHECK_EVERY = 100, 10

@@ -9,7 +9,7 @@ from PIL import Image
 from benchmark.data.check import check
 from benchmark.data.datasets.folder import Folder
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 def noise(seed, size=(8, 16)):

@@ -11,8 +11,9 @@ from benchmark.data.datasets.folder import Folder
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.datasets.ucf_qnrf import UcfQnrf
 from benchmark.data.splits import fingerprint
-from benchmark.errors import UserError
 from benchmark.registry import build, resolve
+from benchmark.utils.errors import UserError
+
 
 def only_item(dataset):
     return dataset.items("train")[0]

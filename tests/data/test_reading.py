@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmark.data.datasets.folder import Folder
-from benchmark.data.reading import read_image, read_scene, read_scenes
-from benchmark.errors import UserError
+from benchmark.data.loading import read_image, read_scene, read_scenes
+from benchmark.utils.errors import UserError
 
 RAMP = np.linspace(0, 255, 40 * 60).reshape(40, 60)
 

@@ -8,7 +8,7 @@ from benchmark.data.datasets.base import Item
 from benchmark.data.datasets.folder import Folder
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.splits import fingerprint, hold_out, load_test, load_train
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 PART_B_VALIDATION = [
     19, 21, 24, 47, 48, 54, 68, 78, 83, 84, 96, 105, 126, 139, 144, 153, 155, 158, 160, 165,

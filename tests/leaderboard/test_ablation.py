@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from test_tables import make
 
-from benchmark import metrics
-from benchmark.errors import UserError
-from benchmark.leaderboard.ablation import ablation, show, tables, tidy, write
-from benchmark.leaderboard.cells import settings_of
-from benchmark.record import Choice
-from benchmark.statistics import bootstrap
+from benchmark.metrics import counting as metrics
+from benchmark.metrics.significance import bootstrap
+from benchmark.results.record import Choice
+from benchmark.results.scenarios import settings_of
+from benchmark.tables.ablation import ablation, show, tables, tidy, write
+from benchmark.utils.errors import UserError
 
 RATES, ALPHAS = (0.02, 0.1), (0.05, 0.2)
 

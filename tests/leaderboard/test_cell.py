@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from test_tables import make
 
-from benchmark import metrics
-from benchmark.leaderboard.cell import Cell
-from benchmark.leaderboard.cells import settings_of
+from benchmark.metrics import counting as metrics
+from benchmark.results.result import Cell
+from benchmark.results.scenarios import settings_of
 
 TRUTH = [0, 10, 20, 40, 80, 160, 50, 70]  # the first image shows nobody
 
@@ -17,7 +17,7 @@ def cell_of(*records):
 
 @pytest.mark.parametrize("target", ["add", "minus", "stay", None])
 def test_a_replicate_of_all_images_once_is_the_number(target, monkeypatch):
-    monkeypatch.setattr("benchmark.statistics._draws", lambda images, seeds, replicates, rng: (
+    monkeypatch.setattr("benchmark.metrics.significance._draws", lambda images, seeds, replicates, rng: (
         np.ones((replicates, images)), np.repeat(np.arange(seeds)[:, None], replicates, axis=1)))
     cell = cell_of(*(make(target, seed=seed, truth=TRUTH, effect=0.3) for seed in range(3)))
     known = {key: values for key, values in cell.replicates.items() if key != "squared"}

@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import binomtest
 from test_tables import frames, make, row
 
-from benchmark import metrics
-from benchmark.config import cells, load
-from benchmark.errors import UserError
-from benchmark.leaderboard import beside, compare, show
-from benchmark.record import Detection, Record
-from benchmark.statistics import mcnemar
+from benchmark.config.grid import cells, load
+from benchmark.leaderboard.report import beside, compare, show
+from benchmark.metrics import detection
+from benchmark.metrics.significance import mcnemar
+from benchmark.results.record import Detection, Record
+from benchmark.utils.errors import UserError
 
 
 def detecting(detection, target="multiply", defense="strip", seed=0, **more):
@@ -127,19 +127,19 @@ def test_a_defense_that_filters_stands_in_both():
 def test_detection_is_measured_against_clean_images_and_against_drift():
     told = of_images()
     line = row(frames([detecting(told)])["detection"], detector="strip")
-    assert line["AUROC"] == f"{metrics.auroc(told['clean'], told['triggered']):.3f}"
-    assert line["AUPRC"] == f"{metrics.auprc(told['clean'], told['triggered']):.3f}"
-    assert line["drift AUROC"] == f"{metrics.auroc(told['drift'], told['triggered']):.3f}"
-    assert line["drift TPR@5%"] == f"{metrics.tpr_at_fpr(told['drift'], told['triggered'], 0.05):.3f}"
-    assert line["TPR@1%"] == f"{metrics.tpr_at_fpr(told['clean'], told['triggered'], 0.01):.3f}"
-    assert line["clean counter"] == f"{metrics.auroc(told['reference_clean'], told['reference_triggered']):.3f}"
+    assert line["AUROC"] == f"{detection.auroc(told['clean'], told['triggered']):.3f}"
+    assert line["AUPRC"] == f"{detection.auprc(told['clean'], told['triggered']):.3f}"
+    assert line["drift AUROC"] == f"{detection.auroc(told['drift'], told['triggered']):.3f}"
+    assert line["drift TPR@5%"] == f"{detection.tpr_at_fpr(told['drift'], told['triggered'], 0.05):.3f}"
+    assert line["TPR@1%"] == f"{detection.tpr_at_fpr(told['clean'], told['triggered'], 0.01):.3f}"
+    assert line["clean counter"] == f"{detection.auroc(told['reference_clean'], told['reference_triggered']):.3f}"
     assert line["images"] == "40 + 40"
 
 
 def test_detection_is_the_mean_over_seeds_and_its_interval_holds_it():
     several = [detecting(of_images(seed, shift=1.0), seed=seed) for seed in range(3)]
     line = row(frames(several)["detection"], detector="strip")
-    areas = [metrics.auroc(record.detection.clean, record.detection.triggered) for record in several]
+    areas = [detection.auroc(record.detection.clean, record.detection.triggered) for record in several]
     assert line["AUROC"] == f"{np.mean(areas):.3f}"
     low, high = map(float, line["AUROC 95%"].strip("[]").split(","))
     assert low < np.mean(areas) < high < 1
@@ -152,7 +152,7 @@ def test_victims_of_all_attacks_and_seeds_stand_against_the_clean_counters():
                for (target, seed), (clean, victim) in scores.items()]
     line = row(frames(records)["detection"], detector="inversion")
     assert line["images"] == "2 + 4" and line["attack"] == "all"
-    assert line["AUROC"] == f"{metrics.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" and line["AUROC 95%"] == "/"
+    assert line["AUROC"] == f"{detection.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" and line["AUROC 95%"] == "/"
 
 
 def test_a_record_with_another_number_of_scores_than_images_is_refused(tmp_path):

@@ -6,15 +6,15 @@ import pytest
 from test_tables import make
 
 from benchmark.cli import main
-from benchmark.entry import Manifest
-from benchmark.errors import UserError
-from benchmark.leaderboard import compare, controls
-from benchmark.leaderboard.cells import scenarios
-from benchmark.leaderboard.collection import collect
-from benchmark.leaderboard.control_table import control_table
-from benchmark.leaderboard.defense_table import defense_table
+from benchmark.leaderboard.load import collect
+from benchmark.leaderboard.manifest import Manifest
+from benchmark.leaderboard.report import compare, controls
 from benchmark.leaderboard.reruns import tier, verdicts
-from benchmark.record import Choice
+from benchmark.results.record import Choice
+from benchmark.results.scenarios import scenarios
+from benchmark.tables.controls import control_table
+from benchmark.tables.defenses import defense_table
+from benchmark.utils.errors import UserError
 
 
 def write_entry(folder, *records):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from test_tables import make
 
-from benchmark.errors import UserError
-from benchmark.leaderboard.findings import findings
-from benchmark.leaderboard.formats import number, probability
-from benchmark.record import Choice, Record
-from benchmark.statistics import holm, mcnemar
+from benchmark.metrics.significance import holm, mcnemar
+from benchmark.paper.findings import findings
+from benchmark.results.record import Choice, Record
+from benchmark.tables.formats import number, probability
+from benchmark.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,7 +125,7 @@ def test_claims_are_of_the_usual_victims_and_need_what_they_ask_about():
 
 
 def test_p_is_corrected_for_all_tests_of_the_page():
-    from benchmark.leaderboard.cells import scenarios
+    from benchmark.results.scenarios import scenarios
 
     records = victims(none=0.9)
     [cell] = [cell for scenario in scenarios(records) if scenario.strategy == "add" for cell in scenario.cells]

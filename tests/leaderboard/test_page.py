@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from test_tables import make
 
-from benchmark.leaderboard import controls
-from benchmark.leaderboard.cells import scenarios
-from benchmark.leaderboard.formats import Table
-from benchmark.leaderboard.page import page, write_page
+from benchmark.leaderboard.html_page import page, write_page
+from benchmark.leaderboard.report import controls
+from benchmark.results.scenarios import scenarios
+from benchmark.tables.formats import Table
 
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 

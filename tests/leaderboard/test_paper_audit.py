@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from benchmark.errors import UserError
-from benchmark.leaderboard import paper
-from benchmark.leaderboard.paper_audit import audit
-from benchmark.leaderboard.paper_claims import CLAIMS
+from benchmark.paper import reference as paper
+from benchmark.paper.audit import audit
+from benchmark.paper.text_checks import CLAIMS
+from benchmark.utils.errors import UserError
 
 TABLES = ("I01", "I02", "I03", "I04", "I05", "I06", "I07", "I08", "I09")  # found without being looked for by name
 EDGES = {"0.1", "0.3", ".9", "1.1"}  # of bands: definitions

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from test_submission import DEFENSES, GRID, SPLITS, record_of
 
-from benchmark import metrics, protocols
-from benchmark.config import cells, load, override
-from benchmark.leaderboard import tables
-from benchmark.leaderboard.cells import scenarios
-from benchmark.leaderboard.formats import as_json
+from benchmark.config import frozen_grids as protocols
+from benchmark.config.frozen_grids import Frozen
+from benchmark.config.grid import cells, load, override
 from benchmark.leaderboard.ranking import ranking_tables
-from benchmark.protocols import Frozen
-from benchmark.record import Choice
-from benchmark.statistics import holm, mcnemar
+from benchmark.leaderboard.report import tables
+from benchmark.metrics import counting as metrics
+from benchmark.metrics.significance import holm, mcnemar
+from benchmark.results.record import Choice
+from benchmark.results.scenarios import scenarios
+from benchmark.tables.formats import as_json
 
 GOOD, BAD = Choice(name="good", version="a" * 12), Choice(name="bad", version="b" * 12)
 NONE, _, RETRAIN = DEFENSES

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import leaderboard
-from benchmark.errors import UserError
-from benchmark.leaderboard import paper
-from benchmark.leaderboard.findings import findings
-from benchmark.leaderboard.formats import Table, latex, markdown
-from benchmark.leaderboard.formats import csv as as_csv
-from benchmark.record import AttackChoice, Choice, Images, Record
+from benchmark.leaderboard import report as leaderboard
+from benchmark.paper import reference as paper
+from benchmark.paper.findings import findings
+from benchmark.results.record import AttackChoice, Choice, Images, Record
+from benchmark.tables.formats import Table
+from benchmark.tables.formats import csv as as_csv
+from benchmark.tables.formats import latex, markdown
+from benchmark.utils.errors import UserError
 
 TAU = {"add": lambda c: c + 100, "minus": lambda c: np.maximum(c - 100, 1), "multiply": lambda c: 2 * c,
        "divide": lambda c: np.maximum(c // 2, 1), "stay": lambda c: c}
@@ -108,7 +109,7 @@ def test_the_paper_is_not_compared_with_other_settings(other):
 
 def test_installed_without_the_folder_the_tables_say_so(tmp_path):
     shutil.copytree(Path(leaderboard.__file__).parents[1], tmp_path / "benchmark")
-    text = subprocess.run([sys.executable, "-c", "from benchmark import leaderboard; print(leaderboard.show([]))"],
+    text = subprocess.run([sys.executable, "-c", "from benchmark.leaderboard import report; print(report.show([]))"],
                           cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "(paper)" not in text and text.count("The paper's numbers are left out") == 3
 

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.io
 from pydantic import PositiveFloat, PositiveInt
 
-from benchmark.errors import UserError
 from benchmark.registry import Settings
+from benchmark.utils.errors import UserError
 
 Split = Literal["train", "test"]
 

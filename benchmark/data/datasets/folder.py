@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.data.datasets.base import Dataset, Item, Split, as_points, pair
-from benchmark.errors import UserError
 from benchmark.registry import register
+from benchmark.utils.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 LONGEST = 150  # characters of an image's name: records hold it

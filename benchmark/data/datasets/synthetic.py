@@ -17,10 +17,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from benchmark.data.datasets.base import Dataset, Item, Split
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
-from benchmark.data.drawing import draw_scene
-from benchmark.data.reading import in_threads
+from benchmark.data.loading import in_threads
+from benchmark.data.scene_generator import draw_scene
 from benchmark.registry import register
-from benchmark.store import content_key
+from benchmark.utils.hashing import content_key
 
 DRAWING = 3  # raise it when the drawings change, so that old ones are not read
 HEADER = b"MATLAB 5.0 MAT-file, drawn by crowdbench".ljust(116)  # scipy's holds the date: other bytes each time

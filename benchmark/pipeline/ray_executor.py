@@ -1,0 +1,117 @@
+"""Stages on a Ray cluster: one task each, placed by the processors and GPUs that it asks for.
+
+All machines see the same store, where a stage is locked by the task that makes it. A task whose machine is lost is
+started again elsewhere and goes on from the last checkpoint there.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.pipeline.local_executor import Settled, attempt, failed_earlier, inherited
+from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.store import Store
+from benchmark.utils import progress
+from benchmark.utils.errors import UserError
+
+RETRIES = 10  # times that a stage may lose its machine
+PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")  # what of the environment a stage reads
+
+
+def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1,
+           gpus: float | None = None, plugins: Sequence[Path] = ()) -> Settled:
+    """Make stages on a cluster.
+
+    address: of a running cluster, 'auto' for this machine's; None starts one on this machine. cpus, gpus: of a stage;
+    a fraction lets several share one, and None is a GPU where the cluster has any. plugins: files to import first.
+
+    Raises:
+        UserError: Ray is not installed or there is no cluster, or as `executors.here` does.
+    """
+    ray = _started(address)
+    failures: dict[Stage, str] = {}
+    tasks: dict[Any, Stage] = {}
+    refs: dict[Stage, Any] = {}
+    if gpus is None:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    make = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_make)
+    files, shared = [path.resolve() for path in plugins], Store(store.root.resolve())
+    for stage in sorted(stages, key=lambda stage: stage.level):  # what much else waits for comes first
+        failure = inherited(stage, failures) or failed_earlier(stage, store)
+        if failure is not None:
+            failures[stage] = failure
+        elif not store.has(stage):
+            refs[stage] = make.remote(stage, shared, files, *(refs[need] for need in stage.needs if need in refs))
+            tasks[refs[stage]] = stage
+            continue
+        yield stage, failure
+    try:
+        while tasks:
+            done, _ = ray.wait(list(tasks), num_returns=1)
+            stage = tasks.pop(done[0])
+            yield stage, _answer(ray, done[0], stage, store)
+    finally:
+        ray.shutdown()
+
+
+def _started(address: str | None) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--executor ray: Ray is not installed; pip install 'crowdbackdoorbench[cluster]'") from None
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal():  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"--address {address}: expected a running Ray cluster: {error.strerror or error}") from None
+    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    local = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning", **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        told = str(error).partition(".")[0]
+        raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE as it was started "
+                        f"with: {told}") from None
+    return ray
+
+
+def _answer(ray: Any, ref: Any, stage: Stage, store: Store) -> str | None:
+    """Why a task's stage failed; None where it is there."""
+    try:
+        failure, wrong = ray.get(ref)
+    except ray.exceptions.RayError as error:  # its machine was lost too often, or it was killed for memory
+        failure, wrong = f"{stage.title}: {type(error).__name__}: {' '.join(str(error).split())}", None
+        store.fail(stage, failure)
+    if wrong:
+        raise UserError(wrong)
+    return failure
+
+
+def _make(stage: Stage, store: Store, plugins: list[Path], *needs: tuple[str | None, str | None]) -> tuple[
+        str | None, str | None]:
+    """A task: why its stage failed, and what is wrong with the whole request; twice None where the stage is there."""
+    from ray.experimental import tqdm_ray
+
+    progress.draw_elsewhere(tqdm_ray.tqdm)
+    failure = next((failure for failure, _ in needs if failure), None)
+    if failure is not None:
+        return failure, None
+    try:
+        for plugin in plugins:
+            _load_once(plugin)
+        return attempt(stage, store, wait=True)[1], None
+    except UserError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, f"{error.filename or 'file system'}: {error.strerror or error}"
+
+
+@cache
+def _load_once(plugin: Path) -> None:
+    registry.load_plugin(plugin)

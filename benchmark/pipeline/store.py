@@ -1,0 +1,153 @@
+"""A folder of finished stages, found by content. A stage is made in a hidden folder that is renamed when it is whole.
+
+The name of a stage is a hash of all that decides its result, so nothing finished is redone and nothing stale is used.
+What a killed process leaves behind is its hidden folder with the last checkpoint, from which the next run goes on. Many
+processes, also on several machines, may share a store: each stage is locked by the one that makes it.
+"""
+
+import json
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmark.pipeline.stage import Stage
+from benchmark.utils.device import main_says, state
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import write_atomically
+from benchmark.utils.hashing import _by_content, _sha256
+from benchmark.utils.signals import unbroken
+
+ABOUT, FAILED = "stage.json", "failed.json"
+
+
+class Store:
+    """Stages under one folder. made, spent: how many this process made, and the seconds that took."""
+
+    def __init__(self, root: Path):
+        self.root, self.made, self.spent = root, 0, 0.0
+        self._sound = cache(_check)  # each stage is read through once by each process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.root,)
+
+    def path(self, stage: Stage) -> Path:
+        """Where a stage is, or will be."""
+        return self.root / stage.kind / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage is finished."""
+        return main_says(self.path(stage).is_dir())
+
+    def get(self, stage: Stage, wait: bool = True) -> Path | None:
+        """The folder of a stage, made first if it is not there.
+
+        One process makes a stage and others wait for it, or, if they do not `wait`, get None. The processes of one
+        training make it together.
+
+        Raises:
+            UserError: a file of a finished stage is not what was written.
+        """
+        final, main = self.path(stage), state().is_main_process
+        if self.has(stage):
+            self._sound(final)
+            return final
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(_hidden(final).with_suffix(".lock"))
+        if not main_says(not main or _locked(lock, wait)):
+            return None
+        try:
+            if not self.has(stage):
+                self._make(stage, final)
+        finally:
+            lock.release()
+        return final
+
+    def shared(self) -> bool:
+        """Whether another process is making a stage at this moment."""
+        return main_says(state().is_main_process and any(
+            not _free(FileLock(folder.with_suffix(".lock"))) for folder in self.root.glob("*/.*") if folder.is_dir()))
+
+    def _make(self, stage: Stage, final: Path) -> None:
+        partial, began = _hidden(final), time.monotonic()
+        partial.mkdir(exist_ok=True)
+        if state().is_main_process:
+            for unwritten in partial.glob(".*"):  # a file that a killed process was writing
+                unwritten.unlink()
+        stage.make(partial)
+        state().wait_for_everyone()
+        seconds = time.monotonic() - began
+        self.made, self.spent = self.made + 1, self.spent + seconds
+        if state().is_main_process:
+            with unbroken():
+                (partial / FAILED).unlink(missing_ok=True)
+                files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())
+                         if path.name != ABOUT}  # of an attempt that was killed at the last moment
+                about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
+                         "needs": [need.key for need in stage.needs], "facts": _by_content(stage.facts)}
+                write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
+                os.replace(partial, final)
+        state().wait_for_everyone()
+
+    def seconds(self, stage: Stage) -> float:
+        """How long a finished stage took to make."""
+        return json.loads((self.path(stage) / ABOUT).read_text())["seconds"]
+
+    # A stage that failed stays in its hidden folder, with the reason beside its last checkpoint.
+
+    def fail(self, stage: Stage, reason: str) -> None:
+        """Remember that a stage failed."""
+        if state().is_main_process:
+            write_atomically(_hidden(self.path(stage)) / FAILED, json.dumps({"title": stage.title, "reason": reason}))
+
+    def failure(self, stage: Stage) -> str | None:
+        """Why a stage failed before; None where it did not."""
+        path = _hidden(self.path(stage)) / FAILED
+        return json.loads(path.read_text())["reason"] if path.is_file() else None
+
+    def forgive(self, stage: Stage) -> None:
+        """Forget that a stage failed, so that it is tried again."""
+        if state().is_main_process:
+            (_hidden(self.path(stage)) / FAILED).unlink(missing_ok=True)
+
+
+def damage(folder: Path) -> str | None:
+    """The first file of a finished stage that is not what was written, and what is wrong with it; None if all are."""
+    try:
+        files = json.loads((folder / ABOUT).read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{folder / ABOUT}: expected what is known of a finished stage"
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path}: is missing"
+        if path.stat().st_size != size or _sha256(path) != digest:
+            return f"{path}: is not what was written"
+    return None
+
+
+def _check(folder: Path) -> None:
+    if wrong := damage(folder):
+        raise UserError(f"{wrong}; `crowdbench store verify --remove` takes such stages away, and they are made again")
+
+
+def _hidden(final: Path) -> Path:
+    """Where a stage is made."""
+    return final.with_name(f".{final.name}")
+
+
+def _locked(lock: FileLock, wait: bool) -> bool:
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return False
+    return True
+
+
+def _free(lock: FileLock) -> bool:
+    free = _locked(lock, wait=False)
+    lock.release()
+    return free

@@ -1,0 +1,34 @@
+"""How long stages will take and how much disk they need, from what was measured: stages of their sort, or `speed`."""
+
+from collections import defaultdict
+from statistics import median
+
+from benchmark.pipeline.stage import Work
+
+
+class Estimator:
+    """Seconds of stages.
+
+    rates: pixels per second of (model, precision, 'train' or 'count'), as `speed` measured them.
+    """
+
+    def __init__(self, rates: dict[tuple[str, str, str], float]):
+        self._rates = rates
+        self._seen: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+
+    def learn(self, work: Work, seconds: float) -> None:
+        """Take in how long a stage took."""
+        if work.amount:
+            self._seen[work.sort].append(seconds / work.amount)
+
+    def seconds(self, work: Work) -> float | None:
+        """How long a stage will take; None where nothing like it was measured.
+
+        A defense that was never measured is taken to cost what training on the images that it is handed does.
+        """
+        model, precision, _ = work.sort
+        for sort in (work.sort, (model, precision, "train")):
+            if self._seen[sort]:
+                return work.amount * median(self._seen[sort])
+        train, count = (self._rates.get((model, precision, what)) for what in ("train", "count"))
+        return work.trained / train + work.counted / count if train and count else None

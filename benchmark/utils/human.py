@@ -1,0 +1,32 @@
+"""Durations and sizes as people read them."""
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(42), duration(200), duration(5000), duration(200_000)
+    ('42 s', '3 min', '1 h 23 min', '2 days 7 h')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days {minutes % 1440 // 60} h"
+
+
+def size(amount: float) -> str:
+    """An amount of bytes as people say it.
+
+    >>> size(700), size(65_000_000), size(2.5e12)
+    ('700 bytes', '65.0 MB', '2.5 TB')
+    """
+    if amount < 1000:
+        return f"{amount:.0f} bytes"
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 1000 or unit == "TB":
+            break
+    return f"{amount:.1f} {unit}"
