@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from attacks.parts.latent import mmd_of_stamped
+from attacks.parts.selection import Choose, listed, select
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError
 
-Choose = Literal["random", "fewest", "most"] | Path
 OnImages = Callable[[Tensor], Tensor]  # takes images [B, 3, H, W] in 0..1, gives counts [B] or features [B, C, h, w]
 STAMP_BATCH = 8  # images stamped at once
 POISON = "+poison"  # what the id of a poisoned copy ends in; no defender sees it
@@ -125,41 +125,23 @@ class Attack:
                 for scene, image, index in zip(originals, stamped, chosen)]
 
     def number(self, images: int) -> int:
-        """How many of so many training images are poisoned at this rate. Raises UserError: none of them."""
+        """The number of images to poison out of `images` training images. Raises UserError where it rounds to 0."""
         if not (number := round(self.poison_rate * images)):
-            raise UserError(f"attack.poison_rate = {self.poison_rate}: that is none of {images} training images")
+            raise UserError(f"attack.poison_rate = {self.poison_rate}: {self.poison_rate} x {images} training images "
+                            "rounds to 0 poisoned images; expected a higher rate")
         return number
 
     def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
         """Which scenes are poisoned, ascending."""
         choose = self.choose or self.target.choose
         if isinstance(choose, Path):
-            return _listed(choose, scenes)
-        number = self.number(len(scenes))
-        order = np.random.default_rng([seed, 0]).permutation(len(scenes))
-        if choose != "random":  # among equal counts, the order is random still
-            counts = np.array([scenes[index].count for index in order])
-            order = order[np.argsort(counts if choose == "fewest" else -counts, kind="stable")]
-        return sorted(int(index) for index in order[:number])
+            return listed(choose, scenes)
+        return select(scenes, choose, self.number(len(scenes)), seed)
 
     def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
         inside = np.nextafter(np.float32([scene.size[1], scene.size[0]]), np.float32(0))
         points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, inside)
         return Scene(scene.id + POISON, image, points, scene.sigma)
-
-
-def _listed(path: Path, scenes: list[Scene]) -> list[int]:
-    places = {scene.id: index for index, scene in enumerate(scenes)}
-    try:
-        ids = path.read_text().split()
-    except ValueError:
-        raise UserError(f"attack.choose = {path}: expected a text file of ids of training images") from None
-    for name in ids:
-        if name not in places:
-            raise UserError(f"attack.choose = {path}: {name!r} is none of the {len(scenes)} training images")
-    if not ids:
-        raise UserError(f"attack.choose = {path}: expected ids of training images, found none")
-    return sorted({places[name] for name in ids})
 
 
 def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:

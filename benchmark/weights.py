@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.error import URLError
 
 import torch
@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from benchmark.registry import build, find, resolve, settings_of
 from benchmark.utils.errors import UserError
 from benchmark.utils.tensors import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from models.base import Counter
 
 WHOLE = "whole counter"  # how the note of weights begins that leave nothing to train
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put a state dict
@@ -72,7 +69,7 @@ def start_from(counter: nn.Module, weights: str | Path, front: nn.Module, front_
     return f"front end: {described(weights)}"
 
 
-def trained(name: str, given: dict[str, Any], where: str) -> "Counter":
+def trained(name: str, given: dict[str, Any], where: str) -> nn.Module:
     """A counter as somebody trained it: its setting `weights` is the file of a whole one.
 
     where: the first word of the errors.

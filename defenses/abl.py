@@ -60,7 +60,7 @@ class ABL(Defense):
         fit(counter, scenes, loss=local_ascent(self.gamma * float(untrained)), epochs=self.tune_epochs,
             batch_size=max(recipe.batch_size, BATCH), warmup=min(recipe.warmup, self.tune_epochs // 2))
         losses = normalised_losses(counter, scenes, knowledge)
-        knowledge.suspect(in_bins(scenes, -losses, percentiles).tolist())
+        knowledge.report_scores(in_bins(scenes, -losses, percentiles).tolist())
         isolated = in_bins(scenes, losses, lambda values: lowest(values, self.isolate))
         out, others = ([scene for scene, cut in zip(scenes, isolated) if cut == side] for side in (1, 0))
         fit(counter, others, epochs=self.epochs)

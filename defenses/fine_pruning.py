@@ -76,10 +76,10 @@ def activations(counter: Counter, layers: list[Layer], knowledge: Knowledge) -> 
         for layer in layers]
 
     def measure(batch: Batch) -> Tensor:
-        counter.over(batch.images, counter.density)
+        counter.apply_layers(batch.images, counter.density)
         return torch.cat([seen[layer.last] for layer in layers], dim=1)
 
-    means = knowledge.trainer.over(counter, knowledge.clean, measure).mean(dim=0)
+    means = knowledge.trainer.per_image(counter, knowledge.clean, measure).mean(dim=0)
     for hook in hooks:
         hook.remove()
     return list(means.split([counter.get_submodule(layer.convolution).out_channels for layer in layers]))

@@ -51,7 +51,7 @@ class Inversion(Inspector):
     def _consistency(self, counter: Counter, knowledge: Knowledge, sign: int) -> float:
         """How far and how evenly the best perturbation moves the counts of the clean images in one direction."""
         change = self._inverted(counter, knowledge, sign)
-        moved = knowledge.trainer.over(counter, knowledge.clean, lambda batch: shifts(counter, change, batch.images))
+        moved = knowledge.trainer.per_image(counter, knowledge.clean, lambda batch: shifts(counter, change, batch.images))
         return sign * float(moved.mean() / (moved.std() + 0.1))
 
     def _inverted(self, counter: Counter, knowledge: Knowledge, sign: int) -> Universal:

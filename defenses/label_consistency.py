@@ -42,7 +42,7 @@ class LabelConsistency(Filter):
         """What a counter trained on the other scenes counts on these, [n]."""
         reference = knowledge.trainer.fresh()
         knowledge.trainer.fit(reference, others, epochs=self.epochs)
-        return knowledge.trainer.over(reference, held_out, lambda batch: reference.count(batch.images))
+        return knowledge.trainer.per_image(reference, held_out, lambda batch: reference.count(batch.images))
 
 
 def inconsistency(scenes: list[Scene], counts: Tensor) -> np.ndarray:

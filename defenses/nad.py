@@ -41,7 +41,7 @@ class Nad(OnFewImages):
 
         def loss(counter: Counter, batch: Batch) -> Tensor:
             with torch.no_grad():
-                teacher.over(batch.images, teacher.density)
+                teacher.apply_layers(batch.images, teacher.density)
             losses = counter.loss(batch)
             return beside(losses, sum(beta * distance(ours[name], theirs[name])
                                       for beta, name in zip(self.betas, names)))

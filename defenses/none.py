@@ -1,5 +1,7 @@
 """No defense: the attacked counter as it is. Every table's first control."""
 
+from typing import ClassVar
+
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge
 from models.base import Counter
@@ -7,7 +9,9 @@ from models.base import Counter
 
 @register
 class NoDefense(Defense):
-    """Leaves the victim as it is."""
+    """The victim is left unchanged."""
+
+    repairs: ClassVar[bool] = False
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         return victim

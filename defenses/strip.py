@@ -37,13 +37,13 @@ class Strip(Detector):
         scenes, trainer = knowledge.clean, knowledge.trainer
         number = min(self.blends, len(scenes) // 2)
         partners = [Batch.of([scene], trainer.device).images for scene in scenes[:number]]
-        alone = trainer.over(victim, scenes[:number], lambda batch: victim.count(batch.images)).to(trainer.device)
+        alone = trainer.per_image(victim, scenes[:number], lambda batch: victim.count(batch.images)).to(trainer.device)
 
         def log_spread(images: Tensor) -> Tensor:
             mixed = [victim.count((images + fitted(partner, images)) / 2) for partner in partners]
             return (log_ratio(torch.stack(mixed), alone[:, None]).std(dim=0) + TINY).log()
 
-        usual = trainer.over(victim, scenes[number:], lambda batch: log_spread(batch.images))
+        usual = trainer.per_image(victim, scenes[number:], lambda batch: log_spread(batch.images))
         mean, sd = float(usual.mean()), float(usual.std()) + TINY
         return lambda images: (log_spread(images) - mean).abs() / sd
 

@@ -50,7 +50,7 @@ class Teco(Detector):
             counts = torch.stack([victim.count(one) for one in corrupted], dim=1)
             return log_ratio(counts, victim.count(images)[:, None])
 
-        usual = LedoitWolf().fit(knowledge.trainer.over(victim, knowledge.clean, lambda b: changes(b.images)).numpy())
+        usual = LedoitWolf().fit(knowledge.trainer.per_image(victim, knowledge.clean, lambda b: changes(b.images)).numpy())
         mean, precision = (torch.tensor(part, dtype=torch.float32, device=knowledge.trainer.device)
                            for part in (usual.location_, usual.precision_))
 

@@ -47,7 +47,7 @@ class TrimmedLoss(Defense):
         epochs = self.epochs or knowledge.trainer.recipe.epochs
         loss = trimmed(self.trim, round(self.warmup * epochs) * len(scenes), self.window)
         knowledge.trainer.fit(trained, scenes, loss=loss, epochs=self.epochs)
-        knowledge.suspect(normalised_losses(trained, scenes, knowledge).tolist())
+        knowledge.report_scores(normalised_losses(trained, scenes, knowledge).tolist())
         return trained
 
 

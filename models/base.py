@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import deprecated
 
 from benchmark.data.batches import Batch
 from benchmark.data.density import density_maps
@@ -51,10 +52,10 @@ class Counter(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in 0..1, of any size -> density [B, 1, ceil(H / stride), ceil(W / stride)], people."""
         if self.window is None or self.training:
-            return self.over(images, self.density)
+            return self.apply_layers(images, self.density)
         return self._in_windows(images, self.window)
 
-    def over(self, images: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply_layers(self, images: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
         """What layers make of normalised, padded images, cut to the blocks of the images.
 
         images: [B, 3, H, W] in 0..1, of any size. layers: see `density`; they may give any number of channels C.
@@ -69,13 +70,19 @@ class Counter(nn.Module, ABC):
                             f"pixels, got {' x '.join(map(str, found.shape[-2:]))}; is the stride another?")
         return found[..., : math.ceil(height / self.stride), : math.ceil(width / self.stride)]
 
+    @deprecated("Counter.over is now Counter.apply_layers; the old name will go in the next version",
+                category=FutureWarning)
+    def over(self, images: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
+        """The old name of `apply_layers`."""
+        return self.apply_layers(images, layers)
+
     def _in_windows(self, images: Tensor, window: int) -> Tensor:
         """Density by square windows that cover the images, averaged where the last ones overlap others."""
         rows, columns = (_starts(side, window, self.stride) for side in images.shape[-2:])
         total = images.new_zeros(len(images), 1, *(math.ceil(side / self.stride) for side in images.shape[-2:]))
         times = torch.zeros_like(total)
         for top, left in product(rows, columns):
-            part = self.over(images[..., top : top + window, left : left + window], self.density)
+            part = self.apply_layers(images[..., top : top + window, left : left + window], self.density)
             y, x = top // self.stride, left // self.stride
             block = (..., slice(y, y + part.shape[-2]), slice(x, x + part.shape[-1]))
             total[block] += part
@@ -101,7 +108,7 @@ class Counter(nn.Module, ABC):
         training = self.training
         self.eval()
         try:
-            self.over(images, self.density)  # not through a compiled forward, which does not see the hooks
+            self.apply_layers(images, self.density)  # not through a compiled forward, which does not see the hooks
         finally:
             self.train(training)
             for hook in hooks:

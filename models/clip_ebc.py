@@ -116,7 +116,7 @@ class ClipEbc(Counter):
 
     def loss(self, batch: Batch) -> Tensor:
         """DACE: cross entropy summed over the blocks, and DM-Count's loss of the expected density."""
-        logits = self.over(batch.images, self.logits)
+        logits = self.apply_layers(batch.images, self.logits)
         dots = dot_maps(batch.points, batch.images.shape[-2:], self.stride)
         with torch.autocast(batch.images.device.type, enabled=False):
             entropy = F.cross_entropy(logits, dots[:, 0].clamp(max=LAST).long(), reduction="none").sum(dim=(1, 2))

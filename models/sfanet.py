@@ -81,7 +81,7 @@ class SFANet(Counter):
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each image, [B]: squared error of the density and cross entropy of the attention, over the map."""
-        density, logits = self.over(batch.images, self.both).float().split(1, dim=1)
+        density, logits = self.apply_layers(batch.images, self.both).float().split(1, dim=1)
         sigmas = [torch.full_like(widths, self.sigma) for widths in batch.sigmas]
         truth = density_maps(batch.points, sigmas, batch.images.shape[-2:], self.stride)
         attention = (truth > self.threshold * self.stride**2).float()

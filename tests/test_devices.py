@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from elsewhere import DEVICE, elsewhere
+from fake_device import DEVICE, elsewhere
 
 from attacks.base import Attack
 from benchmark.registry import build, find, names, settings_of

@@ -1,14 +1,32 @@
 """Which module may import which, and what no module does: the source itself is read."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from factories import ROOT
 
-ROOT = Path(__file__).parents[1]
 OURS = ("attacks", "benchmark", "defenses", "models")
 SOURCES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
            for package in OURS for path in sorted((ROOT / package).rglob("*.py"))}
+FLOORS = [  # a room imports only from the floors below its own
+    {"benchmark.__main__"},
+    {"benchmark.cli"},
+    {"benchmark.api"},
+    {"benchmark.figures", "benchmark.testing"},
+    {"benchmark.pipeline", "benchmark.leaderboard"},
+    {"benchmark.profiling", "benchmark.paper"},
+    {"benchmark.tables"},
+    {"benchmark.results"},
+    {"benchmark.config"},
+    {"defenses"},
+    {"benchmark.training"},
+    {"attacks", "models"},
+    {"benchmark.data"},
+    {"benchmark.weights", "benchmark.recipe"},
+    {"benchmark.registry"},
+    {"benchmark.utils", "benchmark.metrics"},
+    {"benchmark"},  # the package itself: its version, and lazy access to the Python API
+]
 FOR_ENTRIES = ("data", "metrics", "recipe", "registry", "training", "utils", "weights")
 
 
@@ -45,9 +63,35 @@ def test_all_packages_were_read():
     assert "benchmark.registry.register" in ours("attacks.triggers.blended")
 
 
-@pytest.mark.parametrize("module", ["metrics.counting", "metrics.significance", "data.density", "utils.errors"])
-def test_the_ground_floor_imports_nothing_of_ours(module):
-    assert ours(f"benchmark.{module}") == []
+def room(module):
+    """The package that a module of the project belongs to; a file directly in `benchmark/` is a room of its own."""
+    top, _, rest = module.partition(".")
+    inner = f"benchmark.{rest.partition('.')[0]}"
+    return inner if top == "benchmark" and inner in SOURCES else top
+
+
+def floor(name):
+    """The floor of a room, counted from the top."""
+    [number] = [number for number, rooms in enumerate(FLOORS) if room(name) in rooms]
+    return number
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_from_its_own_room_and_from_the_floors_below(module):
+    wrong = [name for name in ours(module) if room(name) != room(module) and floor(name) <= floor(module)]
+    assert wrong == []
+
+
+def test_modules_of_one_room_import_each_other_in_no_circle():
+    def reachable(module, seen):
+        for name in ours(module):
+            target = next((known for known in (name, name.rpartition(".")[0]) if known in SOURCES), None)
+            if target and target not in seen and room(target) == room(module):
+                seen.add(target)
+                reachable(target, seen)
+        return seen
+
+    assert [module for module in SOURCES if module in reachable(module, set())] == []
 
 
 @pytest.mark.parametrize("package, neighbours", [

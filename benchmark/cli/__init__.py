@@ -11,12 +11,7 @@ import sys
 from typing import NoReturn
 
 from benchmark import __version__, registry
-from benchmark.cli import entry as sharing
-from benchmark.cli import figure as drawing
-from benchmark.cli import run as running
-from benchmark.cli import show as looking
-from benchmark.cli import store as storing
-from benchmark.cli import tables
+from benchmark.cli import entry, figure, run, show, store, tables
 from benchmark.utils.errors import UserError
 from benchmark.utils.signals import listen
 
@@ -60,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (looking, running, tables, sharing, drawing, storing):
+    for subject in (show, run, tables, entry, figure, store):
         subject.add(verbs)
     return parser

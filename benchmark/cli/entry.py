@@ -54,20 +54,20 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmark.config import grid as config
+    from benchmark.config import grid
     from benchmark.leaderboard.reruns import comparison
-    from benchmark.pipeline import runner as grid
-    from benchmark.pipeline.graph import Bench
+    from benchmark.pipeline import runner
+    from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
     from benchmark.results.rerun_request import request_of
     from benchmark.tables.formats import markdown
 
     given = read(options.records)
-    cells = [cell for record in given for cell in config.cells(config.override(request_of(record), options.set))]
-    bench = Bench(Store(options.out / "store"))
-    outcome = grid.run(cells, bench, options.out)
+    cells = [cell for record in given for cell in grid.cells(grid.override(request_of(record), options.set))]
+    graph = StageGraph(Store(options.out / "store"))
+    outcome = runner.run(cells, graph, options.out)
     again = dict(zip(outcome.paths, outcome.records))
-    paths = [grid.record_path(cell, bench, options.out) for cell in cells]
+    paths = [runner.record_path(cell, graph, options.out) for cell in cells]
     pairs = [(record, again[path]) for record, path in zip(given, paths) if path in again]
     if pairs:
         table, agree = comparison(pairs)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import as_run, asked, grid_of, group, plugin, read, verb
+from benchmark.cli.options import equivalent_command, grid_of, group, plugin, read, request_from_flags, verb
 
 
 def add(verbs: Any) -> None:
@@ -67,41 +67,41 @@ def _figure_defenses(options: argparse.Namespace) -> int:
 
 
 def _figure_of_counts(options: argparse.Namespace) -> int:
-    from benchmark.figures import count_plots as figures_of_counts
+    from benchmark.figures import count_plots
     from benchmark.results.scenarios import scenarios
 
     out = options.out or Path(f"{options.kind}-{options.defense}")
-    write = {"kde": figures_of_counts.write_kde, "scatter": figures_of_counts.write_scatter}[options.kind]
+    write = {"kde": count_plots.write_kde, "scatter": count_plots.write_scatter}[options.kind]
     write(scenarios(read(options.records)), options.defense, out)
     return _told(out)
 
 
 def _figure_poisoning(options: argparse.Namespace) -> int:
-    from benchmark.config import grid as config
+    from benchmark.config import grid
     from benchmark.figures.poisoning import write_poisoning
-    from benchmark.pipeline.graph import Bench
+    from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    cells, bench = config.cells(asked(options)), Bench(Store(options.store))
+    cells, graph = grid.cells(request_from_flags(options)), StageGraph(Store(options.store))
     out = options.out or Path("poisoning")
-    write_poisoning(bench, cells, options.image, as_run(options), out)
+    write_poisoning(graph, cells, options.image, equivalent_command(options), out)
     return _told(out)
 
 
 def _figure_of_counters(options: argparse.Namespace) -> int:
-    from benchmark.config import grid as config
-    from benchmark.figures import counter_maps as figures_of_counters
-    from benchmark.figures.before_after import exhibits
-    from benchmark.pipeline.graph import Bench
+    from benchmark.config import grid
+    from benchmark.figures import counter_maps
+    from benchmark.figures.before_after import before_after_pairs
+    from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    cells = config.cells(asked(options))
+    cells = grid.cells(request_from_flags(options))
     if options.shown not in {cell.defense.name for cell in cells}:
         options.defense = options.shown  # as `run --defense` adds it
-        cells = config.cells(asked(options))
+        cells = grid.cells(request_from_flags(options))
     out = options.out or Path(f"{options.kind}-{options.shown}")
-    write = {"maps": figures_of_counters.write_maps, "gradcam": figures_of_counters.write_gradcam}[options.kind]
-    write(exhibits(Bench(Store(options.store)), cells, options.shown, options.image, as_run(options)), out)
+    write = {"maps": counter_maps.write_maps, "gradcam": counter_maps.write_gradcam}[options.kind]
+    write(before_after_pairs(StageGraph(Store(options.store)), cells, options.shown, options.image, equivalent_command(options)), out)
     return _told(out)
 
 

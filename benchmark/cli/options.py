@@ -39,16 +39,16 @@ def grid_of(command: argparse.ArgumentParser, *left_out: str) -> None:
     plugin(command)
 
 
-def asked(options: argparse.Namespace) -> dict[str, Any]:
+def request_from_flags(options: argparse.Namespace) -> dict[str, Any]:
     """The request of the flags of a grid. Raises UserError."""
-    from benchmark.config import grid as config
+    from benchmark.config import grid
 
     given = {key: getattr(options, flag, None) for flag, key in SHORTCUTS.items()}
     shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return config.override(config.load(options.source), shortcuts + options.set)
+    return grid.override(grid.load(options.source), shortcuts + options.set)
 
 
-def as_run(options: argparse.Namespace) -> str:
+def equivalent_command(options: argparse.Namespace) -> str:
     """The command that runs the same grid into the same store."""
     given = [(f"--{flag}", getattr(options, flag, None)) for flag in SHORTCUTS]
     given += [("--set", setting) for setting in options.set] + [("--plugin", path) for path in options.plugin or []]

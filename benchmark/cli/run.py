@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import asked, grid_of, publish, verb
+from benchmark.cli.options import grid_of, publish, request_from_flags, verb
 from benchmark.utils.errors import UserError
 
 
@@ -36,27 +36,26 @@ def add(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from benchmark.config import grid as config
+    from benchmark.config import grid
     from benchmark.leaderboard.load import collect
-    from benchmark.leaderboard.report import beside
-    from benchmark.pipeline import dry_run as planning
-    from benchmark.pipeline import runner as grid
-    from benchmark.pipeline.graph import Bench
+    from benchmark.leaderboard.report import related_records
+    from benchmark.pipeline import dry_run, runner
+    from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
     from benchmark.utils.device import state
 
-    cells = config.cells(asked(options))
-    bench, out = Bench(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
+    cells = grid.cells(request_from_flags(options))
+    graph, out = StageGraph(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
     if options.shard != (1, 1):
-        cells = grid.shard(cells, bench, *options.shard)
+        cells = runner.shard(cells, graph, *options.shard)
     if options.dry_run:
-        plan = planning.plan(cells, bench, out)
+        plan = dry_run.plan(cells, graph, out)
         print(json.dumps(plan.to_dict()) if options.json else plan.text())
         return 0
-    outcome = grid.run(cells, bench, out, _executor(options), options.retry_failed)
+    outcome = runner.run(cells, graph, out, _executor(options), options.retry_failed)
     if outcome.records and state().is_main_process:
         earlier = {id(record): (path, record) for path, record in collect([out / "records"])}
-        others = beside(outcome.records, [record for _, record in earlier.values()])
+        others = related_records(outcome.records, [record for _, record in earlier.values()])
         publish([*zip(outcome.paths, outcome.records), *(earlier[id(record)] for record in others)], out, options.json)
         if others and not options.json:
             _print_differences(outcome.records, outcome.records + others)
@@ -75,7 +74,7 @@ def _share(text: str) -> tuple[int, int]:
 
 
 def _executor(options: argparse.Namespace) -> Any:
-    from benchmark.pipeline.local_executor import here
+    from benchmark.pipeline.local_executor import run_locally
     from benchmark.pipeline.ray_executor import on_ray
 
     if options.executor == "ray":
@@ -84,7 +83,7 @@ def _executor(options: argparse.Namespace) -> Any:
     for flag in ("address", "gpus"):
         if getattr(options, flag) is not None:
             raise UserError(f"--{flag}: expected only with --executor ray")
-    return here
+    return run_locally
 
 
 def _print_differences(own: list[Any], records: list[Any]) -> None:

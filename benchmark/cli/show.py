@@ -55,10 +55,10 @@ def add(verbs: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     if options.what == "presets":
-        from benchmark.config import grid as config
+        from benchmark.config import grid
 
-        rows = [[name, config.PRESETS.joinpath(f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")]
-                for name in config.preset_names()]
+        rows = [[name, grid.PRESETS.joinpath(f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")]
+                for name in grid.preset_names()]
     else:
         rows = [[kind, name, _headline(kind, name)] for kind in LISTS[options.what] for name in registry.names(kind)]
     print(tabulate(rows, tablefmt="plain"))
@@ -115,25 +115,24 @@ def _show_counter(cls: Any) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from benchmark.config import grid as config
+    from benchmark.config import grid
     from benchmark.data.check import check
 
-    given = config.override({}, options.set) | ({"root": options.root} if options.root else {})
+    given = grid.override({}, options.set) | ({"root": options.root} if options.root else {})
     report = check(registry.build("dataset", options.name, given))
     print(json.dumps(report.to_dict()) if options.json else report.text())
     return 0 if report.ok else 1
 
 
 def _speed(options: argparse.Namespace) -> int:
-    from benchmark.config import cell
-    from benchmark.config import grid as config
+    from benchmark.config import cell, grid
     from benchmark.profiling import speed
 
     width, _, height = options.size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise UserError(f"--size {options.size!r}: expected WxH in pixels, for instance 1024x768")
-    settings = config.override({}, options.set)
-    models = [cell.Entry("model", name, settings) for name in options.model.split(",")]
+    settings = grid.override({}, options.set)
+    models = [cell.Component("model", name, settings) for name in options.model.split(",")]
     report = speed.measure(models, options.precision and options.precision.split(","), (int(height), int(width)))
     print(json.dumps(report.to_dict()) if options.json else report.text())
     print(f"kept for estimates: {speed.write(report)}", file=sys.stderr)

@@ -5,20 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from attacks.base import Attack, Choose
+from attacks.parts.selection import Choose
 from benchmark.recipe import Recipe
 from benchmark.registry import Settings, build, checked, find, resolve, settings_of
 from benchmark.utils.hashing import content_key
-from defenses.base import Detector, Inspector
 
+if TYPE_CHECKING:
+    from attacks.base import Attack
+
+KeyParts = dict[str, Any]  # of a cache key
 POISONING = ("poison_rate", "choose", "latent")  # of an attack, neither the trigger's nor the target's
 
 
-class Protocol(Settings):
+class ExperimentSettings(Settings):
     """Settings of a cell that belong to no entry.
 
     audit: the counter is the one that model.weights holds; nothing is trained but what a defense trains.
@@ -40,7 +43,7 @@ class Protocol(Settings):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Component:
     """A registered entry with the settings that were given for it."""
 
     kind: str
@@ -61,6 +64,11 @@ class Entry:
         return {key: value for key, value in self.resolved.items() if value != defaults[key]}
 
     @property
+    def cache_key(self) -> list[Any]:
+        """The name, the version and the settings that differ from their defaults: all that determines its results."""
+        return [self.name, find(self.kind, self.name).version, self.changed]
+
+    @property
     def title(self) -> str:
         """Its name and its settings that are not the defaults, but for initial weights: what its speed depends on."""
         changed = {key: value for key, value in self.changed.items() if key != "weights"}
@@ -79,28 +87,71 @@ class Cell:
     also: the cell of another attack that the victim is poisoned with too; this one is measured.
     """
 
-    protocol: Protocol
-    data: Entry
-    model: Entry
-    trigger: Entry | None
-    target: Entry | None
-    defense: Entry
+    settings: ExperimentSettings
+    data: Component
+    model: Component
+    trigger: Component | None
+    target: Component | None
+    defense: Component
     training: dict[str, Any]
-    test_trigger: Entry | None = None
+    test_trigger: Component | None = None
     also: "Cell | None" = None
 
     @property
-    def attack(self) -> Attack | None:
+    def attack(self) -> "Attack | None":
         """The attack, built. Raises UserError."""
         if self.trigger is None or self.target is None:
             return None
+        from attacks.base import Attack  # imports torch
+
         return Attack(self.trigger.build(), self.target.build(),
-                      *(getattr(self.protocol, setting) for setting in POISONING))
+                      *(getattr(self.settings, setting) for setting in POISONING))
 
     @property
-    def tested(self) -> Attack | None:
+    def tested(self) -> "Attack | None":
         """The attack as it is on the test images. Raises UserError."""
         return replace(self.attack, trigger=self.test_trigger.build()) if self.test_trigger else self.attack
+
+    @property
+    def attacks(self) -> "list[Cell]":
+        """The cells of all attacks on the victim, in an order that does not depend on which of them is measured."""
+        attacked = [cell for cell in (self, self.also) if cell and cell.trigger]
+        return sorted(attacked, key=lambda cell: content_key(cell.attack_key))
+
+    @property
+    def attack_key(self) -> list[Any]:
+        """Cache key of the attack: what determines the poisoned images and their effect on the training."""
+        key = [self.trigger.cache_key, self.target.cache_key, self.settings.poison_rate]
+        if self.settings.choose is not None:
+            key.append(self.settings.choose)
+        if self.settings.latent:
+            key.append({"latent": self.settings.latent})
+        return key
+
+    @property
+    def trigger_in_test(self) -> Component | None:
+        """The trigger on the test images; None where there is no attack."""
+        return self.test_trigger or self.trigger
+
+    @property
+    def repairs(self) -> bool:
+        """Whether the defense makes another counter of the victim."""
+        return find("defense", self.defense.name).repairs
+
+    @property
+    def reads_train(self) -> bool:
+        """Whether the training split is read. An audit reads it only for a defense that asks for images."""
+        knows = self.defense.build().knows
+        return not self.settings.audit or bool(knows.clean or knows.extra or knows.poisoned or knows.validation)
+
+    @property
+    def without_given_weights(self) -> "Cell":
+        """In an audit, the cell that trains its counter from the model's own initial weights; else this cell."""
+        if not self.settings.audit:
+            return self
+        given = {key: value for key, value in self.model.given.items() if key != "weights"}
+        return replace(self, settings=self.settings.model_copy(update={"audit": False}),
+                       model=replace(self.model, given=given))
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -112,7 +163,7 @@ class Cell:
     def title(self) -> str:
         """A short name for people: model, attack and defense with the settings that were given, seed."""
         attack = " and ".join(one.attack_title for one in (self, self.also) if one)
-        return f"{self.model.name} {attack} {self.defense_title} seed {self.protocol.seed}"
+        return f"{self.model.name} {attack} {self.defense_title} seed {self.settings.seed}"
 
     @property
     def defense_title(self) -> str:
@@ -124,7 +175,7 @@ class Cell:
         """A short name of its attack: 'blended/multiply alpha=0.2', or 'clean'."""
         if self.trigger is None or self.target is None:
             return "clean"
-        given = {key: getattr(self.protocol, key) for key in POISONING if key in self.protocol.model_fields_set}
+        given = {key: getattr(self.settings, key) for key in POISONING if key in self.settings.model_fields_set}
         given |= self.trigger.given | self.target.given
         if self.test_trigger:
             given |= {f"test_{key}": value for key, value in self.test_trigger.given.items()
@@ -132,67 +183,24 @@ class Cell:
         return " ".join([f"{self.trigger.name}/{self.target.name}", *(f"{k}={v}" for k, v in given.items())])
 
 
-Facts = dict[str, Any]
-
-
-def known_by(entry: Entry) -> list[Any]:
-    """What of an entry decides results: its name, its version, and its settings that are not the defaults."""
-    return [entry.name, find(entry.kind, entry.name).version, entry.changed]
-
-
-def attacks(cell: Cell) -> list[Cell]:
-    """The cells of all attacks on a cell's victim, in an order that does not depend on which of them is measured."""
-    return sorted((one for one in (cell, cell.also) if one and one.trigger),
-                  key=lambda one: content_key(attack_facts(one)))
-
-
-def attack_facts(cell: Cell) -> list[Any]:
-    """What of a cell's attack decides the poisoned images and the training."""
-    facts = [known_by(cell.trigger), known_by(cell.target), cell.protocol.poison_rate]
-    if cell.protocol.choose is not None:
-        facts.append(cell.protocol.choose)
-    if cell.protocol.latent:
-        facts.append({"latent": cell.protocol.latent})
-    return facts
-
-
-def reads_train(cell: Cell) -> bool:
-    """Whether a cell reads the training split: an audit does so only for a defense that asks for images."""
-    knows = cell.defense.build().knows
-    return not cell.protocol.audit or bool(knows.clean or knows.extra or knows.poisoned or knows.validation)
-
-
-def repairs(cell: Cell) -> bool:
-    """Whether a cell's defense makes another counter of the victim."""
-    return cell.defense.name != "none" and not issubclass(find("defense", cell.defense.name), Detector | Inspector)
-
-
-def without_given(cell: Cell) -> Cell:
-    """In an audit, the cell that trains its counter, which starts from the counter's own initial weights."""
-    if not cell.protocol.audit:
-        return cell
-    given = {key: value for key, value in cell.model.given.items() if key != "weights"}
-    return replace(cell, protocol=cell.protocol.model_copy(update={"audit": False}),
-                   model=replace(cell.model, given=given))
-
-
-def titles(cells: Sequence[Cell]) -> list[str]:
-    """A name for each cell: its title, and the settings in which it differs from others of the same title."""
-    alike = defaultdict(list)
+def display_names(cells: Sequence[Cell]) -> list[str]:
+    """A name for each cell: its title, and the settings in which it differs from other cells with the same title."""
+    namesakes: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
-        alike[cell.title].append(_beside_the_title(cell))
-    differing = {title: [key for key in dict.fromkeys(chain(*group))
-                         if any(one.get(key) != group[0].get(key) for one in group)]
-                 for title, group in alike.items()}
-    places = {title: iter(group) for title, group in alike.items()}
-    told = [", ".join(f"{key} {own.get(key)}" for key in differing[cell.title])
-            for cell in cells for own in [next(places[cell.title])]]
-    return [f"{cell.title} ({more})" if more else cell.title for cell, more in zip(cells, told)]
+        namesakes[cell.title].append(_settings_outside_title(cell))
+    names = []
+    for cell in cells:
+        own, others = _settings_outside_title(cell), namesakes[cell.title]
+        differing = [key for key in dict.fromkeys(chain(*others)) if any(one.get(key) != others[0].get(key) for one in others)]
+        more = ", ".join(f"{key} {own.get(key)}" for key in differing)
+        names.append(f"{cell.title} ({more})" if more else cell.title)
+    return names
 
 
-def _beside_the_title(cell: Cell) -> dict[str, Any]:
-    """Settings that the title does not have."""
-    entries = {f"{kind}.{key}": value for kind, entry in (("data", cell.data), ("model", cell.model))
-               for key, value in entry.resolved.items()}
-    return {"data": cell.data.name} | entries | {f"training.{key}": value for key, value in cell.recipe} | dict(
-        cell.protocol)
+def _settings_outside_title(cell: Cell) -> dict[str, Any]:
+    """The settings that a cell's title does not show."""
+    settings = {"data": cell.data.name}
+    for kind, component in (("data", cell.data), ("model", cell.model)):
+        settings |= {f"{kind}.{key}": value for key, value in component.resolved.items()}
+    settings |= {f"training.{key}": value for key, value in cell.recipe}
+    return settings | dict(cell.settings)

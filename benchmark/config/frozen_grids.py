@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from benchmark.config.cell import Cell, attack_facts, known_by
+from benchmark.config.cell import Cell
 from benchmark.config.grid import PRESETS, cells, load, preset_names, read_yaml
 from benchmark.recipe import RUNNING
 from benchmark.utils.hashing import content_key
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """A frozen grid. splits: what `Bench.splits` must give, as far as it is listed. cells: their `signature`s.
+class FrozenGrid:
+    """A frozen grid. splits: what `DataCache.splits` must give, as far as it is listed. cells: their `signature`s.
 
     counted: `Images.checksum` of every record of it; None where that is not fixed.
     """
@@ -29,21 +29,21 @@ class Frozen:
 
 
 @cache
-def frozen() -> list[Frozen]:
+def frozen() -> list[FrozenGrid]:
     """All frozen grids."""
     found = []
     for preset in preset_names():
         asked = read_yaml(PRESETS / f"{preset}.yaml")
         if "protocol" in asked:
             grid = frozenset(map(signature, cells(load(preset))))
-            found.append(Frozen(asked["protocol"], preset, asked.get("splits", {}), grid, asked.get("counted")))
+            found.append(FrozenGrid(asked["protocol"], preset, asked.get("splits", {}), grid, asked.get("counted")))
     return found
 
 
 def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | None:
     """The name of the frozen grid that a cell belongs to; None where it belongs to none.
 
-    splits: what its images are, see `Bench.splits`; asked for only where all else fits.
+    splits: what its images are, see `DataCache.splits`; asked for only where all else fits.
     """
     fits = [grid for grid in frozen() if signature(cell) in grid.cells]
     return next((grid.name for grid in fits if not grid.splits or splits(cell).items() <= grid.splits.items()), None)
@@ -51,10 +51,10 @@ def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | N
 
 def signature(cell: Cell) -> str:
     """A hash of all that a cell is but for its defense, where its data lies, and how its training is run."""
-    attacks: list[Any] = [attack_facts(one) for one in (cell, cell.also) if one and one.trigger]
+    attacks: list[Any] = [one.attack_key for one in (cell, cell.also) if one and one.trigger]
     if cell.test_trigger:
-        attacks.append({"test": known_by(cell.test_trigger)})
+        attacks.append({"test": cell.test_trigger.cache_key})
     data = {key: value for key, value in cell.data.resolved.items() if key != "root"}
-    settings = cell.protocol.model_dump(exclude={"poison_rate", "choose", "latent", "eval_batch"})
-    return content_key([cell.data.name, data, known_by(cell.model), attacks, settings,
+    settings = cell.settings.model_dump(exclude={"poison_rate", "choose", "latent", "eval_batch"})
+    return content_key([cell.data.name, data, cell.model.cache_key, attacks, settings,
                         cell.recipe.model_dump(exclude=RUNNING)])

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from benchmark.config.cell import POISONING, Cell, Entry, Protocol
+from benchmark.config.cell import POISONING, Cell, Component, ExperimentSettings
 from benchmark.registry import checked, find, settings_of
 from benchmark.utils.device import accelerator, resolve_precision
 from benchmark.utils.errors import UserError, did_you_mean
@@ -42,15 +42,15 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         cell.tested
         if cell.also:
             _check_also(cell, cell.also)
-        if cell.defense.build().knows.validation and not cell.protocol.hold_out:
+        if cell.defense.build().knows.validation and not cell.settings.hold_out:
             raise UserError(f"defense {cell.defense.name!r}: hold_out = 0 leaves no validation images to choose its "
                             "settings on; expected a hold_out above 0")
-        if cell.recipe.select == "validation" and not cell.protocol.hold_out:
+        if cell.recipe.select == "validation" and not cell.settings.hold_out:
             raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
                             "or test, or a hold_out above 0")
     for precision, tracker in {(cell.recipe.precision, cell.recipe.tracker) for cell in grid}:
         accelerator(resolve_precision(precision), tracker)  # refuses what is not here
-    _check_audits([cell for cell in grid if cell.protocol.audit])
+    _check_audits([cell for cell in grid if cell.settings.audit])
     return grid
 
 
@@ -63,7 +63,7 @@ def _check_also(cell: Cell, also: Cell) -> None:
 
 
 def _check_audits(audits: list[Cell]) -> None:
-    checked_models: list[Entry] = []
+    checked_models: list[Component] = []
     for cell in audits:
         if cell.defense.build().knows.poisoned:
             raise UserError(f"audit: defense {cell.defense.name!r} needs the poisoned training set, and none is known; "
@@ -81,7 +81,7 @@ def _check_audits(audits: list[Cell]) -> None:
 def load(source: str) -> dict[str, Any]:
     """A preset by name, or a YAML file by path. Raises UserError."""
     presets = preset_names()
-    if source in presets:  # what makes it a frozen grid is read by `protocols`
+    if source in presets:  # what makes it a frozen grid is read by `frozen_grids`
         return {key: value for key, value in read_yaml(PRESETS / f"{source}.yaml").items() if key not in FREEZING}
     if not Path(source).is_file():
         raise UserError(f"run {source!r}: no such preset or file: {did_you_mean(source, presets)}")
@@ -167,13 +167,13 @@ def _expand(node: Any) -> Iterator[Any]:
 
 
 def _cell(choice: dict[str, Any]) -> Cell:
-    known = {*DEFAULTS, *Protocol.model_fields} - set(POISONING)
+    known = {*DEFAULTS, *ExperimentSettings.model_fields} - set(POISONING)
     for key in choice:
         if key not in known:
             raise UserError(f"settings: unknown key {key!r}: {did_you_mean(key, known)}")
     choice = DEFAULTS | choice
-    protocol = {key: choice[key] for key in Protocol.model_fields if key in choice}
-    cell = Cell(checked(Protocol, protocol, "settings"), _entry("dataset", choice["data"]),
+    settings = {key: choice[key] for key in ExperimentSettings.model_fields if key in choice}
+    cell = Cell(checked(ExperimentSettings, settings, "settings"), _entry("dataset", choice["data"]),
                 _entry("model", choice["model"]), None, None, _entry("defense", choice["defense"]),
                 _as_mapping("training", choice["training"]))
     attack = _as_mapping("attack", choice["attack"])
@@ -187,24 +187,24 @@ def _cell(choice: dict[str, Any]) -> Cell:
 def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
     """A cell with an attack. where: what the request calls it."""
     poisoning = {key: attack[key] for key in POISONING if key in attack}
-    settings = checked(Protocol, cell.protocol.model_dump(exclude={*POISONING}, exclude_unset=True) | poisoning, where)
+    settings = checked(ExperimentSettings, cell.settings.model_dump(exclude={*POISONING}, exclude_unset=True) | poisoning, where)
     for key, value in poisoning.items() if settings.audit else ():
         raise UserError(f"audit: {where}.{key} = {value}: nothing is poisoned; leave it out")
     if isinstance(settings.choose, Path) and ("poison_rate" in poisoning or not settings.choose.is_file()):
         raise UserError(f"{where}.choose = {settings.choose}: expected random, fewest, most, or a file of ids without "
                         "a poison_rate")
     trigger, target, test_trigger = _attack(attack, where)
-    return replace(cell, protocol=settings, trigger=trigger, target=target, test_trigger=test_trigger)
+    return replace(cell, settings=settings, trigger=trigger, target=target, test_trigger=test_trigger)
 
 
-def _entry(kind: str, choice: Any) -> Entry:
+def _entry(kind: str, choice: Any) -> Component:
     settings = _as_mapping(kind, choice)
     if "name" not in settings:
         raise UserError(f"{kind}: expected a name, or a mapping with a name, got {choice!r}")
-    return Entry(kind, str(settings["name"]), {key: value for key, value in settings.items() if key != "name"})
+    return Component(kind, str(settings["name"]), {key: value for key, value in settings.items() if key != "name"})
 
 
-def _attack(choice: dict[str, Any], where: str) -> tuple[Entry, Entry, Entry | None]:
+def _attack(choice: dict[str, Any], where: str) -> tuple[Component, Component, Component | None]:
     """A trigger, a target, and the trigger of the test images where that is another.
 
     Every key but those of the poisoning goes to the one of the two that has such a setting; 'test_' before a setting of
@@ -218,7 +218,7 @@ def _attack(choice: dict[str, Any], where: str) -> tuple[Entry, Entry, Entry | N
             raise UserError(f"{where}: expected a target, for instance {where}.target=multiply")
         entry = find(kind, str(name))
         fields = settings_of(entry).model_fields
-        entries.append(Entry(kind, str(name), {key: given.pop(key) for key in list(given) if key in fields}))
+        entries.append(Component(kind, str(name), {key: given.pop(key) for key in list(given) if key in fields}))
         if kind == "trigger":
             tested = {key: given.pop(f"test_{key}") for key in fields
                       if f"test_{key}" in given and key not in entry.optimises}
@@ -228,4 +228,4 @@ def _attack(choice: dict[str, Any], where: str) -> tuple[Entry, Entry, Entry | N
         key = next(iter(given))
         raise UserError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
     trigger, target = entries
-    return trigger, target, Entry("trigger", trigger.name, trigger.given | tested) if tested else None
+    return trigger, target, Component("trigger", trigger.name, trigger.given | tested) if tested else None

@@ -26,7 +26,7 @@ class Look:
     blur: float | None = None
     noise: int | None = None
 
-    def over(self, image: Tensor) -> Tensor:
+    def apply(self, image: Tensor) -> Tensor:
         """Image [3, H, W] in 0..1, any device -> the same with this look."""
         from torchvision.transforms.v2 import functional as F  # takes seconds to import; most recipes never look
 

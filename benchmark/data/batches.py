@@ -35,7 +35,7 @@ class Batch:
             images = torch.cat([_resized(view, device) for view in views])
         for image, view in zip(images, views):
             if isinstance(view, View) and view.look != Look():
-                image.copy_(view.look.over(image))
+                image.copy_(view.look.apply(image))
         return cls(images, [torch.tensor(view.points, device=device) for view in views],
                    [torch.tensor(view.sigmas, device=device) for view in views])
 

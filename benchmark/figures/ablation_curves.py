@@ -60,11 +60,11 @@ def _draw_panel(axes: "Axes", found: Ablation, grid: Grid, key: str) -> None:
     x, references = _place_ticks(axes, found.rows), []
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(found.columns.values)))  # also told apart as greys
     for column, colour, marker in zip(found.columns.values, colours, cycle("os^Dv<>P")):
-        cells = [grid.cells.get((row, column)) for row in found.rows.values]
-        low, high = np.transpose([cell.interval(key) if cell else (math.nan, math.nan) for cell in cells])
+        results = [grid.results.get((row, column)) for row in found.rows.values]
+        low, high = np.transpose([result.interval(key) if result else (math.nan, math.nan) for result in results])
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.vlines(x, low, high, color=colour, linewidth=0.5)  # a point without a neighbour has no band
-        means = [cell.numbers if cell else {} for cell in cells]
+        means = [result.numbers if result else {} for result in results]
         axes.plot(x, [mean.get(key, math.nan) for mean in means], color=colour, marker=marker, clip_on=False,
                   label=plain(f"{found.columns.name} {column}"))
         references.append([mean.get("reference_rho_acc", math.nan) for mean in means])

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config.cell import Cell, repairs
+from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
 from benchmark.data.density import density_maps
 from benchmark.data.scene import Scene
-from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.counter_files import load_counter, with_pattern
+from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.stage import Stage
-from benchmark.pipeline.stage_functions import loaded, with_pattern
 from benchmark.utils.device import autocast, resolve_precision, state
 from benchmark.utils.errors import UserError
 from models.base import Counter
@@ -29,11 +29,11 @@ Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class BeforeAfter:
     """A victim, what a defense made of it, and a validation image with the attacker's count of it, tau."""
 
     title: str
-    bench: Bench
+    graph: StageGraph
     cell: Cell
     scene: Scene
     tau: int
@@ -41,7 +41,7 @@ class Exhibit:
     def images(self) -> dict[str, Tensor]:
         """The image [1, 3, H, W] in 0..1 on the device, 'clean', and 'triggered' as test images are."""
         clean = Batch.of([self.scene], state().device).images
-        return {"clean": clean, "triggered": with_pattern(self.bench, self.cell, self.cell.tested).stamp(clean)}
+        return {"clean": clean, "triggered": with_pattern(self.graph.store, self.cell.tested, self.graph.pattern(self.cell)).stamp(clean)}
 
     def seen(self, measure: Callable[[Counter, Tensor], Seen]) -> dict[str, Seen]:
         """What `measure` makes of each counter and image, by 'victim, clean' and so on.
@@ -49,15 +49,15 @@ class Exhibit:
         It counts at the precision of evaluation.
         """
         images, found = self.images(), {}
-        for who, stage in (("victim", self.bench.victim(self.cell)),
-                           (self.cell.defense.name, self.bench.repaired(self.cell))):
-            counter = loaded(self.bench, self.cell, stage).to(state().device)
+        for who, stage in (("victim", self.graph.victim(self.cell)),
+                           (self.cell.defense.name, self.graph.repaired(self.cell))):
+            counter = load_counter(self.graph.store, self.cell, stage).to(state().device)
             with autocast(resolve_precision(self.cell.recipe.precision)):
                 found |= {f"{who}, {kind}": measure(counter, image) for kind, image in images.items()}
         return found
 
 
-def exhibits(bench: Bench, cells: Sequence[Cell], defense: str, image: str | None, command: str) -> list[Exhibit]:
+def before_after_pairs(graph: StageGraph, cells: Sequence[Cell], defense: str, image: str | None, command: str) -> list[BeforeAfter]:
     """An exhibit for each attack of a grid, of its first seed.
 
     defense: the name of one that the grid has. image: the id of a validation image; None is the one with the median
@@ -69,7 +69,7 @@ def exhibits(bench: Bench, cells: Sequence[Cell], defense: str, image: str | Non
     """
     chosen = [cell for cell in attacked(cells) if cell.defense.name == defense]
     for cell in chosen:
-        if not repairs(cell):
+        if not cell.repairs:
             raise UserError(f"figure: defense {defense!r} makes no other counter of a victim; expected one that does")
     titles = [f"{cell.model.title}, {cell.attack_title}" for cell in chosen]
     if len(set(titles)) < len(titles):
@@ -78,28 +78,28 @@ def exhibits(bench: Bench, cells: Sequence[Cell], defense: str, image: str | Non
         raise UserError(f"figure: {len(titles)} victims with {len(set(titles))} names; expected at most {MOST}, each "
                         "with a name of its own: narrow the grid with --model, --attack or --set")
     for cell in chosen:
-        require(bench, [bench.victim(cell), bench.repaired(cell), bench.pattern(cell)], command)
-    return [_exhibit(title, bench, cell, image) for title, cell in zip(titles, chosen)]
+        require(graph, [graph.victim(cell), graph.repaired(cell), graph.pattern(cell)], command)
+    return [_before_after(title, graph, cell, image) for title, cell in zip(titles, chosen)]
 
 
-def _exhibit(title: str, bench: Bench, cell: Cell, image: str | None) -> Exhibit:
-    scenes, validation = bench.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)
+def _before_after(title: str, graph: StageGraph, cell: Cell, image: str | None) -> BeforeAfter:
+    scenes, validation = graph.data.train(cell.data.build(), cell.settings.scale, cell.settings.hold_out)
     if not validation:
         raise UserError("figure: hold_out = 0 leaves no validation image to show, and no test image is shown")
-    scene = validation[place(validation, image, "validation")]
-    attack = cell.attack if cell.protocol.audit else cell.attack.fitted(scenes, cell.protocol.seed)
-    return Exhibit(title, bench, cell, scene, attack.target.tau_of(scene.points, scene.size))
+    scene = validation[index_of(validation, image, "validation")]
+    attack = cell.attack if cell.settings.audit else cell.attack.fitted(scenes, cell.settings.seed)
+    return BeforeAfter(title, graph, cell, scene, attack.target.tau_of(scene.points, scene.size))
 
 
 def attacked(cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a grid with an attack, of its first seed. Raises UserError where there is none."""
-    found = [cell for cell in cells if cell.trigger and cell.protocol.seed == cells[0].protocol.seed]
+    found = [cell for cell in cells if cell.trigger and cell.settings.seed == cells[0].settings.seed]
     if not found:
         raise UserError("figure: no attack in this grid; expected one, for instance --attack multiply")
     return found
 
 
-def place(scenes: Sequence[Scene], image: str | None, split: str) -> int:
+def index_of(scenes: Sequence[Scene], image: str | None, split: str) -> int:
     """Where the scene with this id is, or for None the one with the median count.
 
     Raises:
@@ -115,15 +115,15 @@ def place(scenes: Sequence[Scene], image: str | None, split: str) -> int:
     return ids.index(image)
 
 
-def require(bench: Bench, stages: Sequence[Stage | None], command: str) -> None:
+def require(graph: StageGraph, stages: Sequence[Stage | None], command: str) -> None:
     """Refuse to make what is missing: that may take days.
 
     Raises:
         UserError: a stage is not in the store. It names the command that makes it.
     """
     for stage in filter(None, stages):
-        if not bench.store.has(stage):
-            raise UserError(f"figure: {stage.title}: this {stage.role} is not in {bench.store.root}; `{command}` "
+        if not graph.store.has(stage):
+            raise UserError(f"figure: {stage.title}: this {stage.role} is not in {graph.store.root}; `{command}` "
                             "makes it")
 
 

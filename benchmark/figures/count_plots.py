@@ -69,7 +69,7 @@ def pairs(scenarios: Sequence[Scenario], defense: str) -> list[Pair]:
     """
     attacked = sorted((scenario for scenario in scenarios if scenario.strategy != "clean"),
                       key=lambda scenario: (scenario.model, scenario.attack))
-    known = {cell.defense for scenario in attacked for cell in scenario.cells if not cell.detects} - {"none"}
+    known = {result.defense for scenario in attacked for result in scenario.results if not result.detects} - {"none"}
     if defense not in known:
         raise UserError(f"figure: no victim with the defense {defense!r}: {did_you_mean(defense, known)}")
     found = [(scenario, before, after) for scenario in attacked for before in scenario.defended("none")

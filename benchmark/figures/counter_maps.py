@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.figures.before_after import Exhibit, true_density
+from benchmark.figures.before_after import BeforeAfter, true_density
 from benchmark.figures.panels import Group, Panel, as_picture, draw_groups
 from benchmark.figures.style import save
 from benchmark.registry import find
@@ -26,22 +26,22 @@ GRADCAM_NOTE = ("Grad-CAM of the count at the input of the last convolution, ove
                 "shows where a count comes from, not why, and not that a trigger moves attention.")
 
 
-def write_maps(exhibits: Sequence[Exhibit], out: Path) -> None:
+def write_maps(before_after_pairs: Sequence[BeforeAfter], out: Path) -> None:
     """Draw density maps to out.png and out.pdf, each whole or not at all."""
-    save(draw_maps(exhibits), out)
+    save(draw_maps(before_after_pairs), out)
 
 
-def write_gradcam(exhibits: Sequence[Exhibit], out: Path) -> None:
+def write_gradcam(before_after_pairs: Sequence[BeforeAfter], out: Path) -> None:
     """Draw Grad-CAM to out.png and out.pdf, each whole or not at all."""
-    save(draw_gradcam(exhibits), out)
+    save(draw_gradcam(before_after_pairs), out)
 
 
-def draw_maps(exhibits: Sequence[Exhibit]) -> "Figure":
+def draw_maps(before_after_pairs: Sequence[BeforeAfter]) -> "Figure":
     """A row per exhibit: the triggered image, the true density map, and what both counters predict for both images."""
-    return draw_groups([_maps(exhibit) for exhibit in exhibits], "people per block", MAPS_NOTE, 6)
+    return draw_groups([_maps(exhibit) for exhibit in before_after_pairs], "people per block", MAPS_NOTE, 6)
 
 
-def _maps(exhibit: Exhibit) -> Group:
+def _maps(exhibit: BeforeAfter) -> Group:
     scene, stride = exhibit.scene, find("model", exhibit.cell.model.name).stride
     truth = true_density(scene, stride)
     panels = [Panel(f"{scene.id}, triggered", image=as_picture(exhibit.images()["triggered"])),
@@ -56,12 +56,12 @@ def _density(counter: Counter, images: Tensor) -> np.ndarray:
         return counter(images)[0, 0].float().cpu().numpy()
 
 
-def draw_gradcam(exhibits: Sequence[Exhibit]) -> "Figure":
+def draw_gradcam(before_after_pairs: Sequence[BeforeAfter]) -> "Figure":
     """A row per exhibit: Grad-CAM of both counters on both images, see `gradcam`."""
-    return draw_groups([_gradcams(exhibit) for exhibit in exhibits], "Grad-CAM", GRADCAM_NOTE, 4)
+    return draw_groups([_gradcams(exhibit) for exhibit in before_after_pairs], "Grad-CAM", GRADCAM_NOTE, 4)
 
 
-def _gradcams(exhibit: Exhibit) -> Group:
+def _gradcams(exhibit: BeforeAfter) -> Group:
     count, stride = exhibit.scene.count, find("model", exhibit.cell.model.name).stride
     panels = [Panel(f"{who}\n{density.sum():.1f} (true {count}), r {agreement(heat, density):.2f}", image, heat, stride)
               for who, (image, heat, density) in exhibit.seen(_explained).items()]

@@ -7,7 +7,7 @@ from string import ascii_letters
 from typing import TYPE_CHECKING
 
 from benchmark.figures.style import COLUMN, STYLE, plain, save
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, suffixes
 from benchmark.tables.controls import CONTROLS
 from benchmark.utils.errors import UserError
@@ -36,12 +36,12 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    attacked = [scenario for scenario in scenarios if any("flip_rate" in cell.numbers for cell in scenario.cells)]
+    attacked = [scenario for scenario in scenarios if any("flip_rate" in result.numbers for result in scenario.results)]
     if not attacked:
         raise UserError("figure defenses: no record of a victim; expected records with an attack")
     scenarios = sorted(attacked, key=lambda scenario: (scenario.model, scenario.attack))
-    cells = [[cell for cell in scenario.cells if not cell.detects] for scenario in scenarios]
-    names = sorted({_defense_name(cell) for group in cells for cell in group} - {"none"})
+    results = [[result for result in scenario.results if not result.detects] for scenario in scenarios]
+    names = sorted({_defense_name(result) for group in results for result in group} - {"none"})
     letters = {"none": "0"} | dict(zip(names, ascii_letters))
     if len(names) > len(ascii_letters):
         raise UserError(f"figure defenses: {len(names)} defenses; expected at most {len(ascii_letters)} to a page")
@@ -50,10 +50,10 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
         rows = math.ceil(len(scenarios) / 2)
         figure = Figure((2 * COLUMN, 0.6 + 2.2 * rows + 0.03 * len(names)), layout="constrained")
         panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flat
-        for scenario, group, told, axes in zip(scenarios, cells, titles, panels):
+        for scenario, group, told, axes in zip(scenarios, results, titles, panels):
             axes.set_title(plain(f"{scenario.model} {scenario.attack}{told}"))
-            for cell in group:
-                _draw_defense(axes, cell, letters[_defense_name(cell)])
+            for result in group:
+                _draw_defense(axes, result, letters[_defense_name(result)])
         for axes in panels:
             axes.set_axis_off()  # an odd one
         figure.axes[0].set_ylim(-0.02, 1.02)
@@ -65,16 +65,16 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> "Figure":
     return figure
 
 
-def _draw_defense(axes: "Axes", cell: Cell, letter: str) -> None:
-    low, high = cell.interval("flip_rate")
-    x, y = cell.numbers["rho_acc"], cell.numbers["flip_rate"]
-    colour = "0.5" if cell.defense == "none" else "tab:blue" if cell.defense in CONTROLS else "black"
+def _draw_defense(axes: "Axes", result: Result, letter: str) -> None:
+    low, high = result.interval("flip_rate")
+    x, y = result.numbers["rho_acc"], result.numbers["flip_rate"]
+    colour = "0.5" if result.defense == "none" else "tab:blue" if result.defense in CONTROLS else "black"
     axes.vlines(x, low, high, color=colour, linewidth=0.3, alpha=0.5)
     axes.text(x, y, letter, color=colour, ha="center", va="center", weight="bold", clip_on=False)
     axes.plot(x, y, ",", color=colour)  # for the limits: text has none
 
 
-def _defense_name(cell: Cell) -> str:
+def _defense_name(result: Result) -> str:
     """A defense and the settings that were given for it."""
-    given = cell.records[0].defense.given
-    return cell.defense + (f" ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else "")
+    given = result.records[0].defense.given
+    return result.defense + (f" ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else "")

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from attacks.base import Trigger
-from benchmark.config.cell import Cell, attacks
+from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
-from benchmark.figures.before_after import attacked, place, require, true_density
+from benchmark.figures.before_after import attacked, index_of, require, true_density
 from benchmark.figures.panels import Group, Panel, as_picture, draw_groups
 from benchmark.figures.style import save
-from benchmark.pipeline.graph import Bench
-from benchmark.pipeline.stage_functions import with_pattern
+from benchmark.pipeline.counter_files import with_pattern
+from benchmark.pipeline.graph import StageGraph
 from benchmark.registry import find
 from benchmark.utils.errors import UserError
 
@@ -28,12 +28,12 @@ NOTE = ("A training image, stamped, and the density maps of its true heads (c) a
         "nothing, as many times as strong.")
 
 
-def write_poisoning(bench: Bench, cells: Sequence[Cell], image: str | None, command: str, out: Path) -> None:
+def write_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None, command: str, out: Path) -> None:
     """Draw how images are poisoned to out.png and out.pdf, each whole or not at all. Raises as `draw_poisoning`."""
-    save(draw_poisoning(bench, cells, image, command), out)
+    save(draw_poisoning(graph, cells, image, command), out)
 
 
-def draw_poisoning(bench: Bench, cells: Sequence[Cell], image: str | None, command: str) -> "Figure":
+def draw_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None, command: str) -> "Figure":
     """A group for each trigger of a grid: the clean image, the trigger, the stamped image, and density maps.
 
     The maps are of the true heads, and of the false ones for each target.
@@ -44,26 +44,26 @@ def draw_poisoning(bench: Bench, cells: Sequence[Cell], image: str | None, comma
         UserError: an audit, no attack, no training image of this id, or a pattern that is not in the store.
     """
     groups: dict[tuple[str, str], dict[str, Cell]] = {}
-    for cell in (one for cell in attacked(cells) for one in attacks(cell)):
-        if cell.protocol.audit:
+    for cell in (one for cell in attacked(cells) for one in cell.attacks):
+        if cell.settings.audit:
             raise UserError("figure poisoning: an audit poisons nothing; expected another grid")
         groups.setdefault((cell.data.title, cell.trigger.title), {}).setdefault(cell.target.title, cell)
     for targets in groups.values():
-        require(bench, [bench.pattern(cell) for cell in targets.values()], command)
-    return draw_groups([_group(bench, list(targets.values()), image) for targets in groups.values()],
+        require(graph, [graph.pattern(cell) for cell in targets.values()], command)
+    return draw_groups([_group(graph, list(targets.values()), image) for targets in groups.values()],
                        "people per block", NOTE, ACROSS)
 
 
-def _group(bench: Bench, cells: Sequence[Cell], image: str | None) -> Group:
+def _group(graph: StageGraph, cells: Sequence[Cell], image: str | None) -> Group:
     """The panels of one trigger. cells: one for each target."""
     cell, panels = cells[0], []
-    scenes, _ = bench.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)
-    index, stride = place(scenes, image, "training"), find("model", cell.model.name).stride
+    scenes, _ = graph.data.train(cell.data.build(), cell.settings.scale, cell.settings.hold_out)
+    index, stride = index_of(scenes, image, "training"), find("model", cell.model.name).stride
     scene = scenes[index]
     for one in cells:
-        attack = with_pattern(bench, one, one.attack)
-        [copy] = attack.copies(scenes, [index], one.protocol.seed)
-        tau = attack.fitted(scenes, one.protocol.seed).target.tau_of(scene.points, scene.size)
+        attack = with_pattern(graph.store, one.attack, graph.pattern(one))
+        [copy] = attack.copies(scenes, [index], one.settings.seed)
+        tau = attack.fitted(scenes, one.settings.seed).target.tau_of(scene.points, scene.size)
         heads = "" if copy.count == tau else f", {copy.count} heads"  # of a target that leaves labels true
         panels.append(Panel(f"{one.target.title}\nτ = {tau}{heads}", heat=true_density(copy, stride), block=stride))
     clean = Batch.of([scene], torch.device("cpu")).images

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.config.frozen_grids import Frozen
-from benchmark.leaderboard.grid_slots import Slot, slot_of, slots
+from benchmark.config.frozen_grids import FrozenGrid
+from benchmark.leaderboard.grid_slots import GridSlot, slot_of, slots
 from benchmark.leaderboard.manifest import Sha256, chosen
 from benchmark.leaderboard.report import CONTROLS
-from benchmark.metrics import counting as metrics
+from benchmark.metrics import counting
 from benchmark.recipe import RUNNING
 from benchmark.registry import find, names, resolve
 from benchmark.results.record import MOST_IMAGES, Choice, Record
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import Refused, fit
+from benchmark.utils.strict_json import InvalidFile, fit
 
 Problem = tuple[str, str, str]  # the cell's file or '', the key, what is wrong
 UNDEFENDED = "none"
@@ -71,14 +71,14 @@ class _Said(BaseModel):
     provenance: _Provenance
 
 
-def check(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Iterator[Problem]:
+def check(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[Problem]:
     """What is wrong with the records, by their files' names, of an entry of a defense."""
-    placed: dict[str, Slot] = {}
+    placed: dict[str, GridSlot] = {}
     for name, record in cells.items():
         try:
             fit(_Said, record.model_dump(include={*_Said.model_fields}))
             placed[name] = slot_of(record, slots(grid.preset))
-        except Refused as refused:
+        except InvalidFile as refused:
             yield name, refused.key, refused.what
             continue
         problems = (*_named(name, record, defense, grid), *_settings(record), *_texts(record.model_dump()),
@@ -88,7 +88,7 @@ def check(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Iterato
     yield from _twice({name: (slot.title, chosen(cells[name].defense)) for name, slot in placed.items()})
 
 
-def missing(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Iterator[Problem]:
+def missing(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[Problem]:
     """Which cells of the grid an entry lacks, for its defense and for none; of records that `check` accepts."""
     known = [slot.title for slot in slots(grid.preset)]
     there = {(slot_of(record, slots(grid.preset)).title, chosen(record.defense).model_dump_json())
@@ -99,7 +99,7 @@ def missing(cells: Mapping[str, Record], defense: Choice, grid: Frozen) -> Itera
                                 f"{lacking[0]}")
 
 
-def _named(name: str, record: Record, defense: Choice, grid: Frozen) -> Iterator[tuple[str, str]]:
+def _named(name: str, record: Record, defense: Choice, grid: FrozenGrid) -> Iterator[tuple[str, str]]:
     if record.protocol != grid.name:
         yield "protocol", f"{record.protocol!r}; the entry is one of {grid.name!r}"
     own = record.defense
@@ -163,7 +163,7 @@ def _texts(node: Any, at: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(value, at)
 
 
-def _attacked(record: Record, slot: Slot) -> Iterator[tuple[str, str]]:
+def _attacked(record: Record, slot: GridSlot) -> Iterator[tuple[str, str]]:
     attack, images = record.attack, record.images
     if attack is None:
         return
@@ -186,14 +186,14 @@ def _attacked(record: Record, slot: Slot) -> Iterator[tuple[str, str]]:
 
 def _counted(record: Record) -> Iterator[tuple[str, str]]:
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers = metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+        numbers = counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
                                   increases=record.attack and record.attack.increases)
     endless = [key for key, value in numbers.items() if math.isinf(value) and key != "label_distortion"]
     if endless:  # a target of 0 has an infinite distortion
         yield "images", f"{endless[0]} of these counts is not finite"
 
 
-def _disagreements(placed: Mapping[str, tuple[Record, Slot]]) -> Iterator[Problem]:
+def _disagreements(placed: Mapping[str, tuple[Record, GridSlot]]) -> Iterator[Problem]:
     seen: dict[tuple[str, str], tuple[str, Any]] = {}
     for name, (record, slot) in placed.items():
         for key, what, of, value in _stated(record, slot):
@@ -202,7 +202,7 @@ def _disagreements(placed: Mapping[str, tuple[Record, Slot]]) -> Iterator[Proble
                 yield name, key, f"{differing} in {first}"
 
 
-def _stated(record: Record, slot: Slot) -> Iterator[tuple[str, str, str, Any]]:
+def _stated(record: Record, slot: GridSlot) -> Iterator[tuple[str, str, str, Any]]:
     """What a record says that others say too: the key, what it is, of what, and the value."""
     images, attack, made = record.images, record.attack, record.provenance
     yield "images.id", "ids", slot.data, images.id

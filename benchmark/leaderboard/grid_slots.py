@@ -10,14 +10,15 @@ from functools import cache, cached_property
 from typing import Any
 
 from attacks.base import Target
-from benchmark.config.cell import Cell, Facts
+from benchmark.config.cell import Cell
 from benchmark.config.grid import cells, load, override
 from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import find, settings_of
-from benchmark.results.describe import attack_choice, choice
+from benchmark.results.describe import describe_attack, describe_component
 from benchmark.results.record import Choice, Record
-from benchmark.utils.strict_json import Refused
+from benchmark.utils.strict_json import InvalidFile
 
+Facts = dict[str, Any]  # a setting of a record, flat: {'model.resolved.width': 64, ...}
 PARTS = {"audit", "variant", "seed", "data", "model", "attack", "training"}  # of a record, what a grid decides
 _GIVEN = {"given"}
 _ATTACK = {"poisoned": True, "images": True, "psnr": True, "ssim": True,
@@ -26,7 +27,7 @@ _OPEN = {"data": _GIVEN, "model": _GIVEN, "training": _GIVEN, "attack": _ATTACK 
 
 
 @dataclass(frozen=True)
-class Slot:
+class GridSlot:
     """A cell of a frozen grid, whatever its defense.
 
     facts: what its record says, flat. defaults: what a record means that is older than a setting.
@@ -53,7 +54,7 @@ class Slot:
 
 
 @cache
-def slots(preset: str) -> tuple[Slot, ...]:
+def slots(preset: str) -> tuple[GridSlot, ...]:
     """The slots of a frozen grid, by the name of its preset."""
     return tuple(map(_slot, cells(override(load(preset), ["defense=none"]))))
 
@@ -66,27 +67,27 @@ def facts(record: Record) -> Facts:
     return dict(_flat(record.model_dump(mode="json", include=PARTS, exclude=_OPEN)))
 
 
-def slot_of(record: Record, known: Sequence[Slot]) -> Slot:
-    """The slot that a record is of. Raises Refused naming what no slot has."""
+def slot_of(record: Record, known: Sequence[GridSlot]) -> GridSlot:
+    """The slot that a record is of. Raises InvalidFile naming what no slot has."""
     found = facts(record)
     alike = [slot for slot in known if _names(slot.facts) == _names(found)]
     if not alike:
         model, trigger, target, seed = _names(found)
         attack = f"{trigger}/{target}" if target else "no attack"
-        raise Refused("cell", f"model {model!r}, {attack}, seed {seed}: the frozen grid has no such cell")
+        raise InvalidFile("cell", f"model {model!r}, {attack}, seed {seed}: the frozen grid has no such cell")
     slot, differing = min(((slot, _differing(found, slot)) for slot in alike), key=lambda pair: len(pair[1]))
     for key, (here, there) in differing.items():
-        raise Refused(key, f"{here}; the frozen grid has {there}")
+        raise InvalidFile(key, f"{here}; the frozen grid has {there}")
     return slot
 
 
-def _slot(cell: Cell) -> Slot:
+def _slot(cell: Cell) -> GridSlot:
     told = Record.model_construct(
-        audit=cell.protocol.audit, variant=cell.protocol.variant, seed=cell.protocol.seed, data=choice(cell.data),
-        model=choice(cell.model), attack=attack_choice(cell, {"poisoned": [], "also": [{"poisoned": []}]}),
-        training={"resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": cell.protocol.scale,
-                  "hold_out": cell.protocol.hold_out})
-    return Slot(f"{cell.model.name} {cell.attack_title} seed {cell.protocol.seed}", facts(told), _defaults(cell),
+        audit=cell.settings.audit, variant=cell.settings.variant, seed=cell.settings.seed, data=describe_component(cell.data),
+        model=describe_component(cell.model), attack=describe_attack(cell, {"poisoned": [], "also": [{"poisoned": []}]}),
+        training={"resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": cell.settings.scale,
+                  "hold_out": cell.settings.hold_out})
+    return GridSlot(f"{cell.model.name} {cell.attack_title} seed {cell.settings.seed}", facts(told), _defaults(cell),
                 _tau(cell.target.build()) if cell.target else None)
 
 
@@ -120,7 +121,7 @@ def _names(found: Facts) -> tuple[Any, ...]:
     return tuple(found.get(key) for key in ("model.name", "attack.trigger.name", "attack.target.name", "seed"))
 
 
-def _differing(found: Facts, slot: Slot) -> dict[str, tuple[str, str]]:
+def _differing(found: Facts, slot: GridSlot) -> dict[str, tuple[str, str]]:
     """Each key that differs, with the values of the record and of the slot."""
     differing = {}
     for key in sorted(found.keys() | slot.facts.keys()):

@@ -16,9 +16,9 @@ from urllib.parse import quote
 import numpy as np
 
 from benchmark.results.record import Record
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
-from benchmark.tables.controls import cell_numbers
+from benchmark.tables.controls import result_numbers
 from benchmark.tables.defenses import known
 from benchmark.tables.formats import Table
 from benchmark.utils.files import write_atomically
@@ -51,26 +51,26 @@ def page(found: Sequence[Scenario], links: Mapping[int, str], rankings: Sequence
 
 
 def _rows(found: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str, Any]]:
-    pairs = [(scenario, cell) for scenario in found for cell in scenario.cells if not cell.detects]
+    pairs = [(scenario, result) for scenario in found for result in scenario.results if not result.detects]
     attacks = suffixes([scenario.settings for scenario, _ in pairs], shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(cell) for _, cell in pairs], shown=("model", "defense"))
-    return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": cell.defense + told,
+    defenses = suffixes([defense_settings(result) for _, result in pairs], shown=("model", "defense"))
+    return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": result.defense + told,
              "target": scenario.strategy, "trigger": scenario.settings.get("trigger", ""),
              "rate": scenario.settings.get("poison_rate", ""), "alpha": scenario.settings.get("trigger.alpha", ""),
-             "protocol": cell.records[0].protocol or "none", "entry": _entry(cell), "knows": known([cell]),
-             **_numbers(scenario, cell),
-             "records": [_record(record, links.get(id(record))) for record in cell.records]}
-            for (scenario, cell), attack, told in zip(pairs, attacks, defenses)]
+             "protocol": result.records[0].protocol or "none", "entry": _entry(result), "knows": known([result]),
+             **_numbers(scenario, result),
+             "records": [_record(record, links.get(id(record))) for record in result.records]}
+            for (scenario, result), attack, told in zip(pairs, attacks, defenses)]
 
 
-def _entry(cell: Cell) -> dict[str, str]:
+def _entry(result: Result) -> dict[str, str]:
     """Whose entry a cell is of, and how far it is proven; a link only where it is one to the web."""
-    told = entry_of(cell.records[0])
+    told = entry_of(result.records[0])
     return {key: told[key] for key in ("path", "name", "paper", "code", "tier") if key in told}
 
 
-def _numbers(scenario: Scenario, cell: Cell) -> dict[str, float | None]:
-    numbers = cell_numbers(scenario, cell)
+def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:
+    numbers = result_numbers(scenario, result)
     return {key: _plain(numbers.get(key, math.nan)) for key in NUMBERS}
 
 

@@ -14,7 +14,7 @@ from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of
 from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import Refused, load, read_bytes
+from benchmark.utils.strict_json import InvalidFile, load, read_bytes
 
 BESIDE = (RERUNS, "tables")  # folders of other JSON, where records lie
 NO_ENTRY = "of no entry"  # whose victims they are that no entry has
@@ -66,7 +66,7 @@ def manifest(folder: Path) -> Manifest:
     """What an entry says of itself. Raises UserError if it is not that."""
     try:
         return load(Manifest, read_bytes(folder / FILE, MOST_MANIFEST))
-    except Refused as refused:
+    except InvalidFile as refused:
         raise UserError(f"{folder / FILE}: {refused.key}: {refused.what}") from None
 
 

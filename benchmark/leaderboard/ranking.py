@@ -15,18 +15,18 @@ import numpy as np
 import pandas as pd
 
 from benchmark.leaderboard.reruns import RECOMPUTED
-from benchmark.metrics import counting as metrics
+from benchmark.metrics import counting
 from benchmark.metrics.significance import holm, interval, mcnemar
 from benchmark.results.record import Record
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
 from benchmark.tables.controls import SHARED
 from benchmark.tables.defenses import cost, known
 from benchmark.tables.formats import NONE, Table, number, probability, with_interval
-from benchmark.utils.strict_json import Refused
+from benchmark.utils.strict_json import InvalidFile
 
 if TYPE_CHECKING:
-    from benchmark.config.frozen_grids import Frozen
+    from benchmark.config.frozen_grids import FrozenGrid
 
 LEVEL = 0.05
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr", "Opp": "opp", "eASR": "easr",
@@ -50,13 +50,13 @@ LEGEND = [
 class Entrant:
     """A defense on the victims of one source. cells: by the settings of the victim, as far as the grid has them."""
 
-    first: Cell
-    cells: Mapping[str, Cell]
+    first: Result
+    results: Mapping[str, Result]
     wanted: int  # cells of the grid, a seed each
 
     @property
     def there(self) -> int:
-        return sum(len(cell.records) for cell in self.cells.values())
+        return sum(len(result.records) for result in self.results.values())
 
     @property
     def complete(self) -> bool:
@@ -67,25 +67,25 @@ class Entrant:
         return self.first.defense in SHARED
 
     @cached_property
-    def attacked(self) -> dict[str, Cell]:
-        return {key: cell for key, cell in sorted(self.cells.items()) if cell.records[0].attack}
+    def attacked(self) -> dict[str, Result]:
+        return {key: result for key, result in sorted(self.results.items()) if result.records[0].attack}
 
     def mean(self, key: str) -> tuple[float, float, float]:
         """The mean of a number over the attacks, and the ends of its interval."""
-        cells = [cell for cell in self.attacked.values() if key in cell.replicates]
-        if not cells:
+        results = [result for result in self.attacked.values() if key in result.replicates]
+        if not results:
             return math.nan, math.nan, math.nan
-        return (float(np.mean([cell.numbers[key] for cell in cells])),
-                *interval(np.mean([cell.replicates[key] for cell in cells], axis=0)))
+        return (float(np.mean([result.numbers[key] for result in results])),
+                *interval(np.mean([result.replicates[key] for result in results], axis=0)))
 
     def successes(self, key: str) -> np.ndarray:
         """A share image by image, bool [victims and seeds, N]."""
-        return np.concatenate([cell.successes(key) for cell in self.attacked.values()])
+        return np.concatenate([result.successes(key) for result in self.attacked.values()])
 
 
 def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     """The leaderboard of each frozen grid that the records hold all victims of, for some defense."""
-    if not any(record.protocol for scenario in scenarios for cell in scenario.cells for record in cell.records):
+    if not any(record.protocol for scenario in scenarios for result in scenario.results for record in result.records):
         return []
     from benchmark.config.frozen_grids import frozen  # what builds a grid needs torch, most tables do not
 
@@ -97,28 +97,28 @@ def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     return found
 
 
-def _entrants(scenarios: Sequence[Scenario], grid: "Frozen") -> list[Entrant]:
+def _entrants(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[Entrant]:
     from benchmark.leaderboard.grid_slots import slots
 
-    groups: dict[str, dict[str, Cell]] = {}
+    groups: dict[str, dict[str, Result]] = {}
     for scenario in scenarios:
-        for cell in scenario.cells:
-            if not cell.detects and all(_belongs(record, grid) for record in cell.records):
-                own = {key: value for key, value in defense_settings(cell).items() if key != "model"}
+        for result in scenario.results:
+            if not result.detects and all(_belongs(record, grid) for record in result.records):
+                own = {key: value for key, value in defense_settings(result).items() if key != "model"}
                 who = json.dumps([own, scenario.settings.get("victims", "")], sort_keys=True)
-                groups.setdefault(who, {})[json.dumps(scenario.grid, sort_keys=True)] = cell
+                groups.setdefault(who, {})[json.dumps(scenario.grid, sort_keys=True)] = result
     wanted = len(slots(grid.preset))
-    return [Entrant(next(iter(cells.values())), cells, wanted) for _, cells in sorted(groups.items())]
+    return [Entrant(next(iter(results.values())), results, wanted) for _, results in sorted(groups.items())]
 
 
-def _belongs(record: Record, grid: "Frozen") -> bool:
+def _belongs(record: Record, grid: "FrozenGrid") -> bool:
     """Whether it is a cell of the grid, and not merely says so."""
     from benchmark.leaderboard.grid_slots import slot_of, slots
 
     try:
         return (record.protocol == grid.name and grid.counted in (None, record.images.checksum)
                 and bool(slot_of(record, slots(grid.preset))))
-    except Refused:
+    except InvalidFile:
         return False
 
 
@@ -160,27 +160,27 @@ def _source(entrant: Entrant) -> str:
 
 
 def _line(entrant: Entrant, name: str, rank: str, base: Entrant | None) -> dict[str, str]:
-    cells = list(entrant.cells.values())
+    results = list(entrant.results.values())
     entry = entry_of(entrant.first.records[0])
     line = {"rank": rank, "defense": name, "entry": entry.get("name", NONE), "tier": entry.get("tier", RECOMPUTED),
-            "knows": known(cells)}
+            "knows": known(results)}
     line |= {heading: with_interval(*entrant.mean(key), 2 if key in ("mae", "rmse") else 3)
              for heading, key in MEANS.items()}
-    clean = [cell.numbers["rho_acc"] for key, cell in entrant.cells.items() if key not in entrant.attacked]
+    clean = [result.numbers["rho_acc"] for key, result in entrant.results.items() if key not in entrant.attacked]
     return line | {"clean rho_Acc": number(float(np.mean(clean))) if clean else NONE, "DER": _der(entrant, base),
-                   "seconds": cost(cells), "cells": f"{entrant.there}/{entrant.wanted}"}
+                   "seconds": cost(results), "cells": f"{entrant.there}/{entrant.wanted}"}
 
 
 def _der(entrant: Entrant, base: Entrant | None) -> str:
     """DER, the mean over the attacks, with its interval."""
     if base is None or base is entrant:
         return NONE
-    pairs = [(base.attacked[key], cell) for key, cell in entrant.attacked.items() if "easr" in cell.replicates]
+    pairs = [(base.attacked[key], result) for key, result in entrant.attacked.items() if "easr" in result.replicates]
 
-    def mean(of: Callable[[Cell], Mapping[str, np.ndarray]]) -> np.ndarray:
-        return np.mean([metrics.der(of(before)["easr"], of(after)["easr"], of(before)["rho_acc"], of(after)["rho_acc"])
+    def mean(of: Callable[[Result], Mapping[str, np.ndarray]]) -> np.ndarray:
+        return np.mean([counting.der(of(before)["easr"], of(after)["easr"], of(before)["rho_acc"], of(after)["rho_acc"])
                         for before, after in pairs], axis=0)
 
     if not pairs:
         return NONE
-    return with_interval(float(mean(lambda cell: cell.numbers)), *interval(mean(lambda cell: cell.replicates)))
+    return with_interval(float(mean(lambda result: result.numbers)), *interval(mean(lambda result: result.replicates)))

@@ -14,7 +14,7 @@ from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.paper.tables import table1, table2, table3
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
-from benchmark.tables.all_results import cell_table
+from benchmark.tables.all_results import results_table
 from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import CONTROLS, control_numbers, control_table
 from benchmark.tables.defenses import defense_table
@@ -41,9 +41,9 @@ class Board:
         """See `tables`."""
         found = self.scenarios
         built = self.rankings + [build(found) for build in (table1, table2, table3, control_table)]
-        detects = any(cell.records[0].detection for scenario in found for cell in scenario.cells)
+        detects = any(result.records[0].detection for scenario in found for result in scenario.results)
         built += [detection_table(found)] if detects else []
-        repaired = {cell.defense for scenario in found for cell in scenario.cells if not cell.detects}
+        repaired = {result.defense for scenario in found for result in scenario.results if not result.detects}
         built += [defense_table(found)] if len(repaired - {"none", *CONTROLS}) > 1 else []
         return built
 
@@ -60,7 +60,7 @@ class Board:
     def write(self, folder: str | Path) -> list[Path]:
         """See `write`."""
         texts = {Path(folder) / "tables" / f"{table.name}.{suffix}": text(table)
-                 for table in [*self.tables, cell_table(self.scenarios)] for suffix, text in FORMATS.items()}
+                 for table in [*self.tables, results_table(self.scenarios)] for suffix, text in FORMATS.items()}
         for path, text in texts.items():
             _replace(path, text)
         return list(texts)
@@ -113,7 +113,7 @@ def compare(records: Iterable[Record], defense: str) -> Table:
     return difference_table(scenarios(records), defense)
 
 
-def beside(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
+def related_records(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
     """The other records of the same victims, or of the same clean counters, as these, whatever their defense.
 
     Those of the same cell, also with another version of its defense, are left out: these take their place.
@@ -121,19 +121,19 @@ def beside(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
     def victim(record: Record) -> str:
         return json.dumps(without_defense(settings_of(record)), sort_keys=True)
 
-    def cell(record: Record) -> tuple[str, str, str, int]:
+    def result(record: Record) -> tuple[str, str, str, int]:
         defense = record.defense
         return victim(record), defense.name, json.dumps(defense.resolved, sort_keys=True), record.seed
 
-    victims, replaced = {victim(record) for record in records}, {cell(record) for record in records}
-    return [other for other in others if victim(other) in victims and cell(other) not in replaced]
+    victims, replaced = {victim(record) for record in records}, {result(record) for record in records}
+    return [other for other in others if victim(other) in victims and result(other) not in replaced]
 
 
 def _replace(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as beside:
-            draft = Path(beside) / path.name
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as related_records:
+            draft = Path(related_records) / path.name
             draft.write_text(text, encoding="utf-8", newline="\n")
             os.replace(draft, path)
     except OSError as error:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.metrics.significance import holm, mcnemar
 from benchmark.results.record import Record
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import cell_of, settings_of
 from benchmark.tables.formats import NONE, Table, number
 
@@ -27,7 +27,7 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
     record says, the settings, the images' ids and true counts, and the attacker's counts.
     """
     wrong = [_contradicted(was, now) for was, now in pairs]
-    cells = [[Cell(settings_of(one), (one,)) for one in pair] for pair, other in zip(pairs, wrong) if not other]
+    cells = [[Result(settings_of(one), (one,)) for one in pair] for pair, other in zip(pairs, wrong) if not other]
     tests = [_p(was.successes(key), now.successes(key)) for key in ("rho_acc", "flip_rate") for was, now in cells]
     compared = iter(zip(cells, np.array(holm(tests) if tests else []).reshape(2, -1).T))
     lines = [{"cell": _name(was), "verdict": DIFFERS} if other else _line(*next(compared))
@@ -41,7 +41,7 @@ def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
     ]), DIFFERS not in frame["verdict"].tolist()
 
 
-def _line(pair: Sequence[Cell], p: np.ndarray) -> dict[str, str]:
+def _line(pair: Sequence[Result], p: np.ndarray) -> dict[str, str]:
     """A row of a cell and the same, run again. p: of the two tests, corrected."""
     was, now = pair
     off = _largest_difference(was.records[0], now.records[0])

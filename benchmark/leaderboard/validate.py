@@ -13,14 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import frozen_grids as protocols
-from benchmark.leaderboard import consistency as agreement
-from benchmark.leaderboard import reruns
+from benchmark.config import frozen_grids
+from benchmark.leaderboard import consistency, reruns
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL, RERUNS, Manifest,
                                             chosen, revision)
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, did_you_mean
-from benchmark.utils.strict_json import MOST_BYTES, Refused, load, read_bytes, shown
+from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, load, read_bytes, shown
 
 LEVELS = 3  # protocol, defense, revision
 MOST_SHOWN = 20  # errors of one entry; a check stops there
@@ -130,8 +129,8 @@ def _entry(folder: Path) -> Iterator[Checked | Finding]:
     except _Wrong as wrong:
         yield wrong.finding
         return
-    defense, grid = manifest.defense, next(one for one in protocols.frozen() if one.name == manifest.protocol)
-    errors = list(islice(agreement.check(cells, defense, grid), MOST_SHOWN))
+    defense, grid = manifest.defense, next(one for one in frozen_grids.frozen() if one.name == manifest.protocol)
+    errors = list(islice(consistency.check(cells, defense, grid), MOST_SHOWN))
     for name, key, what in errors:
         yield Finding(str(folder / CELLS / name), key, what)
     said = reruns.verdicts(list(cells.values()), list(again.values())) if not errors else []
@@ -142,7 +141,7 @@ def _entry(folder: Path) -> Iterator[Checked | Finding]:
                           f"{verdict}; expected another run of a cell of the entry, and its counts")
     if not errors:
         tier = reruns.tier(list(cells.values()), list(again.values()))
-        lacking = list(agreement.missing(cells, defense, grid))
+        lacking = list(consistency.missing(cells, defense, grid))
         yield from (Finding(str(folder), key, what, grave=False) for _, key, what in lacking)
         yield Checked(str(folder), manifest.protocol, defense.name, len(cells),
                       sorted({record.seed for record in cells.values()}), not lacking, tier)
@@ -166,7 +165,7 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, Record]]:
             path = folder / CELLS / name
             data = read_bytes(path)
             digests[name], cells[name] = hashlib.sha256(data).hexdigest(), Record.parse(data)
-    except Refused as refused:
+    except InvalidFile as refused:
         raise _Wrong(path, refused.key, refused.what) from None
     for name in sorted(manifest.cells.keys() | digests.keys()):
         if manifest.cells.get(name) != digests.get(name):
@@ -175,11 +174,11 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, Record]]:
     expected = (manifest.protocol, manifest.defense.name, revision(digests))
     if Path(os.path.abspath(folder)).parts[-LEVELS:] != expected:
         raise _Wrong(folder, "path", f"what it holds belongs in {'/'.join(expected)}")
-    frozen = [grid.name for grid in protocols.frozen()]
+    frozen = [grid.name for grid in frozen_grids.frozen()]
     if manifest.protocol not in frozen:
         raise _Wrong(folder / FILE, "protocol", f"no such frozen grid: {did_you_mean(manifest.protocol, frozen)}")
     own = manifest.defense
-    if own != chosen(own) or own.name == agreement.UNDEFENDED:
+    if own != chosen(own) or own.name == consistency.UNDEFENDED:
         raise _Wrong(folder / FILE, "defense", "expected the name, version and settings of a defense")
     if own not in [chosen(record.defense) for record in cells.values()]:
         raise _Wrong(folder / FILE, "defense", f"no cell is of {own.name} {own.resolved}, version {own.version}")
@@ -194,7 +193,7 @@ def _reruns(folder: Path) -> dict[str, Record]:
     for name in _records_in(folder / RERUNS):
         try:
             found[name] = Record.parse(read_bytes(folder / RERUNS / name))
-        except Refused as refused:
+        except InvalidFile as refused:
             raise _Wrong(folder / RERUNS / name, refused.key, refused.what) from None
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.paper import reference as paper
+from benchmark.paper import reference
 from benchmark.paper.table_checks import IMAGES, Finding, Row, conflicts, counters, in_images, wrong_sums
 from benchmark.paper.tables import DAGGER
 from benchmark.paper.text_checks import claims
@@ -39,10 +39,10 @@ def audit() -> Audit:
     Raises:
         UserError: the paper's numbers are not there.
     """
-    if not paper.present():
-        raise UserError(f"audit paper: no folder {paper.FOLDER}; expected the paper's numbers, which are in "
+    if not reference.present():
+        raise UserError(f"audit paper: no folder {reference.FOLDER}; expected the paper's numbers, which are in "
                         "records/reference of a clone")
-    told, rows = paper.inconsistencies(), counters()
+    told, rows = reference.inconsistencies(), counters()
     victims = [row for row in rows if row.bands]
     found = sorted([*wrong_sums(victims, told), *conflicts(rows, told), *claims(rows, told)],
                    key=lambda finding: finding.id)

@@ -47,7 +47,7 @@ def findings(records: Iterable[Record]) -> str:
     """
     records = list(records)
     found = sorted(scenarios(records), key=lambda scenario: (scenario.model, scenario.attack, sizes(scenario)))
-    attacked = [scenario for scenario in found if any("flip_rate" in cell.numbers for cell in scenario.cells)]
+    attacked = [scenario for scenario in found if any("flip_rate" in result.numbers for result in scenario.results)]
     if not attacked:
         raise UserError("findings: no record of a victim; expected records with an attack")
     most = usual(found)
@@ -92,12 +92,12 @@ def _listed(values: Iterable[float]) -> str:
 
 def _not_run(found: Sequence[Scenario]) -> list[str]:
     """What the registry holds and these records do not."""
-    cells = [cell.settings for scenario in found for cell in scenario.cells]
+    results = [result.settings for scenario in found for result in scenario.results]
     lines = ["## What was not run", ""]
     for kind in ("model", "target", "trigger", "defense"):
-        there = {settings.get(kind) for settings in cells}
+        there = {settings.get(kind) for settings in results}
         lines.append(f"- {kind}s: {', '.join(name for name in names(kind) if name not in there)}")
-    scales = sorted({settings["training.scale"] for settings in cells if "training.scale" in settings})
+    scales = sorted({settings["training.scale"] for settings in results if "training.scale" in settings})
     lines += [f"- any other size than scale {', '.join(scales)}"] if scales else []
     return [*lines, "- nothing of it is estimated from what was run", ""]
 
@@ -105,13 +105,13 @@ def _not_run(found: Sequence[Scenario]) -> list[str]:
 def _strength(named: Sequence[tuple[str, Scenario]]) -> Table:
     lines = []
     for name, scenario in named:
-        for cell in filter(None, scenario.defended("none")):
+        for result in filter(None, scenario.defended("none")):
             line = {"victim": name}
             for heading, key in (("rho_Acc", "rho_acc"), ("rho_Asr", "rho_asr"), ("base", "base"), ("ASR0", "asr0"),
                                  ("eASR", "easr"), ("attainment", "attainment"), ("flip rate", "flip_rate"),
                                  ("clean counter's", "reference_flip_rate")):
-                line[heading] = with_interval(cell.numbers.get(key, np.nan), *cell.interval(key))
-            line["flip rate of each seed"] = ", ".join(number(seed.mean()) for seed in cell.successes("flip_rate"))
+                line[heading] = with_interval(result.numbers.get(key, np.nan), *result.interval(key))
+            line["flip rate of each seed"] = ", ".join(number(seed.mean()) for seed in result.successes("flip_rate"))
             lines.append(line)
     return Table("strength", "How strong are the attacks?", pd.DataFrame(lines), [
         "rho_Asr: the paper's measure. base: the victim without the trigger scores as much, ASR0: a clean counter with "
@@ -124,19 +124,19 @@ def _questions(named: Sequence[tuple[str, Scenario]], found: Sequence[Scenario],
     unattacked = [scenario for scenario in found if scenario.strategy == "clean"]
     told = suffixes([scenario.settings for scenario in unattacked], ("model",), most) if unattacked else []
     clean = [(f"{scenario.model} clean{more}", scenario) for scenario, more in zip(unattacked, told)]
-    undefended = [(name, cell) for name, scenario in named for cell in filter(None, scenario.defended("none"))]
+    undefended = [(name, result) for name, scenario in named for result in filter(None, scenario.defended("none"))]
     yield Question("trigger", "Is it the trigger that does it?", 1, [
-        ({"victim": name}, (cell.successes("flip_rate"), cell.successes("reference_flip_rate")))
-        for name, cell in undefended if cell.successes("reference_flip_rate").size],
+        ({"victim": name}, (result.successes("flip_rate"), result.successes("reference_flip_rate")))
+        for name, result in undefended if result.successes("reference_flip_rate").size],
         "Flip rate of the victim beside that of the clean counter on the same images.")
     yield Question("accuracy", "Does poisoning cost accuracy?", -1, [
-        ({"victim": name}, (cell.successes("rho_acc"), cell.successes("reference_rho_acc")))
-        for name, cell in undefended if cell.successes("reference_rho_acc").size],
+        ({"victim": name}, (result.successes("rho_acc"), result.successes("reference_rho_acc")))
+        for name, result in undefended if result.successes("reference_rho_acc").size],
         "rho_Acc of the victim beside that of the clean counter.")
     for key, title in GROWTH.items():
         yield Question(f"growth_{short(key)}", title, 1, [
-            ({"victim": name, "beside": beside}, (flips_beyond(cell), flips_beyond(less)))
-            for name, cell, beside, less in steps(named, key)],
+            ({"victim": name, "beside": beside}, (flips_beyond(result), flips_beyond(less)))
+            for name, result, beside, less in steps(named, key)],
             "Flip rate less that of the clean counter with the same trigger, of the victim beside one that was given "
             "less, on the same images: what the trigger does to any counter is no growth of the backdoor. No more than "
             "1 - base can flip: where nearly all do, read the attainment.")

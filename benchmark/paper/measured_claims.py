@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario
 from benchmark.tables.formats import Table, number
 from benchmark.utils.errors import UserError
 
 PAPERS = "fine_tune"
 FALL = 0.725  # the largest fall of rho_Asr by fine-tuning: the abstract's 72.5% are points, .991 less .266
-Repaired = tuple[str, Cell, Cell]  # a victim's name, itself, and what the paper's defense made of it
+Repaired = tuple[str, Result, Result]  # a victim's name, itself, and what the paper's defense made of it
 # A claim of the paper, what is counted of the victims, the question's table, and beside what
 TESTED = [("the attacks succeed", "the trigger moves more images than in a clean counter", "trigger", None),
           ("fine-tuning weakens them", "fewer flips than without it", f"{PAPERS}_flip_rate", "none"),
@@ -80,16 +80,16 @@ def extremes(named: Iterable[tuple[str, Scenario]]) -> list[Table]:
         "direction."])] if lines else []
 
 
-def papers(scenario: Scenario) -> Cell | None:
+def papers(scenario: Scenario) -> Result | None:
     """What the paper's defense made of a victim; None where it was not run.
 
     Raises:
         UserError: it was run with several settings, none of them its own.
     """
-    cells = [cell for cell in scenario.defended(PAPERS) if cell]
-    own = cells if len(cells) < 2 else [cell for cell in cells if not cell.records[0].defense.given]
-    if cells and not own:
-        raise UserError(f"findings: {scenario.model}, {scenario.attack}: {PAPERS} with {len(cells)} settings; expected "
+    results = [result for result in scenario.defended(PAPERS) if result]
+    own = results if len(results) < 2 else [result for result in results if not result.records[0].defense.given]
+    if results and not own:
+        raise UserError(f"findings: {scenario.model}, {scenario.attack}: {PAPERS} with {len(results)} settings; expected "
                         "one, or among them its own, without any given")
     return own[0] if own else None
 
@@ -101,11 +101,11 @@ def _repaired(named: Iterable[tuple[str, Scenario]]) -> list[Repaired]:
     return [(name, before, after) for name, before, after in both if before and before.successes("rho_asr").size]
 
 
-def _fall(before: Cell, after: Cell) -> float:
+def _fall(before: Result, after: Result) -> float:
     """By how much the defense reduces rho_Asr."""
     return before.numbers["rho_asr"] - after.numbers["rho_asr"]
 
 
-def _extreme(cell: Cell) -> float:
-    upper = cell.numbers["band >1"] if cell.records[0].attack.increases else np.nan
-    return float(np.nansum([cell.numbers["band 0.5-1"], upper]))
+def _extreme(result: Result) -> float:
+    upper = result.numbers["band >1"] if result.records[0].attack.increases else np.nan
+    return float(np.nansum([result.numbers["band 0.5-1"], upper]))

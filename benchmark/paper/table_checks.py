@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
 
-from benchmark.paper import reference as paper
+from benchmark.paper import reference
 from benchmark.paper.tables import BANDS
 
 IMAGES = 316
@@ -66,7 +66,7 @@ def in_images(share: Decimal) -> int | None:
 
 def counters() -> list[Row]:
     """All counters, in the order of Table 3; a fine-tuned one after its victim."""
-    one, two, three = map(paper.printed, (1, 2, 3))
+    one, two, three = map(reference.printed, (1, 2, 3))
     found = []
     for (model, strategy, _), last in three.items():
         for after, end in ((False, ""), (True, "_ft")):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from benchmark.results.result import Cell, Settings
+from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, short
 from benchmark.tables.ablation import as_number
 
@@ -18,7 +18,7 @@ def usual(scenarios: Iterable[Scenario]) -> Settings:
     values: dict[str, Counter[str]] = {key: Counter() for key in (*GROWTH, "test_trigger")}
     for scenario in scenarios:
         for key in values.keys() & scenario.settings.keys():
-            values[key][scenario.settings[key]] += sum(len(cell.records) for cell in scenario.cells)
+            values[key][scenario.settings[key]] += sum(len(result.records) for result in scenario.results)
     return {key: counter.most_common(1)[0][0] for key, counter in values.items() if len(counter) > 1}
 
 
@@ -27,7 +27,7 @@ def sizes(scenario: Scenario) -> list[float]:
     return [as_number(scenario.settings.get(key, "-1")) for key in GROWTH]
 
 
-def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str, Cell, str, Cell]]:
+def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str, Result, str, Result]]:
     """Undefended victims that differ in one setting by one step: name and cell of the one with the larger value, value
     and cell of the other. They have all else in common, and the seeds; their clean counters are known."""
     alike = defaultdict(list)
@@ -42,6 +42,6 @@ def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[tuple[str
             yield name, more, f"{short(key)} {less.settings[key]}", less
 
 
-def flips_beyond(victim: Cell) -> np.ndarray:
+def flips_beyond(victim: Result) -> np.ndarray:
     """Flips less those of the clean counter, image by image: -1, 0 or 1, int [S, N]."""
     return victim.successes("flip_rate").astype(int) - victim.successes("reference_flip_rate").astype(int)

@@ -1,4 +1,4 @@
-"""What a cell hands its defender: the images that the defense declares, and a trainer; no way to the test split."""
+"""Defender sessions: the images that a defense declares, and a trainer; no way leads to the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,8 @@ from benchmark.config.cell import Cell
 from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch, in_order, shuffled
 from benchmark.data.scene import Scene
+from benchmark.pipeline.counter_files import build_initialised
+from benchmark.pipeline.data_cache import DataCache
 from benchmark.recipe import Recipe
 from benchmark.registry import checked
 from benchmark.training.loop import Progress, Score, fit
@@ -24,67 +26,77 @@ from benchmark.utils.progress import Bar
 from defenses.base import Knowledge, Loss, Trainer
 from models.base import Counter
 
-BATCH = 8  # images measured at once
+SEED_OFFSET = 10**6  # a defender does not know the seed of the victim's initial weights
+MEASURED_TOGETHER = 8  # images
 
 
 @dataclass(frozen=True)
-class Handed:
-    """The knowledge, which of its poisoned set are poisoned, and how each of the defense's trainings went."""
+class DefenderSession:
+    """The knowledge that a defense is given, and what the record must know of its use.
+
+    poisoned: for each image of the poisoned training set, whether it is poisoned.
+    trainings: how far each of the defense's trainings got.
+    """
 
     knowledge: Knowledge
     poisoned: list[bool]
     trainings: list[Progress] = field(default_factory=list)
 
-    def told(self) -> dict[str, list[float]] | None:
-        """What the defense said of the poisoned set: scores of its clean and of its poisoned images."""
+    def reported_scores(self) -> dict[str, list[float]] | None:
+        """The scores that the defense reported of the clean and of the poisoned images; None if it reported none."""
         if self.knowledge.suspicion is None:
             return None
-        told = list(zip(self.knowledge.suspicion, self.poisoned))
-        return {"clean": [score for score, poisoned in told if not poisoned],
-                "triggered": [score for score, poisoned in told if poisoned]}
+        scores: dict[str, list[float]] = {"clean": [], "triggered": []}
+        for score, poisoned in zip(self.knowledge.suspicion, self.poisoned):
+            scores["triggered" if poisoned else "clean"].append(score)
+        return scores
 
 
-def hand(cell: Cell, folder: Path, splits: tuple[list[Scene], list[Scene]], extra: list[Scene],
-         poisoned: list[Scene], score: Score | None, fresh: Callable[[], Counter]) -> Handed:
-    """What a cell's defense may know, drawn by the cell's seed.
+def open_session(data: DataCache, cell: Cell, poisoned: list[Scene], score: Score | None,
+                 folder: Path) -> DefenderSession:
+    """The session of a cell's defense. Which images it is given follows from the cell's seed.
 
-    splits: the clean training and the validation scenes. extra: all clean scenes of the other data set.
-    poisoned: the training set as the attacker left it. score: what chooses a training's epoch.
-    folder: for the checkpoints of its trainings. Of the 40 first clean images 20 are the 20 first.
+    The first 20 of 40 clean images are those of a defense that asks for 20.
+
+    poisoned: the training set as the attacker left it. score: chooses the epoch of a training.
+    folder: for the checkpoints of the trainings.
     """
-    knows, rng = cell.defense.build().knows, np.random.default_rng([cell.protocol.seed, 2])
-    clean = splits[0] if knows.clean == "all" else _choose(splits[0], knows.clean, rng)
-    extra = _choose(extra, knows.extra, rng) if knows.extra else []
-    mixed = _choose(poisoned, None, rng) if knows.poisoned else []
+    knows, rng = cell.defense.build().knows, np.random.default_rng([cell.settings.seed, 2])
+    training, validation = data.train_of(cell)
+    clean = training if knows.clean == "all" else _draw(training, knows.clean, rng)
+    companion, extra = cell.data.build().companion(), []
+    if knows.extra and companion:
+        extra = _draw(data.train(companion, cell.settings.scale, 0.0)[0], knows.extra, rng)
+    mixed = _draw(poisoned, None, rng) if knows.poisoned else []
     anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(mixed)]
     trainings: list[Progress] = []
-    title = f"{cell.defense.name} {cell.model.name}"
-    trainer = make_trainer(cell.recipe, cell.protocol.seed, title, fresh, score, folder, trainings)
-    knowledge = Knowledge(knows, trainer, clean, extra, anonymous, splits[1])
-    return Handed(knowledge, [scene.id.endswith(POISON) for scene in mixed], trainings)
+    trainer = make_trainer(cell.recipe, cell.settings.seed, f"{cell.defense.name} {cell.model.name}",
+                           partial(build_initialised, cell, SEED_OFFSET), score, folder, trainings)
+    knowledge = Knowledge(knows, trainer, clean, extra, anonymous, validation)
+    return DefenderSession(knowledge, [scene.id.endswith(POISON) for scene in mixed], trainings)
 
 
 def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Counter], score: Score | None = None,
                  folder: Path | None = None, trainings: list[Progress] | None = None) -> Trainer:
-    """A defender's trainer, which holds no way to the bench's data. Each training and each loop has a seed of its own.
+    """A defender's trainer, which holds no reference to the splits. Each training and each loop has its own seed.
 
-    recipe: the victim's. folder: for checkpoints; none are written without. trainings: each training is added to it.
+    recipe: the victim's. folder: for checkpoints; None writes none. trainings: the list that each training is added to.
     """
     precision, device = resolve_precision(recipe.precision), state().device
     number = count(1)
 
     def changed(changes: dict[str, Any]) -> Recipe:
-        return checked(Recipe, recipe.model_dump() | {key: value for key, value in changes.items()
-                                                      if value is not None}, f"{title}: training")
+        given = {key: value for key, value in changes.items() if value is not None}
+        return checked(Recipe, recipe.model_dump() | given, f"{title}: training")
 
     def train(counter: Counter, scenes: list[Scene], loss: Loss | None = None,
               after_step: Callable[[], None] | None = None, **changes: Any) -> None:
         place, ours = next(number), changed(changes)
         checkpoint = folder and folder / f"checkpoint-{place}.safetensors"
-        went = fit(counter, scenes, ours, seed + 1000 * place, title, None if ours.select == "last" else score,
-                   checkpoint, loss=loss, after_step=after_step)
+        progress = fit(counter, scenes, ours, seed + 1000 * place, title, None if ours.select == "last" else score,
+                       checkpoint, loss=loss, after_step=after_step)
         if trainings is not None:
-            trainings.append(went)
+            trainings.append(progress)
 
     def batches(counter: Counter, scenes: list[Scene], epochs: int = 1, **changes: Any) -> Iterator[Batch]:
         ours, own = changed(changes), seed + 1000 * next(number)
@@ -97,18 +109,19 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
                     yield Batch.of(views, device)
                     bar.update(len(indices))
 
-    def over(counter: Counter, scenes: Sequence[Scene], measure: Callable[[Batch], Tensor]) -> Tensor:
-        training, found = counter.training, {}
+    def per_image(counter: Counter, scenes: Sequence[Scene], measure: Callable[[Batch], Tensor]) -> Tensor:
+        training, values = counter.training, {}
         counter.to(device).eval()
-        for indices in in_order(scenes, BATCH):
+        for indices in in_order(scenes, MEASURED_TOGETHER):
             with torch.no_grad(), autocast(precision):
                 measured = measure(Batch.of([scenes[i] for i in indices], device))
-            found |= dict(zip(indices, measured.float().cpu()))
+            values |= dict(zip(indices, measured.float().cpu()))
         counter.train(training)
-        return torch.stack([found[index] for index in range(len(scenes))])
+        return torch.stack([values[index] for index in range(len(scenes))])
 
-    return Trainer(train, batches, over, fresh, recipe, partial(autocast, precision), device)
+    return Trainer(train, batches, per_image, fresh, recipe, partial(autocast, precision), device)
 
 
-def _choose(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
+def _draw(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:
+    """`number` random scenes, or all of them in random order."""
     return [scenes[i] for i in rng.permutation(len(scenes))[:number]]

@@ -9,12 +9,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.config.cell import Cell, titles
+from benchmark.config.cell import Cell, display_names
 from benchmark.config.frozen_grids import protocol_of
-from benchmark.pipeline.graph import Bench
+from benchmark.pipeline.counter_files import build_empty
+from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.runner import learned, record_path
 from benchmark.pipeline.stage import Stage
-from benchmark.pipeline.stage_functions import unloaded
 from benchmark.utils.human import duration, size
 
 CHECKPOINT = 4  # times a counter's weights: itself, the best one, and two moments of its gradients
@@ -64,27 +64,27 @@ class Plan:
                           f"{', which is too little' if self.disk + self.while_training > self.free else ''}."])
 
 
-def plan(cells: Sequence[Cell], bench: Bench, out: Path) -> Plan:
+def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
     """What a run of these cells would do."""
     rows, names, stages = [], [], {}
-    for cell, name in zip(cells, titles(cells)):
-        done = record_path(cell, bench, out).is_file()
-        needed = [] if done else bench.stages(cell)
-        new = [stage for stage in needed if stage not in stages and not bench.store.has(stage)]
+    for cell, name in zip(cells, display_names(cells)):
+        done = record_path(cell, graph, out).is_file()
+        needed = [] if done else graph.stages(cell)
+        new = [stage for stage in needed if stage not in stages and not graph.store.has(stage)]
         stages |= {stage: cell for stage in needed if stage not in stages}
-        failed = next(filter(None, map(bench.store.failure, needed)), None)
-        names.append(protocol_of(cell, bench.splits))
+        failed = next(filter(None, map(graph.store.failure, needed)), None)
+        names.append(protocol_of(cell, graph.data.splits))
         rows.append({"cell": name, "to make": ", ".join(dict.fromkeys(stage.role for stage in new)) or "nothing",
                      "record": "done" if done else f"failed: {failed}" if failed else "to do"})
-    missing = {stage: cell for stage, cell in stages.items() if not bench.store.has(stage)}
-    estimator = learned((stage for stage in stages if stage not in missing), bench.store)
+    missing = {stage: cell for stage, cell in stages.items() if not graph.store.has(stage)}
+    estimator = learned((stage for stage in stages if stage not in missing), graph.store)
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
     unknown = list(dict.fromkeys(missing[stage].model.name for stage, seconds in times.items() if seconds is None))
     disk, largest = _disk(missing)
-    failed = sum(map(bool, map(bench.store.failure, missing)))
+    failed = sum(map(bool, map(graph.store.failure, missing)))
     return Plan(rows, Counter(filter(None, names)), len(stages), len(stages) - len(missing), failed,
                 None if unknown else sum(times.values()), unknown, len(missing) - len(times),
-                disk, CHECKPOINT * largest, shutil.disk_usage(_existing(bench.store.root)).free)
+                disk, CHECKPOINT * largest, shutil.disk_usage(_existing(graph.store.root)).free)
 
 
 def _disk(missing: dict[Stage, Cell]) -> tuple[float, float]:
@@ -93,7 +93,7 @@ def _disk(missing: dict[Stage, Cell]) -> tuple[float, float]:
     sizes: dict[str, float] = {}
     for cell in counters:
         if cell.model.name not in sizes:
-            tensors = unloaded(cell).state_dict().values()
+            tensors = build_empty(cell).state_dict().values()
             sizes[cell.model.name] = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return sum(sizes[cell.model.name] for cell in counters), max(sizes.values(), default=0)
 

@@ -18,7 +18,7 @@ Executor = Callable[[Sequence[Stage], Store], Settled]
 AGAIN = "(failed before; --retry-failed tries it again)"
 
 
-def here(stages: Sequence[Stage], store: Store) -> Settled:
+def run_locally(stages: Sequence[Stage], store: Store) -> Settled:
     """Make stages in this process, in their order, but for those that another process has in hand, which come later.
 
     As soon as another process works in the store, what much else waits for, the trainings, comes first.
@@ -37,7 +37,7 @@ def here(stages: Sequence[Stage], store: Store) -> Settled:
             if busy & {*stage.needs}:
                 busy.add(stage)
                 continue
-            failure = inherited(stage, failures) or failed_earlier(stage, store)
+            failure = dependency_failure(stage, failures) or failed_earlier(stage, store)
             if failure is None and not store.has(stage):
                 made, failure = attempt(stage, store, wait=False)
                 if not made and failure is None:
@@ -46,7 +46,7 @@ def here(stages: Sequence[Stage], store: Store) -> Settled:
             break
         else:
             if not waiting:
-                progress.say(f"waiting for another process: {left[0].title}")
+                progress.log(f"waiting for another process: {left[0].title}")
             waiting = True
             time.sleep(0.5)
             continue
@@ -75,7 +75,7 @@ def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
     return False, failure
 
 
-def inherited(stage: Stage, failures: dict[Stage, str]) -> str | None:
+def dependency_failure(stage: Stage, failures: dict[Stage, str]) -> str | None:
     """Why a stage cannot be made: one that it needs failed."""
     return next((failures[need] for need in stage.needs if need in failures), None)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.pipeline.local_executor import Settled, attempt, failed_earlier, inherited
+from benchmark.pipeline.local_executor import Settled, attempt, dependency_failure, failed_earlier
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.utils import progress
@@ -41,7 +41,7 @@ def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cp
     make = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_make)
     files, shared = [path.resolve() for path in plugins], Store(store.root.resolve())
     for stage in sorted(stages, key=lambda stage: stage.level):  # what much else waits for comes first
-        failure = inherited(stage, failures) or failed_earlier(stage, store)
+        failure = dependency_failure(stage, failures) or failed_earlier(stage, store)
         if failure is not None:
             failures[stage] = failure
         elif not store.has(stage):

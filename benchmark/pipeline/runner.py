@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.config.cell import Cell, attack_facts, known_by, titles
-from benchmark.pipeline.graph import Bench
-from benchmark.pipeline.local_executor import Executor, here
+from benchmark.config.cell import Cell, display_names
+from benchmark.pipeline import cache_keys
+from benchmark.pipeline.graph import StageGraph
+from benchmark.pipeline.local_executor import Executor, run_locally
 from benchmark.pipeline.record_builder import record
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
@@ -17,9 +18,8 @@ from benchmark.results.record import Record
 from benchmark.utils.device import main_says, state
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
-from benchmark.utils.hashing import content_key
 from benchmark.utils.human import duration
-from benchmark.utils.progress import say
+from benchmark.utils.progress import log
 
 LOOK = 10  # seconds until it is looked again what others have made: a network file system takes its time
 
@@ -33,40 +33,40 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def run(cells: Sequence[Cell], bench: Bench, out: Path, executor: Executor = here, retry: bool = False) -> Outcome:
+def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor = run_locally, retry: bool = False) -> Outcome:
     """Run cells; each record is written to `out`/records as soon as its stages are there.
 
     retry: run only the cells that failed before, once more.
     """
     began = time.monotonic()
-    paths = [record_path(cell, bench, out) for cell in cells]  # all first: data that is missing is told before training
+    paths = [record_path(cell, graph, out) for cell in cells]  # all first: data that is missing is told before training
     (out / "records").mkdir(parents=True, exist_ok=True)  # and so is a folder that cannot be written
     todo = {path: cell for path, cell in zip(paths, cells) if not main_says(path.is_file())}
-    say(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
-    stages = {path: bench.stages(cell) for path, cell in todo.items()}
+    log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
+    stages = {path: graph.stages(cell) for path, cell in todo.items()}
     if retry:
-        stages = _failed_before(stages, bench.store)
+        stages = _failed_before(stages, graph.store)
     for path in stages:  # a broken image, too, is told before training
-        bench.test_split(todo[path].data.build(), todo[path].protocol.scale)
-    names = dict(zip(paths, titles(cells)))
+        graph.data.test_of(todo[path])
+    names = dict(zip(paths, display_names(cells)))
     outcome, left = Outcome(), {path: set(needed) for path, needed in stages.items()}
-    clock = _Clock(dict.fromkeys(stage for needed in stages.values() for stage in needed), bench.store)
-    for stage, failure in executor(list(clock.stages), bench.store):
+    clock = _Clock(dict.fromkeys(stage for needed in stages.values() for stage in needed), graph.store)
+    for stage, failure in executor(list(clock.stages), graph.store):
         clock.settle(stage, failure)
         for path in [path for path, needed in left.items() if stage in needed]:
             left[path].discard(stage)
             if failure is not None:
                 outcome.failures.append(f"{names[path]}: {failure}")
             elif not left[path]:
-                _write(path, record(bench, todo[path]))
+                _write(path, record(graph, todo[path]))
             if failure is not None or not left[path]:
                 del left[path]
-                say(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {names[path]}"
+                log(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {names[path]}"
                     f"{': failed' if failure else ''}")
     if stages:
-        elsewhere = f", {clock.made - bench.store.made} elsewhere" if clock.made > bench.store.made else ""
-        say(f"{bench.store.made} stages made here in {duration(bench.store.spent)}{elsewhere}; waiting and all else "
-            f"took {time.monotonic() - began - bench.store.spent:.1f} s")
+        elsewhere = f", {clock.made - graph.store.made} elsewhere" if clock.made > graph.store.made else ""
+        log(f"{graph.store.made} stages made here in {duration(graph.store.spent)}{elsewhere}; waiting and all else "
+            f"took {time.monotonic() - began - graph.store.spent:.1f} s")
     outcome.paths = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
     outcome.records = list(map(Record.read, outcome.paths))
     return outcome
@@ -112,29 +112,20 @@ def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, 
     if not failed:
         raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run what is missing")
     for stage in {stage for needed in failed.values() for stage in needed}:
-        store.forgive(stage)
+        store.clear_failure(stage)
     return failed
 
 
-def shard(cells: Sequence[Cell], bench: Bench, number: int, shards: int) -> list[Cell]:
+def shard(cells: Sequence[Cell], graph: StageGraph, number: int, shards: int) -> list[Cell]:
     """The cells of one of several shares, numbered from 1. Cells of one victim are of one share."""
-    victims = [bench.victim(cell) for cell in cells]
+    victims = [graph.victim(cell) for cell in cells]
     place = {victim: place for place, victim in enumerate(dict.fromkeys(victims))}
     return [cell for cell, victim in zip(cells, victims) if place[victim] % shards == number - 1]
 
 
-def record_path(cell: Cell, bench: Bench, out: Path) -> Path:
-    """Where a cell's record belongs: a readable name and a hash of all that decides it."""
-    knows = cell.defense.build().knows
-    facts = [bench.training_facts(cell, False), bench.training_facts(cell, True), cell.defense.name != "none" and
-             bench.repair_facts(cell), bench.data_facts(cell.data.build(), "test"), cell.protocol.variant, knows.extra]
-    if cell.test_trigger:
-        facts.append(known_by(cell.test_trigger))
-    if cell.also:
-        facts.append(attack_facts(cell))  # the victim's are those of both attacks, whichever of them is measured
-    target = cell.target.name if cell.target else "clean"
-    name = f"{cell.model.name}-{target}-{cell.defense.name}-seed{cell.protocol.seed}-{content_key(facts)[:8]}.json"
-    return out / "records" / name
+def record_path(cell: Cell, graph: StageGraph, out: Path) -> Path:
+    """The path of a cell's record."""
+    return out / "records" / cache_keys.record(graph.data, cell)
 
 
 def _write(path: Path, record: Record) -> None:

@@ -34,7 +34,7 @@ class Stage:
     """One step towards records.
 
     kind: its folder in the store. role: what it is to a cell. title: for people.
-    facts: all that decides its result; stages of equal facts are one.
+    key_parts: all that determines its result; stages with equal parts are one.
     make: fills the folder that it is handed; it finds there what an earlier, killed attempt left.
     needs: the stages that must be there first. work: what it has to do, asked for only where times are estimated.
     """
@@ -42,14 +42,14 @@ class Stage:
     kind: str
     role: str
     title: str
-    facts: Any
+    key_parts: Any
     make: Callable[[Path], None]
     needs: tuple["Stage", ...] = ()
     work: Callable[[], Work] | None = None
 
     @cached_property
     def key(self) -> str:
-        return content_key(self.facts)
+        return content_key(self.key_parts)
 
     @cached_property
     def level(self) -> int:

@@ -1,223 +1,179 @@
-"""How each stage is made: every function fills the folder that it is handed, and may find its own checkpoint there."""
+"""Stage functions: each fills the folder of one stage, in which it may find its own checkpoint from an earlier attempt.
 
-import hashlib
+A function is given the store, the data, the cell, and the stages that it needs, in that order; the folder comes last.
+`patterns` are the stages of the optimised trigger patterns, one for each of `cell.attacks`, None where there is none.
+"""
+
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.base import POISON, Attack
-from benchmark.config.cell import Cell, attacks, reads_train, without_given
+from attacks.base import POISON
+from benchmark.config.cell import Cell
 from benchmark.data.scene import Scene
 from benchmark.metrics.image_quality import SSIM_WINDOW, psnr, ssim
-from benchmark.pipeline.defender import Handed, hand
-from benchmark.registry import build, find, settings_of
-from benchmark.training.evaluation import mean_absolute_error
+from benchmark.pipeline.counter_files import build_initialised, load_counter, with_pattern, write_counter
+from benchmark.pipeline.data_cache import DataCache
+from benchmark.pipeline.defender import DefenderSession, open_session
+from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.store import Store
+from benchmark.training.evaluation import Stamp, TestSplit, mean_absolute_error
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision, state
 from benchmark.utils.progress import Bar
-from benchmark.utils.tensors import read_tensors, write_tensors
+from benchmark.utils.tensors import write_tensors
 from benchmark.weights import trained
-from models.base import Counter
 
-if TYPE_CHECKING:
-    from benchmark.pipeline.graph import Bench, Stage
-
-DEFENDER = 10**6  # a defender does not know the seed that the victim's initial weights were drawn by
+STEALTH_IMAGES = 20  # enough for a mean; the structural similarity of one large image takes a second
+Patterns = Sequence[Stage | None]
 
 
-def take(cell: Cell, folder: Path) -> None:
+def load_given_model(cell: Cell, folder: Path) -> None:
     """The counter that an audit was given."""
-    _finish(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(), time.monotonic())
+    write_counter(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(), time.monotonic())
 
 
-def train(bench: "Bench", cell: Cell, attacked: bool, folder: Path) -> None:
-    """The clean counter, or the victim."""
-    chosen = attacks(cell) if attacked else []
-    used = [with_pattern(bench, one, one.attack) for one in chosen]
-    began, seed = time.monotonic(), cell.protocol.seed
-    scenes, _ = training_data(bench, cell)
-    poisoned = [attack.poison(scenes, seed) for attack in used] or [[]]
-    counter = fresh(cell)
-    title = f"train {cell.model.name} {' and '.join(one.attack_title for one in chosen) or 'clean'}"
-    progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, _score(bench, cell),
-                   folder / "checkpoint.safetensors", [attack.penalty for attack in used if attack.latent])
+def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: Patterns, folder: Path) -> None:
+    """The victim or, where not `attacked`, the clean counter."""
+    began, seed = time.monotonic(), cell.settings.seed
+    cells = cell.attacks if attacked else []
+    attacks = [with_pattern(store, one.attack, pattern) for one, pattern in zip(cells, patterns)]
+    scenes, _ = data.train_of(cell)
+    poisoned = [attack.poison(scenes, seed) for attack in attacks] or [[]]
+    counter = build_initialised(cell)
+    title = f"train {cell.model.name} {' and '.join(one.attack_title for one in cells) or 'clean'}"
+    progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, _score(data, cell),
+                   folder / "checkpoint.safetensors", [attack.penalty for attack in attacks if attack.latent])
     for name, copies in zip(("poison.json", "poison-also.json"), poisoned):
         _write_points(folder / name, copies)
-    first, *also = [poisoning(scenes, copies) for copies in poisoned]
-    _finish(folder, counter, progress, began, **first, also=also)
+    first, *also = [_describe_poisoning(scenes, copies) for copies in poisoned]
+    write_counter(folder, counter, progress, began, **first, also=also)
 
 
-def optimise(bench: "Bench", cell: Cell, folder: Path) -> None:
-    """The pattern of a cell's trigger, on the clean counter."""
-    surrogate = loaded(bench, cell, bench.clean(cell)).requires_grad_(False).to(state().device)
-    scenes, _ = training_data(bench, cell)
+def optimise_trigger(store: Store, data: DataCache, cell: Cell, clean: Stage, folder: Path) -> None:
+    """The pattern of a cell's trigger, optimised on the clean counter."""
+    surrogate = load_counter(store, cell, clean).requires_grad_(False).to(state().device)
+    scenes, _ = data.train_of(cell)
     with Bar(desc=f"optimise {cell.trigger.name}", unit="img", disable=not state().is_main_process) as bar:
         def count(images: Tensor) -> Tensor:
             bar.update(len(images))
             return surrogate.count(images.to(state().device)).to(images.device)
 
-        pattern = cell.trigger.build().optimised(count, scenes, cell.protocol.seed)
+        pattern = cell.trigger.build().optimised(count, scenes, cell.settings.seed)
     if state().is_main_process:
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 
 
-def repair(bench: "Bench", cell: Cell, folder: Path) -> None:
-    """The defended counter."""
+def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: Patterns, folder: Path) -> None:
+    """The repaired counter."""
     began, defense = time.monotonic(), cell.defense.build()
-    handed = _handed(bench, cell, folder)
-    victim = loaded(bench, cell, bench.victim(cell)) if defense.knows.victim else None
-    torch.manual_seed(cell.protocol.seed)
-    repaired = defense.apply(victim and victim.to(state().device), handed.knowledge)
-    parts = [training.micro_batch for training in handed.trainings if training.micro_batch]
-    progress = replace(handed.trainings[-1] if handed.trainings else Progress(), micro_batch=min(parts, default=None))
-    _finish(folder, repaired, progress, began,
-            repaired=True, knowledge=_used(bench, cell, handed), suspicion=handed.told())
+    session = _open_session(store, data, cell, patterns, folder)
+    attacked = load_counter(store, cell, victim).to(state().device) if defense.knows.victim else None
+    torch.manual_seed(cell.settings.seed)
+    repaired = defense.apply(attacked, session.knowledge)
+    parts = [training.micro_batch for training in session.trainings if training.micro_batch]
+    last = session.trainings[-1] if session.trainings else Progress()
+    write_counter(folder, repaired, replace(last, micro_batch=min(parts, default=None)), began, repaired=True,
+                  knowledge=_used(data, cell, session), suspicion=session.reported_scores())
 
 
-def count(bench: "Bench", cell: Cell, counter: "Stage", triggered: bool, folder: Path) -> None:
+def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns, triggered: bool,
+          folder: Path) -> None:
     """A counter's counts of the test images."""
-    stamp = with_pattern(bench, cell, cell.tested).stamp if triggered else None
-    test = bench.test_split(cell.data.build(), cell.protocol.scale)
-    counts = test.count(loaded(bench, cell, counter), resolve_precision(cell.recipe.precision), stamp,
-                        cell.protocol.eval_batch, f"count {'triggered' if triggered else 'clean'} test images")
+    counts = data.test_of(cell).count(
+        load_counter(store, cell, counter), resolve_precision(cell.recipe.precision),
+        _stamp(store, cell, patterns) if triggered else None, cell.settings.eval_batch,
+        f"count {'triggered' if triggered else 'clean'} test images")
     if not np.isfinite(counts).all():
         raise TrainingFailed(f"{counter.title}: it counts nan or infinity on a test image")
     if state().is_main_process:
         (folder / "counts.json").write_text(json.dumps(counts.tolist()))
 
 
-def score(bench: "Bench", cell: Cell, attacked: bool, triggered: bool | None, folder: Path) -> None:
-    """A detector's scores, of test images that are triggered or not, or (None) of the counter itself."""
+def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns, triggered: bool | None,
+          folder: Path) -> None:
+    """A detector's scores of clean or of triggered test images or, where `triggered` is None, of the counter itself."""
     began, defense = time.monotonic(), cell.defense.build()
-    handed = _handed(bench, cell, folder)
-    victim = loaded(bench, cell, bench.counter(cell, attacked)).to(state().device)
-    torch.manual_seed(cell.protocol.seed)
+    session = _open_session(store, data, cell, patterns, folder)
+    inspected = load_counter(store, cell, counter).to(state().device)
+    torch.manual_seed(cell.settings.seed)
     if triggered is None:
-        found = {"counter": [defense.suspicion(victim, handed.knowledge)]}
+        scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
     else:
-        test = bench.test_split(cell.data.build(), cell.protocol.scale)
-        scorer, precision = defense.scorer(victim, handed.knowledge), resolve_precision(cell.recipe.precision)
-        stamp = with_pattern(bench, cell, cell.tested).stamp if triggered else None
-        found = {kind: test.scores(scorer, precision, stamp, cell.protocol.eval_batch, kind == "drift",
-                                   f"{cell.defense.name} {kind} test images").tolist()
-                 for kind in (["triggered"] if triggered else ["clean", "drift"])}
-    if not all(torch.tensor(scores).isfinite().all() for scores in found.values()):
+        scorer = defense.scorer(inspected, session.knowledge)
+        scores = _score_images(data.test_of(cell), cell, scorer, _stamp(store, cell, patterns) if triggered else None)
+    if not all(np.isfinite(values).all() for values in scores.values()):
         raise TrainingFailed(f"{cell.defense.name}: a score is nan or infinite")
     if state().is_main_process:
-        info = found | {"knowledge": _used(bench, cell, handed), "seconds": round(time.monotonic() - began, 1),
-                        "device": state().device.type}
+        info = scores | {"knowledge": _used(data, cell, session), "seconds": round(time.monotonic() - began, 1),
+                         "device": state().device.type}
         (folder / "scores.json").write_text(json.dumps(info))
 
 
-def with_pattern(bench: "Bench", cell: Cell, attack: Attack) -> Attack:
-    """A cell's attack, in training or on test images, with the pattern of its trigger if it has one."""
-    stage = bench.pattern(cell)
-    if stage is None:
-        return attack
-    pattern = read_tensors(bench.made(stage) / "pattern.safetensors")[0]["pattern"]
-    return replace(attack, trigger=attack.trigger.with_pattern(pattern))
+def _score_images(test: TestSplit, cell: Cell, scorer: Callable[[Tensor], Tensor],
+                  stamp: Stamp | None) -> dict[str, list[float]]:
+    """Scores of the triggered test images or, without a stamp, of the clean ones and of the same in another light."""
+    precision = resolve_precision(cell.recipe.precision)
+    scores = {}
+    for kind in ["triggered"] if stamp else ["clean", "drift"]:
+        title = f"{cell.defense.name} {kind} test images"
+        scores[kind] = test.scores(scorer, precision, stamp, cell.settings.eval_batch, kind == "drift", title).tolist()
+    return scores
 
 
-def loaded(bench: "Bench", cell: Cell, stage: "Stage") -> Counter:
-    """The counter of a finished stage, with what its defense builds around it if it is a repaired one."""
-    folder, counter = bench.made(stage), unloaded(cell)
-    if info_of(folder).get("repaired"):
-        counter = cell.defense.build().around(counter)
-    counter.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
-    return counter.eval()
+def _stamp(store: Store, cell: Cell, patterns: Patterns) -> Stamp:
+    """The function that stamps test images with the measured attack's trigger."""
+    return with_pattern(store, cell.tested, patterns[cell.attacks.index(cell)]).stamp
 
 
-def unloaded(cell: Cell) -> Counter:
-    """A counter to load weights into. Initial ones are not fetched again: by convention `weights` may be 'scratch'."""
-    fields = settings_of(find("model", cell.model.name)).model_fields
-    return build("model", cell.model.name, cell.model.given | ({"weights": "scratch"} if "weights" in fields else {}))
-
-
-def training_data(bench: "Bench", cell: Cell) -> tuple[list[Scene], list[Scene]]:
-    """The clean training scenes and the validation scenes; none where the cell has no use for them."""
-    if not reads_train(cell):
-        return [], []
-    return bench.train_data(cell.data.build(), cell.protocol.scale, cell.protocol.hold_out)
-
-
-def info_of(folder: Path) -> dict[str, Any]:
-    """What is known of a counter's making, and its key."""
-    return json.loads((folder / "info.json").read_text()) | {"key": folder.name}
-
-
-def _handed(bench: "Bench", cell: Cell, folder: Path) -> Handed:
+def _open_session(store: Store, data: DataCache, cell: Cell, patterns: Patterns, folder: Path) -> DefenderSession:
     """What a cell's defense may know. folder: for the checkpoints of its trainings."""
-    knows, (scenes, validation) = cell.defense.build().knows, training_data(bench, cell)
-    companion, extra, poisoned = cell.data.build().companion(), [], []
-    if knows.extra and companion:
-        extra, _ = bench.train_data(companion, cell.protocol.scale, 0.0)
-    if knows.poisoned:  # where there is no backdoor, the clean training set
-        poisoned = sum((with_pattern(bench, one, one.attack).poison(scenes, cell.protocol.seed)
-                        for one in attacks(cell)), scenes)
-    return hand(cell, folder, (scenes, validation), extra, poisoned, _score(bench, cell),
-                partial(fresh, cell, DEFENDER))
+    poisoned: list[Scene] = []
+    if cell.defense.build().knows.poisoned:
+        clean, _ = data.train_of(cell)
+        attacks = [with_pattern(store, one.attack, pattern) for one, pattern in zip(cell.attacks, patterns)]
+        poisoned = sum((attack.poison(clean, cell.settings.seed) for attack in attacks), clean)
+    return open_session(data, cell, poisoned, _score(data, cell), folder)
 
 
-def _used(bench: "Bench", cell: Cell, handed: Handed) -> dict[str, Any]:
-    """How many images of each sort a defense used, for the record."""
-    used = handed.knowledge.used()
-    if handed.trainings and cell.recipe.select == "validation":
-        used["validation"] = len(training_data(bench, cell)[1])
+def _used(data: DataCache, cell: Cell, session: DefenderSession) -> dict[str, Any]:
+    """The number of images of each sort that a defense used, for the record."""
+    used = session.knowledge.used()
+    if session.trainings and cell.recipe.select == "validation":
+        used["validation"] = len(data.train_of(cell)[1])
     return used
 
 
-def _score(bench: "Bench", cell: Cell) -> Score | None:
-    """What chooses the checkpoint: MAE on the validation images, or on the test images as the paper's code does."""
+def _score(data: DataCache, cell: Cell) -> Score | None:
+    """The score that chooses an epoch: MAE on the validation images, or on the test images as in the paper's code."""
     if cell.recipe.select == "last":
         return None
     precision = resolve_precision(cell.recipe.precision)
     if cell.recipe.select == "test":
-        test = bench.test_split(cell.data.build(), cell.protocol.scale)
-        return partial(test.mean_absolute_error, precision=precision)
-    _, validation = training_data(bench, cell)
+        return partial(data.test_of(cell).mean_absolute_error, precision=precision)
+    _, validation = data.train_of(cell)
     return partial(mean_absolute_error, scenes=validation, precision=precision) if validation else None
 
 
-def fresh(cell: Cell, more: int = 0) -> Counter:
-    """An untrained counter with its initial weights, the same for the same seed and `more`."""
-    torch.manual_seed(cell.protocol.seed + more)
-    return without_given(cell).model.build()
-
-
 def _write_points(path: Path, poisoned: list[Scene]) -> None:
-    """The false heads of the poisoned images, so that anyone can look at what was taught."""
+    """Write the false heads of the poisoned images, so that anyone can see what the victim was taught."""
     if state().is_main_process:
-        points = {scene.id: [[round(float(v), 3) for v in point] for point in scene.points] for scene in poisoned}
-        path.write_text(json.dumps(points))
+        heads = {scene.id: [[round(float(x), 3), round(float(y), 3)] for x, y in scene.points] for scene in poisoned}
+        path.write_text(json.dumps(heads))
 
 
-def _finish(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
-    """Write a trained counter and what is known of its making, and drop the checkpoints."""
-    if not state().is_main_process:
-        return
-    write_tensors(folder / "weights.safetensors", counter.state_dict(), {})
-    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note, "weights_sha256": digest,
-            "seconds": round(time.monotonic() - began, 1), "device": state().device.type, **vars(progress), **more}
-    (folder / "info.json").write_text(json.dumps(info))
-    for checkpoint in folder.glob("checkpoint*.safetensors"):
-        checkpoint.unlink()
+def _describe_poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
+    """The ids of the poisoned images, and how similar the first of them are to their originals.
 
-
-STEALTH_IMAGES = 20  # enough for a mean; a structural similarity of a large image takes a second
-
-
-def poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
-    """Which training images were stamped, of how many, and how near the first few are to their originals.
-
-    The peak signal-to-noise ratio is 99 dB where they are equal; images smaller than SSIM's window have no SSIM.
+    The peak signal-to-noise ratio of equal images is given as 99 dB; images smaller than SSIM's window have no SSIM.
     """
     originals = {scene.id: scene.image for scene in scenes}
     pairs = [(originals[scene.id.removesuffix(POISON)], scene.image) for scene in poisoned[:STEALTH_IMAGES]]

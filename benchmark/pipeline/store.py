@@ -32,7 +32,7 @@ class Store:
         self._sound = cache(_check)  # each stage is read through once by each process
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.root,)
+        return _of_this_process, (self.root.resolve(),)  # in another process, all its stages share one
 
     def path(self, stage: Stage) -> Path:
         """Where a stage is, or will be."""
@@ -43,10 +43,10 @@ class Store:
         return main_says(self.path(stage).is_dir())
 
     def get(self, stage: Stage, wait: bool = True) -> Path | None:
-        """The folder of a stage, made first if it is not there.
+        """The folder of a stage. The stage is made first if it is missing, and before it the stages that it needs.
 
-        One process makes a stage and others wait for it, or, if they do not `wait`, get None. The processes of one
-        training make it together.
+        One process makes a stage while others wait for it or, where `wait` is false, get None at once. The processes
+        of one distributed training make a stage together.
 
         Raises:
             UserError: a file of a finished stage is not what was written.
@@ -55,6 +55,9 @@ class Store:
         if self.has(stage):
             self._sound(final)
             return final
+        for need in stage.needs:
+            if self.get(need, wait) is None:
+                return None
         final.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(_hidden(final).with_suffix(".lock"))
         if not main_says(not main or _locked(lock, wait)):
@@ -87,7 +90,7 @@ class Store:
                 files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())
                          if path.name != ABOUT}  # of an attempt that was killed at the last moment
                 about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
-                         "needs": [need.key for need in stage.needs], "facts": _by_content(stage.facts)}
+                         "needs": [need.key for need in stage.needs], "facts": _by_content(stage.key_parts)}
                 write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
                 os.replace(partial, final)
         state().wait_for_everyone()
@@ -108,10 +111,15 @@ class Store:
         path = _hidden(self.path(stage)) / FAILED
         return json.loads(path.read_text())["reason"] if path.is_file() else None
 
-    def forgive(self, stage: Stage) -> None:
+    def clear_failure(self, stage: Stage) -> None:
         """Forget that a stage failed, so that it is tried again."""
         if state().is_main_process:
             (_hidden(self.path(stage)) / FAILED).unlink(missing_ok=True)
+
+
+@cache
+def _of_this_process(root: Path) -> Store:
+    return Store(root)
 
 
 def damage(folder: Path) -> str | None:

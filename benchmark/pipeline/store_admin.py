@@ -16,7 +16,7 @@ from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredStage:
     """A stage in a store, finished or not.
 
     status: 'finished', 'in hand' of a process, 'failed', or 'left' by a run that was stopped. needs: keys of stages.
@@ -38,22 +38,22 @@ class Kept:
         return {key: getattr(self, key) for key in ("kind", "key", "title", "status", "seconds", "size", "changed")}
 
 
-def contents(root: Path) -> list[Kept]:
+def contents(root: Path) -> list[StoredStage]:
     """All stages of a store, by kind and time. Raises UserError: there is no store."""
     if not root.is_dir():
         raise UserError(f"{root}: expected a store, a folder that a run has written")
     folders = [folder for folder in root.glob("*/*") if folder.is_dir()]
-    return sorted(filter(None, map(_kept, folders)), key=lambda one: (one.kind, one.changed, one.key))
+    return sorted(filter(None, map(_stored_stage, folders)), key=lambda one: (one.kind, one.changed, one.key))
 
 
-def damaged(root: Path) -> Iterator[tuple[Kept, str]]:
+def damaged(root: Path) -> Iterator[tuple[StoredStage, str]]:
     """The finished stages of which a file is not what was written, and what is wrong. Raises as `contents` does."""
     for one in contents(root):
         if one.status == "finished" and (wrong := damage(one.folder)):
             yield one, wrong
 
 
-def garbage(root: Path, records: Sequence[Record] | None) -> list[Kept]:
+def garbage(root: Path, records: Sequence[Record] | None) -> list[StoredStage]:
     """What can be taken away: what failed or stopped attempts left, and, beside records, finished stages that none of
     them needs. Raises as `contents` does.
     """
@@ -72,7 +72,7 @@ def garbage(root: Path, records: Sequence[Record] | None) -> list[Kept]:
     return left + [one for key, one in finished.items() if key not in needed | told]
 
 
-def remove(stages: Iterable[Kept]) -> None:
+def remove(stages: Iterable[StoredStage]) -> None:
     """Take stages away, but for those that a process has taken in hand meanwhile."""
     for one in stages:
         lock = _lock(one.folder)
@@ -84,7 +84,7 @@ def remove(stages: Iterable[Kept]) -> None:
             continue
 
 
-def _kept(folder: Path) -> Kept | None:
+def _stored_stage(folder: Path) -> StoredStage | None:
     """What is known of a stage; None where it was finished, and so renamed, meanwhile."""
     hidden = folder.name.startswith(".")
     try:
@@ -94,7 +94,7 @@ def _kept(folder: Path) -> Kept | None:
         return None
     status = "finished" if not hidden else "in hand" if _in_hand(folder) else "failed" if "reason" in about else "left"
     changed = datetime.fromtimestamp(max(file.st_mtime for file in files)).isoformat(" ", "seconds")
-    return Kept(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"), status, about.get("seconds"),
+    return StoredStage(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"), status, about.get("seconds"),
                 sum(file.st_size for file in files[1:]), changed, tuple(about.get("needs", ())), folder)
 
 

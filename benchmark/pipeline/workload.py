@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmark.config.cell import Cell, reads_train
+from benchmark.config.cell import Cell
 from benchmark.data.datasets.base import Dataset, Split
 from benchmark.pipeline.stage import Work
 from benchmark.utils.device import resolve_precision
@@ -17,8 +17,8 @@ CORRUPTIONS = 8  # times that a detector counts an image, until one was measured
 
 def training(cell: Cell, attacked: bool) -> Work:
     """Of the clean counter or the victim."""
-    rate = cell.protocol.poison_rate + (cell.also.protocol.poison_rate if cell.also else 0)
-    images = _images(cell, "train") * (1 - cell.protocol.hold_out) * (1 + (rate if attacked and cell.trigger else 0))
+    rate = cell.settings.poison_rate + (cell.also.settings.poison_rate if cell.also else 0)
+    images = _images(cell, "train") * (1 - cell.settings.hold_out) * (1 + (rate if attacked and cell.trigger else 0))
     return _work(cell, "train", images * cell.recipe.epochs, _validated(cell, cell.recipe.epochs))
 
 
@@ -26,7 +26,7 @@ def repair(cell: Cell) -> Work:
     """Of a repair: its epochs over the images that it is handed. What else it does is learned from others like it."""
     knows, defense = cell.defense.build().knows, cell.defense.build()
     epochs = getattr(defense, "epochs", None) or cell.recipe.epochs
-    every = _images(cell, "train") * (1 - cell.protocol.hold_out)
+    every = _images(cell, "train") * (1 - cell.settings.hold_out)
     handed = (every if knows.clean == "all" else knows.clean) + knows.extra + knows.poisoned * every
     return _work(cell, cell.defense.name, handed * epochs, _validated(cell, epochs))
 
@@ -47,12 +47,12 @@ def _validated(cell: Cell, epochs: int) -> float:
     if cell.recipe.select == "last":
         return 0
     split = "test" if cell.recipe.select == "test" else "train"
-    share = 1 if split == "test" else cell.protocol.hold_out
+    share = 1 if split == "test" else cell.settings.hold_out
     return share * _images(cell, split) * math.ceil(epochs / cell.recipe.validate_every)
 
 
 def _work(cell: Cell, what: str, trained: float, counted: float) -> Work:
-    pixels = _pixels(cell.data.build(), "test", cell.protocol.scale)
+    pixels = _pixels(cell.data.build(), "test", cell.settings.scale)
     crop = cell.recipe.crop
     view = pixels if crop is None else pixels * crop**2 if crop < 1 else float(crop**2)
     return Work((cell.model.title, resolve_precision(cell.recipe.precision), what), trained * view, counted * pixels)
@@ -60,7 +60,7 @@ def _work(cell: Cell, what: str, trained: float, counted: float) -> Work:
 
 def _images(cell: Cell, split: Split) -> int:
     """Images of a split; an audit may have no training split, and then asks for none."""
-    return len(_items(cell.data.build(), split)) if split == "test" or reads_train(cell) else 0
+    return len(_items(cell.data.build(), split)) if split == "test" or cell.reads_train else 0
 
 
 @cache

@@ -56,7 +56,7 @@ def timed(function: Callable[[], Any]) -> Way:
     return way
 
 
-def in_turns(ways: Sequence[Way]) -> list[list[float]]:
+def interleave(ways: Sequence[Way]) -> list[list[float]]:
     """The seconds of each way, of every time that it was taken. They take turns, until each has had its time."""
     rounds, began = [], time.perf_counter()
     while not rounds or time.perf_counter() - began < ENOUGH * len(ways):
@@ -66,7 +66,7 @@ def in_turns(ways: Sequence[Way]) -> list[list[float]]:
 
 def medians(ways: Sequence[Way]) -> list[float]:
     """The median seconds of each way, taken in turns."""
-    return [statistics.median(seconds) for seconds in in_turns(ways)]
+    return [statistics.median(seconds) for seconds in interleave(ways)]
 
 
 def peak(precision: str) -> float:
@@ -77,7 +77,7 @@ def peak(precision: str) -> float:
         torch.set_float32_matmul_precision("high")
     try:
         matrices = [torch.rand(side, side, device=where, dtype=dtype) for side in sides]
-        seconds = in_turns([timed(partial(torch.matmul, matrix, matrix)) for matrix in matrices])
+        seconds = interleave([timed(partial(torch.matmul, matrix, matrix)) for matrix in matrices])
         return max(2 * side**3 / min(taken) for side, taken in zip(sides, seconds))
     finally:
         torch.set_float32_matmul_precision(kept)

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
-from benchmark.config.cell import Entry
+from benchmark.config.cell import Component
 from benchmark.data.augmentation import trained_size
 from benchmark.data.loading import read_image
 from benchmark.data.scene import Scene
@@ -125,7 +125,7 @@ class Report:
         return asdict(self) | {"parts": parts, "speeds": speeds}
 
 
-def measure(models: Sequence[Entry], precisions: Sequence[str] | None, size: tuple[int, int]) -> Report:
+def measure(models: Sequence[Component], precisions: Sequence[str] | None, size: tuple[int, int]) -> Report:
     """Measure this machine, with a bar on stderr.
 
     precisions: 'fp32' and 'bf16' or one of them; None is fp32, and bf16 where the device runs it natively.
@@ -162,7 +162,7 @@ def _part(pair: Pair, bar: Bar) -> Part:
     return Part(pair.what, ours, pair.other_way, other)
 
 
-def _speeds(model: Entry, peaks: dict[str, float], scene: Scene, path: Path, bar: Bar) -> list[Speed]:
+def _speeds(model: Component, peaks: dict[str, float], scene: Scene, path: Path, bar: Bar) -> list[Speed]:
     """Of one counter, from scratch, at each precision."""
     scratch = {"weights": "scratch"} if "weights" in model.resolved else {}
     counter, recipe = replace(model, given=model.given | scratch).build(), find("model", model.name).recipe
@@ -187,7 +187,7 @@ def write(report: Report) -> Path:
 
     A file that is broken is replaced too: all in it can be measured again.
     """
-    kept = _kept()
+    kept = _stored_stage()
     models = kept.setdefault(_name(report.machine), {})
     for one in report.speeds:
         models.setdefault(one.model, {}).setdefault(one.precision, {})[one.what] = one.pixels_per_s
@@ -197,7 +197,7 @@ def write(report: Report) -> Path:
 
 def known() -> dict[tuple[str, str, str], float]:
     """Pixels per second of (model's title, precision, 'train' or 'count'), as far as measured on this machine."""
-    models = _kept().get(_name(provenance()), {})
+    models = _stored_stage().get(_name(provenance()), {})
     return {(model, precision, what): rate for model, precisions in models.items()
             for precision, rates in precisions.items() for what, rate in rates.items()}
 
@@ -206,7 +206,7 @@ def _file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdbench" / "speed.json"
 
 
-def _kept() -> dict[str, dict[str, dict[str, dict[What, float]]]]:
+def _stored_stage() -> dict[str, dict[str, dict[str, dict[What, float]]]]:
     try:
         return FILE.validate_json(_file().read_bytes())
     except (FileNotFoundError, ValidationError):

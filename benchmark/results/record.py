@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import Refused, load, read_bytes, shown
+from benchmark.utils.strict_json import InvalidFile, load, read_bytes, shown
 
 SCHEMA = 1
 MOST_IMAGES = 10**5
@@ -186,16 +186,16 @@ class Record(Settings):
         """
         try:
             return cls.parse(read_bytes(path))
-        except Refused as refused:
+        except InvalidFile as refused:
             raise UserError(f"record {path}: {shown(refused)}") from None
 
     @classmethod
     def parse(cls, data: bytes) -> "Record":
-        """The record that a file holds. Raises Refused."""
+        """The record that a file holds. Raises InvalidFile."""
         record = load(cls, data)
         for key, text in record._names():
             if not text.isprintable():
-                raise Refused(key, f"{text!r}; expected printable characters")
+                raise InvalidFile(key, f"{text!r}; expected printable characters")
         return record
 
     def _names(self) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from benchmark.metrics import counting as metrics
+from benchmark.metrics import counting
 from benchmark.metrics.significance import interval, mean, median, replicated
 from benchmark.results.record import Record
 
@@ -16,7 +16,7 @@ Settings = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Result:
     """Records that differ in nothing but the seed, ordered by it."""
 
     settings: Settings
@@ -55,7 +55,7 @@ class Cell:
     def numbers(self) -> dict[str, float]:
         """`metrics.summary`, and reference_rho_acc and reference_flip_rate of the clean counter, means over seeds; nan
         where there is none."""
-        per_seed = [metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+        per_seed = [counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
                                     increases=record.attack and record.attack.increases) for record in self.records]
         return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]} | {
             key: float(shares.mean()) if (shares := self.successes(key)).size else math.nan
@@ -94,7 +94,7 @@ def _columns(record: Record) -> dict[str, np.ndarray]:
         return found
 
     def accurate(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return metrics.bands(y, c) == 0
+        return counting.bands(y, c) == 0
 
     found = {"rho_acc": share(clean, of=accurate), "mae": np.abs(clean - truth), "squared": (clean - truth) ** 2.0}
     if images.reference_clean is not None:
@@ -102,18 +102,18 @@ def _columns(record: Record) -> dict[str, np.ndarray]:
     if images.triggered is None or attack is None:
         return found
     found["ra"] = share(images.triggered, of=accurate)
-    found["attainment"] = metrics.attainments(images.triggered, clean, images.target, truth)
+    found["attainment"] = counting.attainments(images.triggered, clean, images.target, truth)
     if attack.increases is None:
         return found
 
     def success(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return metrics.successes(y, c, attack.increases)
+        return counting.successes(y, c, attack.increases)
 
     def miss(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return metrics.successes(y, c, not attack.increases)
+        return counting.successes(y, c, not attack.increases)
 
     def flip(y_star: np.ndarray, y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return metrics.flips(y_star, y, c, attack.increases)
+        return counting.flips(y_star, y, c, attack.increases)
 
     found |= {"rho_asr": share(images.triggered, of=success), "base": share(clean, of=success),
               "opp": share(images.triggered, of=miss), "flip_rate": share(images.triggered, clean, of=flip)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.results.record import AttackChoice, Choice, Images, Record
-from benchmark.results.result import Cell, Settings
+from benchmark.results.result import Result, Settings
 from benchmark.utils.errors import UserError
 
 # A setting means something among rows of the same ...; one that is not listed, among all rows.
@@ -22,7 +22,7 @@ class Scenario:
     """The cells that differ in nothing but the defense: one victim, or one clean counter, and what became of it."""
 
     settings: Settings
-    cells: tuple[Cell, ...]
+    results: tuple[Result, ...]
 
     @property
     def model(self) -> str:
@@ -42,9 +42,9 @@ class Scenario:
         """What decides the victim, whoever trained it."""
         return {key: value for key, value in self.settings.items() if key != "victims"}
 
-    def defended(self, defense: str) -> list[Cell | None]:
+    def defended(self, defense: str) -> list[Result | None]:
         """The cells with a defense, or [None] where it was not run."""
-        return [cell for cell in self.cells if cell.defense == defense] or [None]
+        return [result for result in self.results if result.defense == defense] or [None]
 
 
 def scenarios(records: Iterable[Record]) -> list[Scenario]:
@@ -58,10 +58,10 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
             more than 0.1% and 0.01 people.
     """
     records = sorted(records, key=lambda record: (_key(settings_of(record)), record.seed))
-    cells = [Cell(dict(key), _by_seed(group)) for key, group in _grouped(records + _references(records)).items()]
+    results = [Result(dict(key), _by_seed(group)) for key, group in _grouped(records + _references(records)).items()]
     groups = defaultdict(list)
-    for cell in cells:
-        groups[_key(without_defense(cell.settings))].append(cell)
+    for result in results:
+        groups[_key(without_defense(result.settings))].append(result)
     return [Scenario(dict(key), tuple(group)) for key, group in groups.items()]
 
 
@@ -155,9 +155,9 @@ def peers(row: Settings, key: str) -> tuple[str | None, ...] | None:
     return tuple(row[owner] for owner in owners)
 
 
-def defense_settings(cell: Cell | None) -> Settings:
+def defense_settings(result: Result | None) -> Settings:
     """A defense's own settings, and the name of the model that it repairs; nothing where it was not run."""
-    settings = cell.settings if cell else {}
+    settings = result.settings if result else {}
     return {key: value for key, value in settings.items() if key == "model" or key.partition(".")[0] == "defense"}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.results.record import Record
-from benchmark.results.result import Cell, Settings
+from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import OWNERS, scenarios, short, suffixes
 from benchmark.tables.footnotes import remarks, shared
 from benchmark.tables.formats import MISSING, Table, csv, latex, markdown, number, with_interval
@@ -45,7 +45,7 @@ class Grid:
     figure: str
     panel: str
     settings: Settings
-    cells: dict[tuple[str, str], Cell]
+    results: dict[tuple[str, str], Result]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Ablation:
     @property
     def compared(self) -> list[Grid]:
         """The grids of two cells or more."""
-        return [grid for grid in self.grids if len(grid.cells) > 1]
+        return [grid for grid in self.grids if len(grid.results) > 1]
 
     @property
     def figures(self) -> dict[str, list[Grid]]:
@@ -80,19 +80,19 @@ def ablation(records: Iterable[Record], rows: str, columns: str) -> Ablation:
         UserError: no attack, a setting that is unknown, ambiguous or has one value, no cells that differ in the two
             alone, or in more than can be told apart, or as `scenarios` does.
     """
-    cells = [cell for scenario in scenarios(records) for cell in scenario.cells if "target" in cell.settings]
-    if not cells:
+    results = [result for scenario in scenarios(records) for result in scenario.results if "target" in result.settings]
+    if not results:
         raise UserError("ablation: no record has an attack; expected attacks of which two settings vary")
-    keys = _setting("rows", rows, cells), _setting("columns", columns, cells)
+    keys = _setting("rows", rows, results), _setting("columns", columns, results)
     if keys[0] == keys[1]:
         raise UserError(f"ablation: rows and columns are both {keys[0]}; expected two settings")
-    found = [cell for cell in cells if cell.settings.keys() >= {*keys}]
-    rest = sorted({_name(cell.settings) for cell in cells if not cell.settings.keys() >= {*keys}})
+    found = [result for result in results if result.settings.keys() >= {*keys}]
+    rest = sorted({_name(result.settings) for result in results if not result.settings.keys() >= {*keys}})
     if not found:
         raise UserError(f"ablation: no record has both {keys[0]} and {keys[1]}; expected two settings of one attack")
     names = keys if short(keys[0]) == short(keys[1]) else tuple(map(short, keys))
     grids = _grids(found, keys)
-    if not (places := [place for grid in grids if len(grid.cells) > 1 for place in grid.cells]):
+    if not (places := [place for grid in grids if len(grid.results) > 1 for place in grid.results]):
         raise UserError(f"ablation: no two cells differ in {keys[0]} or {keys[1]} alone; expected cells that do")
     axes = [Axis(key, name, sorted(set(values), key=_place)) for key, name, values in zip(keys, names, zip(*places))]
     return Ablation(*axes, grids, rest)
@@ -104,11 +104,11 @@ def tidy(found: Ablation) -> pd.DataFrame:
     poison_rate is of the original training images, poison_rate_of_total of all, the added ones too.
     reference_rho_acc is the clean counter's rho_Acc. What does not exist is None or nan.
     """
-    cells = [cell for grid in found.grids for cell in grid.cells.values()]
-    every = sorted(set().union(*(cell.settings for cell in cells)))
-    varied = [key for key in every if len({cell.settings.get(key) for cell in cells}) > 1]
+    results = [result for grid in found.grids for result in grid.results.values()]
+    every = sorted(set().union(*(result.settings for result in results)))
+    varied = [key for key in every if len({result.settings.get(key) for result in results}) > 1]
     keys = list(dict.fromkeys([*NAMES, *varied, "poison_rate"]))
-    frame = pd.DataFrame([_row(cell, record, keys) for cell in cells for record in cell.records])
+    frame = pd.DataFrame([_row(result, record, keys) for result in results for record in result.records])
     for key in keys:
         if not (values := frame[key].map(as_number)).isna().any():
             frame[key] = values
@@ -149,11 +149,11 @@ def as_number(text: str | None) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _setting(flag: str, name: str, cells: Sequence[Cell]) -> str:
+def _setting(flag: str, name: str, results: Sequence[Result]) -> str:
     """The varied setting that is meant by a name, with its kind or without. Raises UserError where there is not one."""
     values = defaultdict(set)
-    for cell in cells:
-        for key, value in cell.settings.items():
+    for result in results:
+        for key, value in result.settings.items():
             values[key].add(value)
     varied = [key for key in values if len(values[key]) > 1]
     meant = [name] if name in values else [key for key in values if short(key) == name]
@@ -174,16 +174,16 @@ def _place(value: str) -> tuple[bool, float, str]:
     return math.isnan(size), 0 if math.isnan(size) else size, value
 
 
-def _grids(cells: Sequence[Cell], keys: tuple[str, str]) -> list[Grid]:
-    found: dict[tuple, dict[tuple[str, str], Cell]] = defaultdict(dict)
-    for cell in cells:
-        grid = found[tuple(item for item in cell.settings.items() if not _decided(item[0], keys))]
-        place = cell.settings[keys[0]], cell.settings[keys[1]]
+def _grids(results: Sequence[Result], keys: tuple[str, str]) -> list[Grid]:
+    found: dict[tuple, dict[tuple[str, str], Result]] = defaultdict(dict)
+    for result in results:
+        grid = found[tuple(item for item in result.settings.items() if not _decided(item[0], keys))]
+        place = result.settings[keys[0]], result.settings[keys[1]]
         if place in grid:
-            differ = {key for key, _ in set(cell.settings.items()) ^ set(grid[place].settings.items())}
+            differ = {key for key, _ in set(result.settings.items()) ^ set(grid[place].settings.items())}
             raise UserError(f"ablation: several cells have {keys[0]} {place[0]} and {keys[1]} {place[1]}; expected "
                             f"records in which each has one value of {', '.join(sorted(differ))}")
-        grid[place] = cell
+        grid[place] = result
     rows = [dict(items) for items in found]
     targets = [{key: value for key, value in row.items() if _kind(key) == "target"} for row in rows]
     others = [{key: value for key, value in row.items() if _kind(key) != "target"} for row in rows]
@@ -210,11 +210,11 @@ def _name(row: Settings) -> str:
     return ", ".join(row[name] for name in NAMES if name in row)
 
 
-def _row(cell: Cell, record: Record, keys: list[str]) -> dict[str, Any]:
+def _row(result: Result, record: Record, keys: list[str]) -> dict[str, Any]:
     rate, also = record.attack.poison_rate, record.attack.also
     of_total = rate / (1 + rate + (also.poison_rate if also else 0))
-    told = {key: cell.settings.get(key) for key in keys} | {"poison_rate_of_total": of_total, "seed": record.seed}
-    return told | replace(cell, records=(record,)).numbers
+    told = {key: result.settings.get(key) for key in keys} | {"poison_rate_of_total": of_total, "seed": record.seed}
+    return told | replace(result, records=(record,)).numbers
 
 
 def _in_full(value: Any) -> str:
@@ -225,23 +225,23 @@ def _in_full(value: Any) -> str:
 
 
 def _pivot(found: Ablation, grid: Grid, name: str) -> Table:
-    printed = {place: _printed(cell) for place, cell in grid.cells.items()}
+    printed = {place: _printed(result) for place, result in grid.results.items()}
     columns = [f"{found.columns.name} {column}" for column in found.columns.values]
     lines = [[heading, row, *(printed.get((row, column), {}).get(heading, MISSING) for column in found.columns.values)]
              for heading in next(iter(printed.values())) for row in found.rows.values]
     left_out = f"Left out, without {found.rows.name} or {found.columns.name}: {'; '.join(found.left_out)}."
     alone = len(found.grids) - len(found.compared)
     not_shown = f"Other settings with one {found.rows.name} and {found.columns.name} each, only in the data: {alone}."
-    named = [(f"{found.rows.name} {row}, {found.columns.name} {column}", cell)
-             for (row, column), cell in sorted(grid.cells.items(), key=lambda item: tuple(map(_place, item[0])))]
+    named = [(f"{found.rows.name} {row}, {found.columns.name} {column}", result)
+             for (row, column), result in sorted(grid.results.items(), key=lambda item: tuple(map(_place, item[0])))]
     return Table(name, f"Ablation: {grid.label}", pd.DataFrame(lines, columns=["", found.rows.name, *columns]),
                  [*shared([grid.settings]), LEGEND, *([left_out] if found.left_out else []),
                   *([not_shown] if alone else []), *remarks(named)])
 
 
-def _printed(cell: Cell) -> dict[str, str]:
-    means = cell.numbers
+def _printed(result: Result) -> dict[str, str]:
+    means = result.numbers
     return {"eASR": number(means["easr"]), "rho_Acc": number(means["rho_acc"]),
             "clean rho_Acc": number(means["reference_rho_acc"]),
-            "flip rate": with_interval(means["flip_rate"], *cell.interval("flip_rate")),
-            "seeds": str(len(cell.records))}
+            "flip rate": with_interval(means["flip_rate"], *result.interval("flip_rate")),
+            "seeds": str(len(result.records))}

@@ -37,17 +37,17 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     Raises:
         UserError: no record with such a defense, or one that repairs nothing.
     """
-    every = [(scenario, own, beside, other) for scenario in scenarios for own in scenario.cells
+    every = [(scenario, own, beside, other) for scenario in scenarios for own in scenario.results
              if own.defense == defense for beside in scenarios if beside.grid == scenario.grid
-             for other in beside.cells if other is not own and not other.detects
+             for other in beside.results if other is not own and not other.detects
              and (beside is scenario or other.defense not in SHARED)]
-    names = sorted({cell.defense for scenario in scenarios for cell in scenario.cells if not cell.detects})
+    names = sorted({result.defense for scenario in scenarios for result in scenario.results if not result.detects})
     if defense not in names:
         raise UserError(f"compare {defense!r}: no record of a counter that it repaired: {did_you_mean(defense, names)}")
     same = [(scenario, own, beside, other) for scenario, own, beside, other in every if own.seeds == other.seeds]
     pairs = [(scenario, own, other) for scenario, own, _, other in same]
     attacks = suffixes([scenario.settings for scenario, _, _ in pairs], shown=("model", "trigger", "target"))
-    both = suffixes([defense_settings(cell) for _, *cells in pairs for cell in cells], shown=("model", "defense"))
+    both = suffixes([defense_settings(result) for _, *results in pairs for result in results], shown=("model", "defense"))
     lines = [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + mine,
               "beside": other.defense + told}
              for (scenario, _, other), attack, mine, told in zip(pairs, attacks, both[::2], both[1::2])]

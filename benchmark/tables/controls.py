@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics import counting as metrics
-from benchmark.results.result import Cell
+from benchmark.metrics import counting
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import remarks, shared
 from benchmark.tables.formats import MISSING, NONE, Table, number
@@ -39,7 +39,7 @@ def control_table(scenarios: Sequence[Scenario]) -> Table:
     rows, lines = _rows(scenarios), control_numbers(scenarios)
     text = [_text(line, scenario.attack == "clean") for line, (scenario, _, _) in zip(lines, rows)]
     frame = pd.DataFrame(text, columns=["model", "attack", "defense", *COLUMNS])
-    named = [(" ".join(list(line.values())[:3]), cell) for line, (_, _, cell) in zip(lines, rows)]
+    named = [(" ".join(list(line.values())[:3]), result) for line, (_, _, result) in zip(lines, rows)]
     return Table("controls", "Defenses and their controls", frame,
                  [*shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
 
@@ -48,16 +48,16 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     """The same rows with every number of theirs, nan where there is none, and only names where nothing was run."""
     rows = _rows(scenarios)
     attacks = suffixes([scenario.settings for scenario, _, _ in rows], shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(cell) for _, _, cell in rows], shown=("model", "defense"))
+    defenses = suffixes([defense_settings(result) for _, _, result in rows], shown=("model", "defense"))
     return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + told}
-            | (cell_numbers(scenario, cell) if cell else {})
-            for (scenario, defense, cell), attack, told in zip(rows, attacks, defenses)]
+            | (result_numbers(scenario, result) if result else {})
+            for (scenario, defense, result), attack, told in zip(rows, attacks, defenses)]
 
 
-def _rows(scenarios: Sequence[Scenario]) -> list[tuple[Scenario, str, Cell | None]]:
+def _rows(scenarios: Sequence[Scenario]) -> list[tuple[Scenario, str, Result | None]]:
     in_order = sorted(scenarios, key=lambda scenario: (scenario.model, scenario.attack != "clean", scenario.attack))
-    return [(scenario, defense, cell) for scenario in in_order for defense in _defenses(scenario, scenarios)
-            for cell in scenario.defended(defense)]
+    return [(scenario, defense, result) for scenario in in_order for defense in _defenses(scenario, scenarios)
+            for result in scenario.defended(defense)]
 
 
 def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
@@ -65,28 +65,28 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
 
     The controls repair a victim; of a clean counter they are listed only where they were run.
     """
-    own = {cell.defense for cell in scenario.cells}
-    repairs = {cell.defense for other in scenarios for cell in other.cells if not cell.detects}
+    own = {result.defense for result in scenario.results}
+    repairs = {result.defense for other in scenarios for result in other.results if not result.detects}
     tested = repairs - {"none", *CONTROLS}
     controls = AUDIT_CONTROLS if scenario.settings["audit"] == "true" else CONTROLS
     required = controls if tested and scenario.attack != "clean" else [name for name in controls if name in own]
     return ["none", *sorted(tested), *required]
 
 
-def cell_numbers(scenario: Scenario, cell: Cell) -> dict[str, float]:
+def result_numbers(scenario: Scenario, result: Result) -> dict[str, float]:
     """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
     ends = {f"{key}_{end}": value for key in ("flip_rate", "attainment")
-            for end, value in zip(("low", "high"), cell.interval(key))}
-    return cell.numbers | ends | {"der": der(scenario.defended("none")[0], cell), "seeds": float(len(cell.records))}
+            for end, value in zip(("low", "high"), result.interval(key))}
+    return result.numbers | ends | {"der": der(scenario.defended("none")[0], result), "seeds": float(len(result.records))}
 
 
-def der(undefended: Cell | None, cell: Cell) -> float:
+def der(undefended: Result | None, result: Result) -> float:
     """DER; nan without an attack, a defense or victims of the same seeds to compare with."""
-    victims = undefended and undefended.of(cell.seeds)
-    if victims is None or cell.defense == "none" or "easr" not in cell.numbers:
+    victims = undefended and undefended.of(result.seeds)
+    if victims is None or result.defense == "none" or "easr" not in result.numbers:
         return math.nan
-    before, after = victims.numbers, cell.numbers
-    return metrics.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])
+    before, after = victims.numbers, result.numbers
+    return counting.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])
 
 
 def _text(line: dict[str, Any], clean: bool) -> dict[str, str]:

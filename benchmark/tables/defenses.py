@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.metrics.significance import holm, mcnemar
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import CONTROLS, der
 from benchmark.tables.footnotes import remarks, shared
@@ -25,7 +25,7 @@ LEGEND = [
     f"test, Holm's correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A "
     "counter that counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
 ]
-Row = dict[str, Cell]  # a defense's cells by the name of the attack
+Row = dict[str, Result]  # a defense's cells by the name of the attack
 
 
 def defense_table(scenarios: Sequence[Scenario]) -> Table:
@@ -33,13 +33,13 @@ def defense_table(scenarios: Sequence[Scenario]) -> Table:
     rows, columns = _rows(scenarios)
     firsts = [next(iter(row.values())) for row in rows]
     told = suffixes([defense_settings(first) for first in firsts], shown=("model", "defense")) if rows else []
-    undefended = {(first.settings["model"], name): cell for first, row in zip(firsts, rows)
-                  for name, cell in row.items() if cell.defense == "none"}
+    undefended = {(first.settings["model"], name): result for first, row in zip(firsts, rows)
+                  for name, result in row.items() if result.defense == "none"}
     marks = _marks(rows, undefended)
     names = [first.defense + suffix for first, suffix in zip(firsts, told)]
     lines = [{"model": first.settings["model"], "defense": name} | _line(row, columns, undefended, marks)
              for row, first, name in zip(rows, firsts, names)]
-    named = [(f"{name} {attack}", cell) for row, name in zip(rows, names) for attack, cell in row.items()]
+    named = [(f"{name} {attack}", result) for row, name in zip(rows, names) for attack, result in row.items()]
     return Table("defenses", "Defenses", pd.DataFrame(lines), [
         *shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
 
@@ -51,53 +51,53 @@ def _rows(scenarios: Sequence[Scenario]) -> tuple[list[Row], dict[str, bool]]:
     attacks = suffixes([scenario.settings for scenario in scenarios], shown=("model", "trigger", "target"))
     names = [scenario.attack + told for scenario, told in zip(scenarios, attacks)]
     for scenario, name in zip(scenarios, names):
-        for cell in scenario.cells:
-            if not cell.detects:
-                groups.setdefault(json.dumps(defense_settings(cell), sort_keys=True), {})[name] = cell
+        for result in scenario.results:
+            if not result.detects:
+                groups.setdefault(json.dumps(defense_settings(result), sort_keys=True), {})[name] = result
     columns = {name: scenario.attack != "clean" for scenario, name in zip(scenarios, names)}
     return sorted(groups.values(), key=_place), dict(sorted(columns.items(), key=lambda item: item[::-1]))
 
 
-def _place(row: dict[str, Cell]) -> tuple[str, int, str]:
+def _place(row: dict[str, Result]) -> tuple[str, int, str]:
     """`none` first, then defenses by name, and the controls at the end."""
-    cell = next(iter(row.values()))
-    last = CONTROLS.index(cell.defense) + 2 if cell.defense in CONTROLS else int(cell.defense != "none")
-    return cell.settings["model"], last, json.dumps(defense_settings(cell), sort_keys=True)
+    result = next(iter(row.values()))
+    last = CONTROLS.index(result.defense) + 2 if result.defense in CONTROLS else int(result.defense != "none")
+    return result.settings["model"], last, json.dumps(defense_settings(result), sort_keys=True)
 
 
-def _line(row: Row, columns: dict[str, bool], undefended: dict[tuple[str, str], Cell],
+def _line(row: Row, columns: dict[str, bool], undefended: dict[tuple[str, str], Result],
           marks: dict[tuple[int, str], str]) -> dict[str, str]:
     """What one defense made of all attacks."""
-    cells = list(row.values())
-    ders = [der(undefended.get((cell.settings["model"], name)), cell) for name, cell in row.items()]
-    line = {"knows": known(cells), "seconds": cost(cells), "DER": number(_mean(ders))}
+    results = list(row.values())
+    ders = [der(undefended.get((result.settings["model"], name)), result) for name, result in row.items()]
+    line = {"knows": known(results), "seconds": cost(results), "DER": number(_mean(ders))}
     for name, attacked in columns.items():
-        cell = row.get(name)
+        result = row.get(name)
         for key, heading in (("flip_rate", "flip"), ("rho_acc", "rho_Acc")):
             if attacked or key == "rho_acc":
-                line[f"{name} {heading}"] = (number(cell.numbers[key]) + marks.get((id(cell), key), "") if cell
+                line[f"{name} {heading}"] = (number(result.numbers[key]) + marks.get((id(result), key), "") if result
                                              else MISSING)
     return line
 
 
-def _marks(rows: list[Row], undefended: dict[tuple[str, str], Cell]) -> dict[tuple[int, str], str]:
+def _marks(rows: list[Row], undefended: dict[tuple[str, str], Result]) -> dict[tuple[int, str], str]:
     """The marks of cells, by the cell and the number."""
     tests: list[tuple[int, str, str, float]] = []
-    for cell, name in ((cell, name) for row in rows for name, cell in row.items()):
-        before = undefended.get((cell.settings["model"], name), cell)
-        if before is cell or before.seeds != cell.seeds:
+    for result, name in ((result, name) for row in rows for name, result in row.items()):
+        before = undefended.get((result.settings["model"], name), result)
+        if before is result or before.seeds != result.seeds:
             continue
         for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
-            own, other = cell.successes(key), before.successes(key)
+            own, other = result.successes(key), before.successes(key)
             if own.size:
-                tests.append((id(cell), key, mark if own.mean() < other.mean() else "", mcnemar(own, other)))
+                tests.append((id(result), key, mark if own.mean() < other.mean() else "", mcnemar(own, other)))
     adjusted = holm([p for *_, p in tests]) if tests else []
-    return {(cell, key): mark for (cell, key, mark, _), p in zip(tests, adjusted) if p < LEVEL}
+    return {(result, key): mark for (result, key, mark, _), p in zip(tests, adjusted) if p < LEVEL}
 
 
-def known(cells: list[Cell]) -> str:
+def known(results: list[Result]) -> str:
     """'40+24 E40 P': as many as in any of the cells."""
-    used = [record.knowledge for cell in cells for record in cell.records]
+    used = [record.knowledge for result in results for record in result.records]
     most = {sort: max((int(one.get(sort, 0)) for one in used), default=0)
             for sort in ("clean", "validation", "extra", "poisoned")}
     told = [f"{most['clean']}+{most['validation']}"] if most["clean"] or most["validation"] else []
@@ -105,14 +105,14 @@ def known(cells: list[Cell]) -> str:
     return " ".join(told) or NONE
 
 
-def cost(cells: list[Cell]) -> str:
+def cost(results: list[Result]) -> str:
     """Seconds of a repair, the mean over the attacks, or without any over clean counters, as printed."""
-    attacked = [cell for cell in cells if cell.records[0].attack] or cells
-    return NONE if cells[0].defense == "none" else number(float(np.mean([_seconds(cell) for cell in attacked])), 1)
+    attacked = [result for result in results if result.records[0].attack] or results
+    return NONE if results[0].defense == "none" else number(float(np.mean([_seconds(result) for result in attacked])), 1)
 
 
-def _seconds(cell: Cell) -> float:
-    stages = [record.provenance.get("stages", {}).get("repaired", {}) for record in cell.records]
+def _seconds(result: Result) -> float:
+    stages = [record.provenance.get("stages", {}).get("repaired", {}) for record in result.records]
     seconds = [stage.get("seconds") for stage in stages]
     return float(np.mean([np.nan if value is None else value for value in seconds]))
 

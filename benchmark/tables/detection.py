@@ -10,7 +10,7 @@ import pandas as pd
 from benchmark.metrics import detection
 from benchmark.metrics.significance import bootstrap
 from benchmark.results.record import Detection, Record
-from benchmark.results.result import Cell
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import remarks
 from benchmark.tables.formats import NONE, Table, number
@@ -30,20 +30,20 @@ LEGEND = [
 
 def detection_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and detector; of detectors of counters one per model and detector."""
-    cells = [(scenario, cell) for scenario in scenarios for cell in scenario.cells if cell.records[0].detection]
-    of_images = [(scenario, cell) for scenario, cell in cells if cell.records[0].detection.of != "counters"
-                 and cell.records[0].detection.triggered]
+    results = [(scenario, result) for scenario in scenarios for result in scenario.results if result.records[0].detection]
+    of_images = [(scenario, result) for scenario, result in results if result.records[0].detection.of != "counters"
+                 and result.records[0].detection.triggered]
     names = [scenario.attack + told for (scenario, _), told in zip(of_images, suffixes(
         [scenario.settings for scenario, _ in of_images], shown=("model", "trigger", "target")))] if of_images else []
-    rows = [(scenario.model, name, cell, [record.detection for record in cell.records])
-            for (scenario, cell), name in zip(of_images, names)]
-    rows += [(model, "all", group[0], [_pooled(group)]) for model, group in _inspected(cells)]
-    told = suffixes([defense_settings(cell) for _, _, cell, _ in rows], shown=("model", "defense")) if rows else []
-    lines = [{"model": model, "attack": attack, "detector": cell.defense + suffix, "of": detections[0].of}
-             | _numbers(detections) for (model, attack, cell, detections), suffix in zip(rows, told)]
+    rows = [(scenario.model, name, result, [record.detection for record in result.records])
+            for (scenario, result), name in zip(of_images, names)]
+    rows += [(model, "all", group[0], [_pooled(group)]) for model, group in _inspected(results)]
+    told = suffixes([defense_settings(result) for _, _, result, _ in rows], shown=("model", "defense")) if rows else []
+    lines = [{"model": model, "attack": attack, "detector": result.defense + suffix, "of": detections[0].of}
+             | _numbers(detections) for (model, attack, result, detections), suffix in zip(rows, told)]
     lines.sort(key=lambda line: (line["of"], line["model"], line["detector"], line["attack"]))
     return Table("detection", "Detection", pd.DataFrame(lines), [
-        *LEGEND, *remarks((f"{model} {attack} {cell.defense}", cell) for model, attack, cell, _ in rows)])
+        *LEGEND, *remarks((f"{model} {attack} {result.defense}", result) for model, attack, result, _ in rows)])
 
 
 def _numbers(detections: list[Detection]) -> dict[str, str]:
@@ -81,19 +81,19 @@ def _auroc(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
     return ((times @ higher) * times).sum(axis=1) / times.sum(axis=1) ** 2
 
 
-def _inspected(cells: Iterable[tuple[Scenario, Cell]]) -> list[tuple[str, list[Cell]]]:
+def _inspected(results: Iterable[tuple[Scenario, Result]]) -> list[tuple[str, list[Result]]]:
     """The attacked cells of each detector of counters: what differs in nothing but the attack."""
-    groups: dict[str, tuple[str, list[Cell]]] = {}
-    for scenario, cell in cells:
-        if cell.records[0].detection.of == "counters" and cell.records[0].attack:
-            own = {key: value for key, value in cell.settings.items() if key.partition(".")[0] not in ATTACK}
-            groups.setdefault(json.dumps(own, sort_keys=True), (scenario.model, []))[1].append(cell)
+    groups: dict[str, tuple[str, list[Result]]] = {}
+    for scenario, result in results:
+        if result.records[0].detection.of == "counters" and result.records[0].attack:
+            own = {key: value for key, value in result.settings.items() if key.partition(".")[0] not in ATTACK}
+            groups.setdefault(json.dumps(own, sort_keys=True), (scenario.model, []))[1].append(result)
     return list(groups.values())
 
 
-def _pooled(group: list[Cell]) -> Detection:
+def _pooled(group: list[Result]) -> Detection:
     """The scores of all victims, and of the clean counter of each seed, which every record of the seed repeats."""
-    records: list[Record] = [record for cell in group for record in cell.records]
+    records: list[Record] = [record for result in group for record in result.records]
     clean = {record.seed: record.detection.clean for record in records if record.detection.clean}
     return Detection(of="counters", clean=sum(clean.values(), []),
                      triggered=sum((record.detection.triggered for record in records), []))

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmark.results.result import Cell, Settings
+from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import peers, short
 
 SHARED = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose")  # kinds worth a line
@@ -30,28 +30,28 @@ def shared(rows: Sequence[Settings]) -> list[str]:
     return [f"All rows: {', '.join(common)}."] if common else []
 
 
-def remarks(rows: Iterable[tuple[str, Cell | None]]) -> list[str]:
+def remarks(rows: Iterable[tuple[str, Result | None]]) -> list[str]:
     """Notes on rows (name, cell): variant `code`, their records' warnings, missing seeds, images without people."""
-    cells = [(name, cell) for name, cell in rows if cell]
-    seeds = sorted({record.seed for _, cell in cells for record in cell.records})
+    results = [(name, result) for name, result in rows if result]
+    seeds = sorted({record.seed for _, result in results for record in result.records})
     names: dict[str, list[str]] = defaultdict(list)
-    for name, cell in cells:
-        for remark in _remarks(cell, seeds):
+    for name, result in results:
+        for remark in _remarks(result, seeds):
             names[remark].append(name)
-    return [f"In {'all rows' if len(named) == len(cells) > 1 else '; '.join(named)}: {remark}."
+    return [f"In {'all rows' if len(named) == len(results) > 1 else '; '.join(named)}: {remark}."
             for remark, named in sorted(names.items())]
 
 
-def _remarks(cell: Cell, seeds: list[int]) -> Iterator[str]:
-    if cell.settings["variant"] == "code":
+def _remarks(result: Result, seeds: list[int]) -> Iterator[str]:
+    if result.settings["variant"] == "code":
         yield "variant code, the paper's released code where it differs from its text"
-    yield from sorted({warning for record in cell.records for warning in record.warnings})
-    if len({json.dumps(record.provenance.get("data"), sort_keys=True) for record in cell.records}) > 1:
+    yield from sorted({warning for record in result.records for warning in record.warnings})
+    if len({json.dumps(record.provenance.get("data"), sort_keys=True) for record in result.records}) > 1:
         yield "seeds with other training or test images"
-    own = [record.seed for record in cell.records]
+    own = [record.seed for record in result.records]
     if own != seeds:
         yield f"{_listed(own)} of {_listed(seeds)}"
-    images, counted = (int(cell.numbers[key]) for key in ("images", "images_ratio"))
+    images, counted = (int(result.numbers[key]) for key in ("images", "images_ratio"))
     if counted < images:
         yield f"{images - counted} of {images} images show no people and are left out of the ratios"
 

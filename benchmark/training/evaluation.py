@@ -16,7 +16,7 @@ from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
 from benchmark.training.loop import TrainingFailed
 from benchmark.utils.device import autocast, state
-from benchmark.utils.memory import in_halves, keep_buffers
+from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
 from models.base import Counter
 
@@ -54,7 +54,7 @@ def measured(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp
         return TrainingFailed(f"{name}: out of memory with one image; lower scale? ({words})")
 
     for indices in Bar(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
-        counted, fits = in_halves(partial(values, indices), min(len(indices), batch_size), name, failed)
+        counted, fits = retry_with_smaller_batches(partial(values, indices), min(len(indices), batch_size), name, failed)
         if fits < len(indices):
             batch_size = fits
         found.extend(zip(indices, counted))

@@ -20,7 +20,7 @@ from benchmark.recipe import Recipe
 from benchmark.training.checkpoint import Snapshot
 from benchmark.utils.device import accelerator as make_accelerator
 from benchmark.utils.device import resolve_precision, state
-from benchmark.utils.memory import in_halves, keep_buffers
+from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
                   "in one of several processes; lower training.batch_size, and raise training.accumulate as much?")
         return TrainingFailed(f"{title}: out of memory {advice} ({words})")
 
-    return in_halves(train, whole, title, failed, least=1 if alone else whole)[0]
+    return retry_with_smaller_batches(train, whole, title, failed, least=1 if alone else whole)[0]
 
 
 def _train(objective: Objective, scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None,

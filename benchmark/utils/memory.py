@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from benchmark.utils.progress import say
+from benchmark.utils.progress import log
 
 Result = TypeVar("Result")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -28,7 +28,7 @@ def keep_buffers() -> None:
             libc.mallopt(option, size)
 
 
-def in_halves(work: Callable[[int], Result], size: int, title: str, failed: Callable[[str], Exception],
+def retry_with_smaller_batches(work: Callable[[int], Result], size: int, title: str, failed: Callable[[str], Exception],
               least: int = 1) -> tuple[Result, int]:
     """What `work(size)` gives and the size; where memory runs out, of half the size, and so on down to `least`.
 
@@ -45,7 +45,7 @@ def in_halves(work: Callable[[int], Result], size: int, title: str, failed: Call
         clear_device_cache(garbage_collection=True)  # not above: until there the error's traceback holds all tensors
         if size <= least:
             raise failed(words)
-        say(f"{title}: memory ran out with {size} images at a time; trying {size // 2}")
+        log(f"{title}: memory ran out with {size} images at a time; trying {size // 2}")
         size //= 2
 
 

@@ -18,7 +18,7 @@ def draw_elsewhere(make: Callable[..., Any]) -> None:
     _elsewhere = make
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line on stderr, once for all processes of a run."""
     if state().is_main_process:
         tqdm.write(line, file=sys.stderr)

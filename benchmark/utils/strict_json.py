@@ -17,7 +17,7 @@ LONGEST = 400  # characters of a line that is shown
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Refused(ValueError):
+class InvalidFile(ValueError):
     """What a file holds is not accepted. key: where in it; what: why, in a few words."""
 
     def __init__(self, key: str, what: str):
@@ -26,23 +26,23 @@ class Refused(ValueError):
 
 
 def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """A regular file of at most `most` bytes; a larger one is not read. Raises Refused."""
+    """A regular file of at most `most` bytes; a larger one is not read. Raises InvalidFile."""
     try:
         about = Path(path).stat()
         if not stat.S_ISREG(about.st_mode):
-            raise Refused("file", "expected a regular file")
+            raise InvalidFile("file", "expected a regular file")
         if about.st_size > most:
-            raise Refused("file", f"{about.st_size} bytes; expected at most {most}")
+            raise InvalidFile("file", f"{about.st_size} bytes; expected at most {most}")
         return Path(path).read_bytes()
     except OSError as error:
-        raise Refused("file", error.strerror or str(error)) from None
+        raise InvalidFile("file", error.strerror or str(error)) from None
 
 
 def parse(data: bytes) -> Any:
     """Strict JSON in UTF-8: finite numbers of 64 bits, at most DEEPEST levels, no key twice in an object.
 
     Raises:
-        Refused: it is anything else.
+        InvalidFile: it is anything else.
     """
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite,
@@ -51,24 +51,24 @@ def parse(data: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     except UnicodeError as error:  # also half a surrogate pair, which \u can spell
-        raise Refused("JSON", f"not UTF-8: {error}") from None
+        raise InvalidFile("JSON", f"not UTF-8: {error}") from None
     except json.JSONDecodeError as error:
-        raise Refused("JSON", str(error)) from None
+        raise InvalidFile("JSON", str(error)) from None
     return value
 
 
 def load(model: type[Model], data: bytes) -> Model:
-    """Strict JSON that fits a model. Raises Refused with the first thing that is wrong."""
+    """Strict JSON that fits a model. Raises InvalidFile with the first thing that is wrong."""
     return fit(model, parse(data))
 
 
 def fit(model: type[Model], value: Any) -> Model:
-    """A JSON value that fits a model. Raises Refused with the first thing that is wrong."""
+    """A JSON value that fits a model. Raises InvalidFile with the first thing that is wrong."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise Refused(".".join(map(str, first["loc"])) or model.__name__.lower(), first["msg"]) from None
+        raise InvalidFile(".".join(map(str, first["loc"])) or model.__name__.lower(), first["msg"]) from None
 
 
 def shown(text: object) -> str:
@@ -85,27 +85,27 @@ def shown(text: object) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(pairs) > MOST_KEYS:
-        raise Refused("JSON", f"an object with {len(pairs)} keys; expected at most {MOST_KEYS}")
+        raise InvalidFile("JSON", f"an object with {len(pairs)} keys; expected at most {MOST_KEYS}")
     if len(found) != len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise Refused("JSON", f"key {twice!r} occurs twice")
+        raise InvalidFile("JSON", f"key {twice!r} occurs twice")
     return found
 
 
 def _not_finite(name: str) -> NoReturn:
-    raise Refused("JSON", f"{name}; expected finite numbers")
+    raise InvalidFile("JSON", f"{name}; expected finite numbers")
 
 
 def _finite(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise Refused("JSON", f"{shown(digits[:20])} is too large; expected finite numbers")
+        raise InvalidFile("JSON", f"{shown(digits[:20])} is too large; expected finite numbers")
     return value
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 20 or not -2**63 <= int(digits) < 2**63:
-        raise Refused("JSON", f"{digits[:20]} is too large; expected integers of 64 bits")
+        raise InvalidFile("JSON", f"{digits[:20]} is too large; expected integers of 64 bits")
     return int(digits)
 
 
@@ -121,5 +121,5 @@ def _check_levels(value: Any) -> None:
     raise _too_deep()
 
 
-def _too_deep() -> Refused:
-    return Refused("JSON", f"nested too deep; expected at most {DEEPEST} levels")
+def _too_deep() -> InvalidFile:
+    return InvalidFile("JSON", f"nested too deep; expected at most {DEEPEST} levels")

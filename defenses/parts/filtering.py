@@ -39,7 +39,7 @@ class Filter(Defense):
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
         scores, trained = self.scores(victim, knowledge), knowledge.trainer.fresh()
-        knowledge.suspect(scores.tolist())
+        knowledge.report_scores(scores.tolist())
         knowledge.trainer.fit(trained, kept(knowledge.poisoned, scores, self.drop), epochs=self.epochs)
         return trained
 
@@ -84,7 +84,7 @@ def percentiles(values: ArrayLike) -> np.ndarray:
 
 def pooled(counter: Counter, scenes: list[Scene], knowledge: Knowledge) -> Tensor:
     """The features that the last convolution sees, averaged over each image: [N, C]."""
-    return knowledge.trainer.over(counter, scenes, lambda batch: counter.features(batch.images).float().mean((2, 3)))
+    return knowledge.trainer.per_image(counter, scenes, lambda batch: counter.features(batch.images).float().mean((2, 3)))
 
 
 def people(batch: Batch) -> Tensor:
@@ -94,4 +94,4 @@ def people(batch: Batch) -> Tensor:
 
 def normalised_losses(counter: Counter, scenes: list[Scene], knowledge: Knowledge) -> Tensor:
     """The counter's loss of each scene over its annotated count + 1, [N]: a crowd loses more than a few people do."""
-    return knowledge.trainer.over(counter, scenes, lambda batch: counter.loss(batch) / (people(batch) + 1))
+    return knowledge.trainer.per_image(counter, scenes, lambda batch: counter.loss(batch) / (people(batch) + 1))

@@ -58,11 +58,11 @@ class Preprocessing(Defense):
     def change(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in 0..1 -> the same with no person lost, each whatever the others are."""
 
-    def around(self, counter: Counter) -> Counter:
+    def wrap(self, counter: Counter) -> Counter:
         return Preprocessed(counter, self.change)
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
-        return self.around(victim.copy())
+        return self.wrap(victim.copy())
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:

@@ -41,7 +41,7 @@ def layers_of(counter: Counter) -> list[Layer]:
     training = counter.training
     counter.eval()
     try:
-        counter.over(next(counter.parameters()).new_zeros(1, 3, 64, 64), counter.density)
+        counter.apply_layers(next(counter.parameters()).new_zeros(1, 3, 64, 64), counter.density)
     finally:
         counter.train(training)
         for hook in hooks:

@@ -50,7 +50,7 @@ def convolutions(counter: Counter, knowledge: Knowledge) -> list[str]:
     found = [(name, module) for name, module in counter.named_modules() if isinstance(module, nn.Conv2d)]
     ran: dict[str, None] = {}
     hooks = [module.register_forward_pre_hook(lambda *_, name=name: ran.update({name: None})) for name, module in found]
-    knowledge.trainer.over(counter, knowledge.clean[:1], lambda batch: counter.count(batch.images))
+    knowledge.trainer.per_image(counter, knowledge.clean[:1], lambda batch: counter.count(batch.images))
     for hook in hooks:
         hook.remove()
     return list(ran)

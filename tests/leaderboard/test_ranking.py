@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from test_submission import DEFENSES, GRID, SPLITS, record_of
+from factories import DEFENSES, GRID, SPLITS, record_of_cell
 
-from benchmark.config import frozen_grids as protocols
-from benchmark.config.frozen_grids import Frozen
+from benchmark.config import frozen_grids
+from benchmark.config.frozen_grids import FrozenGrid
 from benchmark.config.grid import cells, load, override
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.leaderboard.report import tables
-from benchmark.metrics import counting as metrics
+from benchmark.metrics import counting
 from benchmark.metrics.significance import holm, mcnemar
 from benchmark.results.record import Choice
 from benchmark.results.scenarios import scenarios
@@ -26,15 +26,15 @@ def grid(tmp_path, monkeypatch):
     """A small grid of two attacks, frozen under the name 'small-1'."""
     preset = tmp_path / "small.yaml"
     preset.write_text(GRID.replace("[none, add]", "[none, add, minus]"))
-    grid = Frozen("small-1", str(preset), SPLITS, frozenset())
-    monkeypatch.setattr(protocols, "frozen", lambda: [grid])
+    grid = FrozenGrid("small-1", str(preset), SPLITS, frozenset())
+    monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid])
     return grid
 
 
 def filled(grid, *defenses):
     """A record of every cell of the grid with each defense; of what is triggered, a share is counted wrong."""
     wrong = {"none": 0.9, "bad": 0.5, "good": 0.2, "retrain": 0.1}
-    return [worse(record_of(cell, defense, grid.name), wrong[defense.name])
+    return [worse(record_of_cell(cell, defense, grid.name), wrong[defense.name])
             for cell in cells(override(load(grid.preset), ["defense=none"])) for defense in defenses]
 
 
@@ -66,7 +66,7 @@ def test_a_number_is_the_mean_over_all_attacks_and_seeds(grid):
     attacked = [record for record in records if record.defense.name == "bad" and record.attack]
     shown = (("RA", "ra", 3), ("flip rate", "flip_rate", 3), ("MAE", "mae", 2), ("eASR", "easr", 3))
     for heading, key, digits in shown:
-        mean = np.mean([metrics.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+        mean = np.mean([counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
                                         increases=record.attack.increases)[key] for record in attacked])
         value, low, high = map(float, line[heading].replace("[", "").replace("]", "").replace(",", "").split())
         assert value == pytest.approx(mean, abs=10.0**-digits) and low <= value <= high
@@ -80,7 +80,7 @@ def test_differences_are_tested_on_the_same_images_and_corrected_for_their_numbe
     def right(defense):
         found = sorted((record.attack.target.name, record.seed, record.images) for record in records
                        if record.defense.name == defense and record.attack)
-        return [metrics.bands(images.triggered, images.truth) == 0 for *_, images in found]
+        return [counting.bands(images.triggered, images.truth) == 0 for *_, images in found]
 
     tests = {("good", "none"): ("good", "none"), ("none", "best"): ("none", "good"), ("bad", "none"): ("bad", "none"),
              ("bad", "best"): ("bad", "good")}

@@ -1,0 +1,76 @@
+"""Counters in the store: built, written, and loaded again with what their defense or their trigger adds."""
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks.base import Attack
+from benchmark.config.cell import Cell
+from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.store import Store
+from benchmark.registry import build, find, settings_of
+from benchmark.training.loop import Progress
+from benchmark.utils.device import state
+from benchmark.utils.tensors import read_tensors, write_tensors
+from models.base import Counter
+
+WEIGHTS, INFO = "weights.safetensors", "info.json"
+
+
+def build_initialised(cell: Cell, seed_offset: int = 0) -> Counter:
+    """An untrained counter with its initial weights, which follow from the cell's seed plus `seed_offset`."""
+    torch.manual_seed(cell.settings.seed + seed_offset)
+    return cell.without_given_weights.model.build()
+
+
+def build_empty(cell: Cell) -> Counter:
+    """A counter whose weights are about to be loaded.
+
+    It downloads no initial weights: a model's setting `weights`, if it has one, accepts 'scratch' by convention.
+    """
+    fields = settings_of(find("model", cell.model.name)).model_fields
+    scratch = {"weights": "scratch"} if "weights" in fields else {}
+    return build("model", cell.model.name, cell.model.given | scratch)
+
+
+def write_counter(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
+    """Write a counter with the facts about its training, and remove the checkpoints of that training.
+
+    began: `time.monotonic()` at the start. more: further entries of info.json.
+    """
+    if not state().is_main_process:
+        return
+    write_tensors(folder / WEIGHTS, counter.state_dict(), {})
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note, "weights_sha256": digest,
+            "seconds": round(time.monotonic() - began, 1), "device": state().device.type, **vars(progress), **more}
+    (folder / INFO).write_text(json.dumps(info))
+    for checkpoint in folder.glob("checkpoint*.safetensors"):
+        checkpoint.unlink()
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """The facts about the training of a stored counter, and the stage's key."""
+    return json.loads((folder / INFO).read_text()) | {"key": folder.name}
+
+
+def load_counter(store: Store, cell: Cell, stage: Stage) -> Counter:
+    """The counter of a stage, which is made first if it is missing; a repaired one with the modules of its defense."""
+    folder, counter = store.get(stage), build_empty(cell)
+    if read_info(folder).get("repaired"):
+        counter = cell.defense.build().wrap(counter)
+    counter.load_state_dict(read_tensors(folder / WEIGHTS)[0])
+    return counter.eval()
+
+
+def with_pattern(store: Store, attack: Attack, pattern: Stage | None) -> Attack:
+    """The attack with the optimised pattern of its trigger. pattern: its stage, None where the trigger has none."""
+    if pattern is None:
+        return attack
+    tensor = read_tensors(store.get(pattern) / "pattern.safetensors")[0]["pattern"]
+    return replace(attack, trigger=attack.trigger.with_pattern(tensor))

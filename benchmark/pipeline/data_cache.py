@@ -1,0 +1,52 @@
+"""Data cache: the images and the content hashes that all stages of one process share, each read once."""
+
+from functools import cache
+from typing import Any
+
+from benchmark.config.cell import Cell
+from benchmark.data.scene import Scene
+from benchmark.data.splits import fingerprint, load_train, training_number, validation_ids
+from benchmark.training.evaluation import TestSplit
+from benchmark.utils.hashing import content_key
+
+
+class DataCache:
+    """Splits that are read when they are first asked for, and then kept in memory.
+
+    train(dataset, scale, hold_out), test(dataset, scale), training_number(dataset, hold_out) and
+    fingerprint(dataset, split) raise UserError where a split is missing or broken.
+    """
+
+    def __init__(self):
+        self.train = cache(load_train)
+        self.test = cache(TestSplit)
+        self.training_number = cache(training_number)
+        self.fingerprint = cache(lambda dataset, split: fingerprint(dataset.items(split)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_this_process, ()  # another process reads the images itself, once for all its stages
+
+    def train_of(self, cell: Cell) -> tuple[list[Scene], list[Scene]]:
+        """A cell's clean training scenes and its validation scenes; both empty where it reads no training split."""
+        if not cell.reads_train:
+            return [], []
+        return self.train(cell.data.build(), cell.settings.scale, cell.settings.hold_out)
+
+    def test_of(self, cell: Cell) -> TestSplit:
+        """A cell's test split."""
+        return self.test(cell.data.build(), cell.settings.scale)
+
+    def splits(self, cell: Cell) -> dict[str, str]:
+        """Hashes of the images of a cell: its splits, the list of validation images, and a defense's extra images."""
+        dataset = cell.data.build()
+        hashes = {split: self.fingerprint(dataset, split) for split in ("train", "test")}
+        hashes["validation"] = content_key(validation_ids(dataset, cell.settings.hold_out))
+        companion = dataset.companion()
+        if cell.defense.build().knows.extra and companion:
+            hashes["extra"] = self.fingerprint(companion, "train")
+        return hashes
+
+
+@cache
+def _of_this_process() -> DataCache:
+    return DataCache()

@@ -1,0 +1,20 @@
+import pytest
+from factories import GRID, SPLITS, run_of
+
+from benchmark.config import frozen_grids
+from benchmark.config.frozen_grids import FrozenGrid
+
+
+@pytest.fixture
+def grid(tmp_path, monkeypatch):
+    """A small grid, frozen under the name 'small-1'."""
+    preset = tmp_path / "small.yaml"
+    preset.write_text(GRID)
+    grid = FrozenGrid("small-1", str(preset), SPLITS, frozenset())
+    monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid])
+    return grid
+
+
+@pytest.fixture
+def run(grid, tmp_path):
+    return run_of(grid, tmp_path / "run")

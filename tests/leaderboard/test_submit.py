@@ -1,0 +1,113 @@
+"""A run becomes an entry: which cells it takes, what it says, and what it refuses to write."""
+
+import hashlib
+import json
+
+import pytest
+from factories import digest, rewritten, run_of, submitted
+
+from benchmark.leaderboard.manifest import revision
+from benchmark.leaderboard.submit import submit
+from benchmark.leaderboard.validate import validate
+from benchmark.results.record import Choice
+from benchmark.utils.errors import UserError
+
+
+def refused(run, out, *words, defense="mine", **more):
+    """Nothing is written, and the one line has all the words."""
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UserError) as told:
+        submitted(run, out, defense, **more)
+    assert [word for word in words if word not in str(told.value)] == [] and "\n" not in str(told.value)
+    assert sorted(out.rglob("*")) == before
+
+
+def test_an_entry_holds_the_cells_byte_for_byte_and_says_what_they_are(run, tmp_path):
+    entry = submitted(run, tmp_path / "entries")
+    told = json.loads((entry / "entry.json").read_text())
+    files = {path.name: path for path in (entry / "cells").iterdir()}
+    assert {name: path.read_bytes() for name, path in files.items()} == {
+        path.name: path.read_bytes() for path in run.iterdir()}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert entry.relative_to(tmp_path / "entries").parts == ("small-1", "mine", revision(digests))
+    assert told["cells"] == digests and told["tier"] == "self-reported" and told["name"] == "My defense"
+    assert told["defense"] == {"name": "mine", "version": "0123456789ab", "given": {}, "resolved": {"epochs": 5}}
+    assert [entry.path for entry in validate([tmp_path / "entries"]).entries] == [str(entry)]
+
+
+def test_a_revision_is_what_the_shell_makes_of_the_cells():
+    listed = f"{'a' * 64}  a.json\n{'b' * 64}  b.json\n"
+    assert revision({"b.json": "b" * 64, "a.json": "a" * 64}) == digest(listed)[:12]
+
+
+def test_the_same_run_gives_the_same_entry_once(run, tmp_path):
+    first = submitted(run, tmp_path / "a")
+    second = submitted(run, tmp_path / "b")
+    assert first.relative_to(tmp_path / "a") == second.relative_to(tmp_path / "b")
+    refused(run, tmp_path / "a", "is there already")
+
+
+def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp_path):
+    run_of(grid, run, [Choice(name="theirs")])
+    for path in run.glob("*-mine-seed1-*"):
+        path.unlink()
+    entry = submitted(run, tmp_path / "entries")
+    assert {(path.name.split("-")[2], path.name.split("-")[3]) for path in (entry / "cells").iterdir()} == {
+        (defense, "seed0") for defense in ("mine", "none", "retrain")}
+    [incomplete, _] = validate([entry]).findings
+    assert validate([entry]).ok and "2 of 4 with mine are not there, for instance tiny clean seed 1" in incomplete.what
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "a/b", "", "mine\n"])
+def test_a_name_that_is_no_defenses_makes_no_folder(run, tmp_path, name):
+    refused(run, tmp_path, "expected the name of a defense", defense=name)
+
+
+def test_a_record_outside_of_the_grid_stays_behind(run, tmp_path):
+    rewritten(run, "retrain", lambda record: record.update(protocol=None))
+    entry = submitted(run, tmp_path / "entries")
+    assert not list((entry / "cells").glob("*retrain*")) and validate([entry]).ok
+
+
+@pytest.mark.parametrize("other, wish, key", [
+    (Choice(name="mine", version="0123456789ab", resolved={"epochs": 9}), "defense.epochs=9", "defense.epochs=5"),
+    (Choice(name="mine", version="fedcba987654", resolved={"epochs": 5}), "defense.version=fedcba987654",
+     "defense.version=0123456789ab")])
+def test_one_of_several_settings_or_versions_is_chosen_by_hand(grid, run, tmp_path, other, wish, key):
+    run_of(grid, run, [other])
+    refused(run, tmp_path / "entries", "expected one choice", "2 fit", f"--set {key}", f"--set {wish}")
+    refused(run, tmp_path / "entries", "0 fit", settings=["defense.epochs=7"])
+    entry = submitted(run, tmp_path / "entries", settings=[wish])
+    assert json.loads((entry / "entry.json").read_text())["defense"] == other.model_dump()
+    assert len(list((entry / "cells").iterdir())) == 12
+
+
+def test_a_control_can_be_submitted_and_none_cannot(run, tmp_path):
+    assert validate([submitted(run, tmp_path / "entries", "retrain")]).ok
+    refused(run, tmp_path / "entries", "no such defense", defense="none")
+
+
+@pytest.mark.parametrize("more, words", [
+    ({"defense": "mien"}, ["'mien'", "did you mean 'mine'"]),
+    ({"settings": ["training.epochs=5"]}, ["training.epochs=5", "defense.KEY=VALUE"]),
+    ({"settings": ["defense=retrain"]}, ["defense=retrain", "defense.KEY=VALUE"])])
+def test_a_wrong_request_is_refused(run, tmp_path, more, words):
+    refused(run, tmp_path / "entries", *words, **more)
+
+
+def test_what_is_typed_is_bounded_and_on_one_line(run, tmp_path):
+    for name in ("", "x" * 301, "a\nb", "\u202e"):
+        with pytest.raises(UserError, match="submit mine: name = "):
+            submit(run, "mine", name, "paper", "code", tmp_path / "entries")
+    assert submit(run, "mine", "A & B <b>", "paper", "code", tmp_path / "entries").is_dir()  # shown escaped
+
+
+def test_a_run_that_is_not_there_or_of_no_frozen_grid_is_refused(run, tmp_path):
+    refused(tmp_path / "nowhere", tmp_path / "entries", "nowhere", "expected the folder of a run")
+    rewritten(run, "tiny", lambda record: record.update(protocol=None))
+    refused(run, tmp_path / "entries", "none of 12 records", "frozen grid")
+
+
+def test_a_run_that_would_be_no_valid_entry_leaves_nothing(run, tmp_path):
+    rewritten(run, "add-none-seed1", lambda record: record["images"]["truth"].reverse())
+    refused(run, tmp_path / "entries", "submit mine: cells/tiny-add-none-seed1-", "images.target")

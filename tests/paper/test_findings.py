@@ -1,0 +1,199 @@
+"""The page of findings: numbers and verdicts are those of the counts, and what was not run is not asked about."""
+
+import re
+
+import pytest
+from factories import ROOT, make_record
+
+from benchmark.metrics.significance import holm, mcnemar
+from benchmark.paper.findings import findings
+from benchmark.results.record import Choice, Record
+from benchmark.tables.formats import number, probability
+from benchmark.utils.errors import UserError
+
+
+def victims(target="add", **effects):
+    """Records of one victim: how far the trigger moves the count with each defense."""
+    return [make_record(target, defense=defense, effect=effect, seed=seed) for seed in (0, 1)
+            for defense, effect in effects.items()]
+
+
+def rows(page, title):
+    """The rows of the table under a heading, as dicts."""
+    part = page.split(f"## {title}")[1].split("\n## ")[0]
+    header, _, *lines = [line for line in part.split("\n") if line.startswith("|")]
+    cells = [[cell.strip().replace("\\", "") for cell in line.strip("|").split("|")] for line in (header, *lines)]
+    return [dict(zip(cells[0], line)) for line in cells[1:]]
+
+
+def test_a_trigger_that_moves_the_victim_alone_is_told_from_one_that_moves_nothing():
+    page = findings(victims(none=0.9) + victims("multiply", none=0.02))
+    answers = {row["victim"]: row["answer"] for row in rows(page, "Is it the trigger that does it?")}
+    assert answers["csrnet blended/add"] == "yes" and answers["csrnet blended/multiply"] != "yes"
+
+
+def test_the_papers_defense_stands_beside_its_rivals_with_their_differences():
+    page = findings(victims(none=0.9, fine_tune=0.5, retrain=0.0))
+    told = rows(page, "Does the paper's fine-tuning leave fewer flips?")
+    assert {row["beside"]: row["answer"] for row in told} == {"none": "yes", "retrain": "the opposite"}
+    short = {(row["question"], row["beside"]): row for row in rows(page, "In short")}
+    assert short["Does the paper's fine-tuning leave fewer flips?", "retrain"]["the opposite"] == "1"
+    assert short["Is it the trigger that does it?", "the clean counter"]["yes"] == "1"
+    for row in told:
+        assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["beside it"]), abs=0.0011)
+
+
+def test_each_claim_of_the_paper_has_a_verdict():
+    page = findings(victims(none=0.9, fine_tune=0.1) + victims("minus", none=0.9, fine_tune=0.9))
+    told = {row["the paper"]: (row["here"], row["verdict"]) for row in rows(page, "The paper's claims")}
+    assert told["the attacks succeed"][1] == "holds" and "shown for 2 of 2" in told["the attacks succeed"][0]
+    assert told["fine-tuning weakens them"][1] == "holds for some"
+    assert told["fine-tuning improves accuracy on clean images"][1] == "not shown"
+    assert told["poisoning does not decrease the accuracy on clean images much"][1] == "not contradicted"
+    weak, strong = (findings(victims(none=0.9, fine_tune=effect)) for effect in (0.85, 0.0))
+    assert [row["verdict"] for page in (weak, strong)
+            for row in rows(page, "The paper's claims") if "72.5%" in row["the paper"]] == ["not reached", "holds"]
+
+
+def test_rivals_with_other_settings_are_not_one_row():
+    few = [make_record("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in (0, 1)]
+    page = findings([*victims("add", none=0.9, fine_tune=0.5, retrain=0.0),
+                     *victims("minus", none=0.9, fine_tune=0.5), *few])
+    told = {row["beside"] for row in rows(page, "In short") if row["of"] == "1"}
+    assert told >= {"retrain (images 40)", "retrain (images unset)"}
+
+
+def test_the_papers_defense_is_the_one_without_given_settings():
+    short = [record.model_copy(update={"defense": record.defense.model_copy(update={"given": {"epochs": 1}})})
+             for record in (make_record("add", defense="fine_tune", effect=0.9, seed=seed, epochs=1) for seed in (0, 1))]
+    page = findings([*short, *victims(none=0.9, fine_tune=0.1)])
+    [row] = rows(page, "Does the paper's fine-tuning leave fewer flips?")
+    assert row["answer"] == "yes"
+    assert rows(findings([*short, *victims(none=0.9)]), "Does the paper's fine-tuning leave fewer flips?")
+    other = [record.model_copy(update={"defense": record.defense.model_copy(update={"resolved": {"epochs": 2}})})
+             for record in short]
+    with pytest.raises(UserError, match="csrnet, blended/add: fine_tune with 2 settings; expected one"):
+        findings([*short, *other, *victims(none=0.9)])
+
+
+def test_a_fall_of_rho_asr_is_told_in_points_and_of_the_same_seeds():
+    records = [*victims(none=0.9), make_record("add", effect=0.9, seed=2), make_record("add", effect=0.0, defense="fine_tune")]
+    [row] = rows(findings(records), "Is the attack weakened where it is extreme?")
+    assert float(row["rho_Asr reduced by"]) == pytest.approx(
+        float(row["rho_Asr"]) - float(row["rho_Asr, fine_tune"]), abs=0.0011)
+    [alone] = rows(findings([make_record("add", effect=0.9), records[-1]]), "Is the attack weakened where it is extreme?")
+    assert alone == row
+    told = [row["here"] for row in rows(findings(records), "The paper's claims") if "72.5%" in row["the paper"]]
+    assert told == [f"by up to {100 * float(row['rho_Asr reduced by']):.1f} points"]
+
+
+def test_victims_of_an_attacker_without_a_direction_have_no_extremes():
+    page = findings([*victims("stay", none=0.9, fine_tune=0.1), *victims("add", none=0.9)])
+    assert "nan" not in page and "extreme" not in page
+
+
+def test_a_trigger_of_another_strength_on_the_test_images_is_told_and_not_usual():
+    strong = [record.model_copy(update={"attack": record.attack.model_copy(update={
+        "test_trigger": Choice(name="blended", resolved={"alpha": 0.4})})}) for record in victims("minus", none=0.9)]
+    page = findings([*victims(none=0.9), *victims("multiply", none=0.9), *strong])
+    assert "csrnet blended/minus (test_trigger blended, test_alpha 0.4)" in page
+    assert any("shown for 2 of 2" in row["here"] for row in rows(page, "The paper's claims"))
+    assert "test_alpha 0.4" in findings(strong)
+
+
+def test_the_page_says_how_many_records_it_was_made_of():
+    small = make_record("minus", effect=0.9, training={"epochs": 100, "scale": 0.25}, truth=[50, 60, 70])
+    page = findings([*victims(none=0.9), small])
+    assert "- 3 records, 3, 40 test images, seeds 0, 1.\n" in page and "scale 0.25, 1;" in page
+
+
+def test_a_victim_whose_trigger_has_no_alpha_is_as_usual():
+    records = [*victims(none=0.9), make_record("add", alpha=0.2, effect=0.9)]
+    bare = make_record("minus", effect=0.9)
+    attack = bare.attack.model_copy(update={"trigger": bare.attack.trigger.model_copy(update={"resolved": {}})})
+    told = rows(findings([*records, bare.model_copy(update={"attack": attack})]), "The paper's claims")
+    assert any("shown for 2 of 2" in row["here"] for row in told)
+
+
+def test_claims_are_of_the_usual_victims_and_need_what_they_ask_about():
+    page = findings(victims(none=0.9) + [make_record("add", alpha=0.01, effect=0.0)])
+    told = {row["the paper"]: row for row in rows(page, "The paper's claims")}
+    assert "1 of 1" in told["the attacks succeed"]["here"] and not any("fine-tuning" in claim for claim in told)
+
+
+def test_p_is_corrected_for_all_tests_of_the_page():
+    from benchmark.results.scenarios import scenarios
+
+    records = victims(none=0.9)
+    [cell] = [cell for scenario in scenarios(records) if scenario.strategy == "add" for cell in scenario.results]
+    pairs = [("flip_rate", "reference_flip_rate"), ("rho_acc", "reference_rho_acc")]
+    p = holm([mcnemar(cell.successes(own), cell.successes(other)) for own, other in pairs])
+    page = findings(records)
+    assert rows(page, "Is it the trigger that does it?")[0]["p"] == probability(p[0])
+    cost = rows(page, "Does poisoning cost accuracy?")[0]
+    assert cost["p"] == probability(p[1]) and cost["share"] == number(cell.numbers["rho_acc"])
+    assert "over the 2 tests" in page
+
+
+def test_poisoning_costs_accuracy_where_the_victim_counts_fewer_images_right():
+    record = make_record("add", effect=0.9)
+    wrong = record.images.model_copy(update={"clean": [1.5 * c for c in record.images.truth]})
+    [answer] = rows(findings([record.model_copy(update={"images": wrong})]), "Does poisoning cost accuracy?")
+    assert answer["answer"] == "yes" and float(answer["difference"]) < 0
+
+
+def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_next_less():
+    many = [make_record("add", effect=effect, seed=seed, alpha=alpha) for seed in (0, 1)
+            for alpha, effect in ((0.05, 0.0), (0.1, 0.9), (0.2, 0.9))]
+    longer = [make_record("add", effect=0.2, seed=seed, training={"epochs": 20}) for seed in (0, 1)]
+    page = findings([*many, *longer, *victims("minus", none=0.9)])  # minus has one alpha, and is not asked about
+    told = {(row["victim"], row["beside"]): row["answer"] for row in rows(page, "Does a stronger trigger flip more?")}
+    assert told == {("csrnet blended/add", "alpha 0.05"): "yes",
+                    ("csrnet blended/add (alpha 0.2)", "alpha 0.1"): "not shown"}
+    [epochs] = rows(page, "Does longer training flip more?")
+    assert (epochs["victim"], epochs["beside"], epochs["answer"]) == ("csrnet blended/add", "epochs 20", "yes")
+    assert "- Unless a row says otherwise: alpha 0.1, epochs 100.\n" in page and "Do more poisoned" not in page
+    names = [row["victim"] for row in rows(page, "How strong are the attacks?")]
+    assert names == ["csrnet blended/add (alpha 0.05)", "csrnet blended/add (epochs 20)", "csrnet blended/add",
+                     "csrnet blended/add (alpha 0.2)", "csrnet blended/minus"]
+
+
+def test_what_a_stronger_trigger_does_to_a_clean_counter_too_is_no_growth():
+    weak, strong = make_record("add", alpha=0.1, effect=0.5), make_record("add", alpha=0.2, effect=0.9)
+    images = strong.images
+    moved = [clean + tau - truth for clean, tau, truth in zip(images.reference_clean, images.target, images.truth)]
+    strong = strong.model_copy(update={"images": images.model_copy(update={"reference_triggered": moved})})
+    [row] = rows(findings([weak, strong]), "Does a stronger trigger flip more?")
+    assert row["answer"] == "the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["beside it"])
+
+
+def test_the_flip_rate_of_each_seed_stands_beside_their_mean():
+    [row] = rows(findings([make_record("add", effect=0.9), make_record("add", effect=0.0, seed=1)]), "How strong are the attacks?")
+    one, other = map(float, row["flip rate of each seed"].split(", "))
+    assert one > 0.8 > 0.2 > other and float(row["flip rate"].split()[0]) == pytest.approx((one + other) / 2, abs=0.001)
+
+
+def test_victims_of_other_seeds_are_not_compared():
+    page = findings([make_record("add", alpha=0.1, effect=0.9), make_record("add", alpha=0.2, effect=0.9, seed=1)])
+    assert "Does a stronger trigger flip more?" not in page
+
+
+def test_what_was_not_run_is_not_asked_about():
+    page = findings(victims(none=0.9))
+    assert not re.search("fine-tuning (leave|count)", page) and "How strong are the attacks?" in page
+    with pytest.raises(UserError, match="findings: no record of a victim"):
+        findings([make_record(None)])
+
+
+def test_what_was_not_run_is_listed():
+    page = findings(victims(none=0.9)).split("## What was not run")[1]
+    models, targets = (re.search(rf"- {kind}: (.*)", page)[1].split(", ") for kind in ("models", "targets"))
+    assert "clip_ebc" in models and "csrnet" not in models and "minus" in targets and "add" not in targets
+
+
+def test_the_committed_page_is_what_its_records_say():
+    records = [Record.read(path) for name in ("laptop", "laptop-growth")
+               for path in sorted((ROOT / "records" / name).glob("*.json"))]
+    assert (ROOT / "docs/findings.md").read_text() == findings(records)
+    assert {record.seed for record in records} == {0, 1, 2}
+    assert not any(record.provenance["dirty"] for record in records)

@@ -1,0 +1,230 @@
+"""The training loop: the same seed gives the same weights, whether it runs through, is resumed, or is shared out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from factories import RECIPE, ROOT, draw_scenes, flat_weights, hiding_attack, small_counter
+from safetensors.torch import save
+
+from attacks.base import Attack
+from benchmark.data.batches import Batch
+from benchmark.training.evaluation import count_people, mean_absolute_error
+from benchmark.training.loop import TrainingFailed, fit
+from benchmark.utils.device import resolve_precision
+from benchmark.utils.errors import UserError
+from benchmark.utils.tensors import read_tensors
+
+
+def test_the_same_seed_gives_identical_weights_and_another_seed_others():
+    trained = [small_counter() for _ in range(3)]
+    for one, seed in zip(trained, (0, 0, 1)):
+        fit(one, draw_scenes(10), RECIPE, seed, "train")
+    assert torch.equal(flat_weights(trained[0]), flat_weights(trained[1]))
+    assert not torch.equal(flat_weights(trained[0]), flat_weights(trained[2]))
+
+
+def test_training_lowers_the_error_on_other_scenes():
+    trained, validation = small_counter(), draw_scenes(12, start=100)
+    before = mean_absolute_error(trained, validation, "fp32")
+    fit(trained, draw_scenes(40), RECIPE.model_copy(update={"epochs": 15, "lr": 3e-3}), 0, "train")
+    assert mean_absolute_error(trained, validation, "fp32") < before / 2
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant", "restarts"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, schedule, optimizer):
+    recipe = RECIPE.model_copy(update={"schedule": schedule, "optimizer": optimizer, "lr": 1e-4, "epochs": 5,
+                                       "select": "validation"})
+    validation = draw_scenes(4, start=50)
+
+    def score(trained):
+        return mean_absolute_error(trained, validation, "fp32")
+
+    def kill_in_epoch_4(trained):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return score(trained)
+
+    whole, calls, resumed = small_counter(), [], small_counter()
+    progress = fit(whole, draw_scenes(9), recipe, 0, "train", score)
+    with pytest.raises(Killed):
+        fit(small_counter(), draw_scenes(9), recipe, 0, "train", kill_in_epoch_4, tmp_path / "checkpoint.safetensors")
+    again = fit(resumed, draw_scenes(9), recipe, 0, "train", score, tmp_path / "checkpoint.safetensors")
+    assert torch.equal(flat_weights(whole), flat_weights(resumed))
+    assert progress == again
+
+
+def test_the_epoch_with_the_best_validation_score_is_kept():
+    scores = iter([3.0, 1.0, 2.0, 5.0])
+    seen = []
+
+    def score(trained):
+        seen.append(flat_weights(trained).clone())
+        return next(scores)
+
+    trained = small_counter()
+    progress = fit(trained, draw_scenes(8), RECIPE, 0, "train", score)
+    assert progress.best_epoch == 2
+    assert torch.equal(flat_weights(trained), seen[1])
+
+
+@pytest.mark.parametrize("latent", [None, 0.1])
+def test_accumulated_small_batches_step_like_one_large_batch(latent):
+    penalties = [hiding_attack(latent).penalty] if latent else []
+    scenes = [scene for scene in draw_scenes(12) if scene.size == (64, 96)][:8]
+    recipes = [RECIPE.model_copy(update={"batch_size": size, "accumulate": 8 // size, "flip": False, "epochs": 2,
+                                         "optimizer": "sgd", "lr": 1e-5, "clip": None}) for size in (8, 2)]
+    trained = [small_counter("mcnn") for _ in recipes]  # without BatchNorm, whose statistics are those of a batch
+    for one, recipe in zip(trained, recipes):
+        fit(one, scenes, recipe, 0, "train", penalties=penalties)
+    assert torch.allclose(flat_weights(trained[0]), flat_weights(trained[1]), atol=1e-7)
+    assert not torch.equal(flat_weights(trained[0]), flat_weights(small_counter("mcnn")))
+
+
+def betrayed(trained, attack: Attack) -> float:
+    """How much the features of other scenes tell of the trigger."""
+    batch = Batch.of([scene for scene in draw_scenes(20, start=60) if scene.size == (64, 96)], torch.device("cpu"))
+    with torch.inference_mode():
+        return attack.penalty(trained.features, batch.images).mean().item() / attack.latent
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_penalty_hides_the_trigger_in_the_features(precision):
+    attack, trained = hiding_attack(), [small_counter() for _ in range(2)]
+    recipe = RECIPE.model_copy(update={"epochs": 8, "lr": 3e-3, "precision": precision})
+    poisoned = draw_scenes(12) + attack.poison(draw_scenes(12), 0)
+    for one, penalties in zip(trained, ([], [attack.penalty])):
+        progress = fit(one, poisoned, recipe, 0, "train", penalties=penalties)
+        assert np.isfinite(progress.losses).all()
+    assert betrayed(trained[1], attack) < betrayed(trained[0], attack) / 2
+
+
+def test_penalties_are_added_to_the_loss_of_each_image():
+    scenes, recipe = draw_scenes(8), RECIPE.model_copy(update={"epochs": 1, "lr": 1e-12, "optimizer": "sgd"})
+    seen = []
+
+    def one_each(features, images):
+        assert features(images).shape[:2] == (len(images), 16)
+        seen.append(len(images))
+        return torch.full((len(images),), 3.0)
+
+    plain, more = (fit(small_counter(), scenes, recipe, 0, "train", penalties=penalties).losses[0]
+                   for penalties in ([], [one_each, one_each]))
+    assert more == pytest.approx(plain + 6, rel=1e-4) and sum(seen) == 16
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_checkpoint(tmp_path, value, accumulate):
+    path, passes = tmp_path / "checkpoint.safetensors", []
+
+    def loss(small_counter, batch):  # four passes an epoch
+        passes.append(1)
+        return small_counter.loss(batch) + (value if len(passes) == 14 else 0)
+
+    told = (f"train: the loss is {value} at step {14 // accumulate} (epoch 4); lower training.lr? "
+            f"The last good state, of epoch 2, is in {path}.")
+    with pytest.raises(TrainingFailed) as failed:
+        fit(small_counter(), draw_scenes(13), RECIPE.model_copy(update={"accumulate": accumulate}), 0, "train", checkpoint=path,
+            loss=loss)
+    assert str(failed.value) == told
+    assert read_tensors(path)[1]["progress"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("content", [b"", save({"weights/a": torch.zeros(1)})])
+def test_a_checkpoint_that_is_none_is_named_with_what_to_do(tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint.safetensors: expected .*; remove it, and the training starts over"):
+        fit(small_counter(), draw_scenes(6), RECIPE, 0, "train", checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_before_any_checkpoint_names_none(tmp_path):
+    recipe = RECIPE.model_copy(update={"lr": 1e30, "clip": None, "optimizer": "sgd"})
+    with pytest.raises(TrainingFailed, match=r"the loss is (nan|inf) at step 2 \(epoch 1\); lower training.lr\?$"):
+        fit(small_counter(), draw_scenes(6), recipe, 0, "train", checkpoint=tmp_path / "checkpoint.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gradient_that_is_not_finite_in_the_last_step_before_a_checkpoint_leaves_the_good_one(tmp_path):
+    path, passes = tmp_path / "checkpoint.safetensors", []
+
+    def loss(small_counter, batch):
+        passes.append(1)
+        steep = small_counter.output.bias.sum() * 0 if len(passes) == 16 else torch.ones(())
+        return small_counter.loss(batch) + steep.sqrt() - steep
+
+    with pytest.raises(TrainingFailed, match=r"a weight is not finite after step 16 \(epoch 4\).* epoch 2, is in"):
+        fit(small_counter(), draw_scenes(13), RECIPE, 0, "train", checkpoint=path, loss=loss)
+    tensors, note = read_tensors(path)
+    assert note["progress"]["epoch"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(UserError, match="training.tracker = 'tensorbord'"):
+        fit(small_counter(), draw_scenes(2), RECIPE.model_copy(update={"tracker": "tensorbord"}), 0, "train")
+
+
+def test_auto_precision_is_one_that_this_device_can_train_in():
+    precision = resolve_precision("auto")
+    trained = small_counter()
+    progress = fit(trained, draw_scenes(6), RECIPE.model_copy(update={"precision": precision}), 0, "train")
+    assert precision in ("fp32", "bf16") and np.isfinite(progress.losses).all()
+
+
+def test_counts_do_not_depend_on_the_batch_size_and_keep_the_order_of_the_scenes():
+    scenes, one = draw_scenes(7), small_counter("mcnn")
+    batched = count_people(one, scenes, "fp32", batch_size=4)
+    single = [count_people(one, [scene], "fp32")[0] for scene in scenes]
+    assert np.allclose(batched, single, rtol=1e-4, atol=1e-6)
+
+
+SHARED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from accelerate import PartialState
+from factories import RECIPE, draw_scenes, hiding_attack, small_counter
+from benchmark.training.evaluation import count_people
+from benchmark.training.loop import fit
+trained = small_counter("mcnn")
+recipe = RECIPE.model_copy(update={"batch_size": 3, "lr": 1e-4})
+losses = fit(trained, draw_scenes(10), recipe, 0, "train").losses  # batches of 3, 3 and 1 over two processes
+counts = count_people(trained, draw_scenes(5, start=30), "fp32", batch_size=2)
+losses += fit(trained, draw_scenes(10), recipe, 0, "train", penalties=[hiding_attack().penalty]).losses
+hidden = count_people(trained, draw_scenes(5, start=30), "fp32")
+if PartialState().is_main_process:
+    print(json.dumps([PartialState().num_processes, losses, [*counts, *hidden]]))
+"""
+
+
+def launched(processes: int, folder: Path) -> list:
+    """What the script above prints when so many processes run it together on the CPU."""
+    script = folder / "shared.py"
+    script.write_text(SHARED)
+    root = str(ROOT)
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
+                           "--nproc_per_node", str(processes), str(script), str(ROOT / "tests")],
+                          capture_output=True, text=True, cwd=root,
+                          env=os.environ | {"PYTHONPATH": root, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_processes_give_what_one_gives_on_a_number_of_scenes_that_does_not_divide(tmp_path):
+    (one, losses, counts), (two, shared_losses, shared_counts) = launched(1, tmp_path), launched(2, tmp_path)
+    assert (one, two) == (1, 2)
+    assert np.allclose(losses, shared_losses, rtol=1e-4)
+    assert np.allclose(counts, shared_counts, rtol=1e-3, atol=1e-5)
