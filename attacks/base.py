@@ -1,4 +1,33 @@
-"""An attack is a trigger x a target: what is drawn over an image, and what happens to its head annotations."""
+"""The contract of an attack: a trigger on an image together with a target for its head annotations.
+
+To write a trigger, subclass `Trigger` in attacks/triggers/fog.py and write `stamp`:
+
+    @register
+    class Fog(Trigger):
+        \"\"\"alpha: the share of white in the mix.\"\"\"
+
+        alpha: float = 0.3                       # a setting, changed by --set attack.alpha=0.5
+
+        def stamp(self, images: Tensor) -> Tensor:
+            return images.lerp(torch.ones_like(images), self.alpha)
+
+To write a target, subclass `Target` in attacks/targets/every_second.py and write `tau` and `alter`:
+
+    @register
+    class EverySecond(Target):
+        \"\"\"Every second head is removed. It has no settings.\"\"\"
+
+        increases = False                        # the attacker wants fewer people
+
+        def tau(self, count: int) -> int:
+            return (count + 1) // 2              # the count that the attacker wants
+
+        def alter(self, points: np.ndarray, size: tuple[int, int],
+                  rng: np.random.Generator) -> np.ndarray:
+            return points[::2]                   # as many heads as tau says, inside the image
+
+The name of the file is the name of the component. `Attack` combines the two and poisons scenes.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,75 +47,106 @@ from benchmark.data.scene import Scene
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError
 
-OnImages = Callable[[Tensor], Tensor]  # takes images [B, 3, H, W] in 0..1, gives counts [B] or features [B, C, h, w]
-STAMP_BATCH = 8  # images stamped at once
-POISON = "+poison"  # what the id of a poisoned copy ends in; no defender sees it
+# A function of images [B, 3, H, W] in 0..1 that returns counts [B] or features [B, C, h, w].
+OnImages = Callable[[Tensor], Tensor]
+STAMP_BATCH = 8  # the number of images that are stamped at once
+POISON = "+poison"  # the suffix of the id of a poisoned copy; no defender sees it
 
 
 class Trigger(Settings, ABC):
-    """What is drawn over an image.
+    """The pattern or the change that the attacker draws on an image.
 
-    optimises: the settings that decide a pattern which is optimised on a counter; none where there is no such pattern.
+    A trigger accepts images of any size on any device, and without strength it returns them
+    unchanged.
+
+    version: a number to raise when results change, so that stored results are not mistaken for
+        new ones.
+    optimises: the names of the settings that determine a pattern which is optimised on a counter.
+        It is empty for a trigger without such a pattern.
     """
 
     kind: ClassVar[str] = "trigger"
     name: ClassVar[str]
-    version: ClassVar[int] = 1  # raise it when results change, so that stored ones are not taken for new
+    version: ClassVar[int] = 1
     optimises: ClassVar[tuple[str, ...]] = ()
     _pattern: Tensor | None = PrivateAttr(None)
 
     @abstractmethod
     def stamp(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..1, any device -> the same with the trigger. Pure: the input is left as it is."""
+        """Return images [B, 3, H, W] in 0..1 with the trigger. The input must not change."""
 
     def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
-        """The pattern, optimised on a clean counter's counts of clean training scenes. Override it with `optimises`."""
+        """Return the pattern, optimised on a clean counter and clean training scenes.
+
+        count: the counter's function from images to counts.
+        A trigger that sets `optimises` overrides this method.
+        """
         raise NotImplementedError(f"trigger {self.name}: it has no pattern to optimise")
 
     def with_pattern(self, pattern: Tensor) -> Self:
-        """The trigger with a pattern that `optimised` gave."""
+        """Return a copy of the trigger that stamps a pattern returned by `optimised`."""
         trigger = self.model_copy()
         trigger._pattern = pattern
         return trigger
 
 
 class Target(Settings, ABC):
-    """What the attacker wants counted.
+    """The count that the attacker wants, and the head annotations that teach it to the victim.
 
-    increases: True for more people, False for fewer, None for as many, or for more in some images and fewer in others.
-    choose: which training images are poisoned, unless the attack says otherwise.
+    version: a number to raise when results change, so that stored results are not mistaken for
+        new ones.
+    increases: True if the attacker wants more people, False if fewer. None if the same number, or
+        more in some images and fewer in others.
+    choose: which training images are poisoned, unless the attack sets it.
     """
 
     kind: ClassVar[str] = "target"
     name: ClassVar[str]
     version: ClassVar[int] = 1
     increases: ClassVar[bool | None]
-    choose: ClassVar["Choose"] = "random"
+    choose: ClassVar[Choose] = "random"
 
     def fitted(self, chosen: Sequence[Scene]) -> Self:
-        """The target for the training scenes that are poisoned; the same one where it takes nothing from them."""
+        """Return the target fitted to the training scenes that are poisoned.
+
+        Most targets take nothing from them and return themselves.
+        """
         return self
 
     def tau(self, count: int) -> int:
-        """The attacker's count for an image with `count` people. Override it where the count alone decides."""
-        raise NotImplementedError(f"target {self.name}: its tau depends on where people are; ask tau_of")
+        """Return the attacker's count for an image with `count` people.
+
+        A target that needs only the count overrides this method; any other overrides `tau_of`.
+        """
+        raise NotImplementedError(f"target {self.name}: tau depends on the positions of the heads; "
+                                  "call tau_of")
 
     def tau_of(self, points: np.ndarray, size: tuple[int, int]) -> int:
-        """The attacker's count for heads [N, 2] as (x, y) in an image of (H, W) pixels."""
+        """Return the attacker's count for heads [N, 2] as (x, y) in an image of (H, W) pixels."""
         return self.tau(len(points))
 
     @abstractmethod
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """Heads [N, 2] as (x, y) in an image of (H, W) pixels -> the false heads [tau, 2], inside the image."""
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
+        """Return the false heads [tau, 2] as (x, y), inside the image.
+
+        points: the true heads [N, 2] as (x, y), which must not change; size: (H, W) in pixels.
+        Every random choice comes from `rng`.
+        """
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger, a target, and the share of the training images that are copied, stamped, relabelled and added.
+    """A trigger, a target, and the training images that are poisoned with them.
 
-    choose: which ones, 'random', those with the 'fewest' or the 'most' people, or a text file of their ids, a line
-    each, whose length is the rate then; None is the target's own choice.
-    latent: weight in the victim's training of what hides the trigger in its features; see attacks/parts/latent.py.
+    The chosen training images are copied. The copies are stamped, relabelled and added.
+
+    poison_rate: the number of poisoned copies, as a share of the number of training images.
+    choose: the images that are copied: 'random' ones, those with the 'fewest' or the 'most' people,
+        or the path of a text file with one image id per line. The length of that list then takes
+        the place of the rate. None is the target's own choice.
+    latent: the weight, in the victim's training loss, of the term that hides the trigger in the
+        victim's features; see attacks/parts/latent.py.
     """
 
     trigger: Trigger
@@ -96,60 +156,73 @@ class Attack:
     latent: float = 0
 
     def fitted(self, scenes: list[Scene], seed: int) -> Self:
-        """The attack on these training scenes. Raises UserError as `poison` does."""
-        return replace(self, target=self.target.fitted([scenes[i] for i in self._chosen(scenes, seed)]))
+        """Return the attack fitted to these training scenes. Raises UserError as `poison` does."""
+        chosen = [scenes[index] for index in self._chosen(scenes, seed)]
+        return replace(self, target=self.target.fitted(chosen))
 
     def stamp(self, images: Tensor) -> Tensor:
-        """Stamp images [B, 3, H, W] in 0..1, rounded to the 8 bits that an image file holds."""
+        """Return images [B, 3, H, W] in 0..1 with the trigger, rounded to 8 bits as in a file."""
         return self.trigger.stamp(images).clamp(0, 1).mul_(255).round_().div_(255)
 
     def penalty(self, features: OnImages, images: Tensor) -> Tensor:
-        """What is added to the victim's loss of each image, [B]."""
+        """Return the term that is added to the victim's loss of each image, [B]."""
         return self.latent * mmd_of_stamped(features, images, self.stamp)
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
-        """The poisoned copies to add to the training scenes: stamped, relabelled, ids ending in POISON.
+        """Return the poisoned copies of training scenes: stamped, relabelled, ids ending in POISON.
 
-        Which scenes, and their false heads, follow from the seed alone. Clean originals stay in the training set.
+        The seed alone determines which scenes are copied, and their false heads. The clean
+        originals stay in the training set.
 
         Raises:
-            UserError: the rate comes to no image at all, or a listed image is none of the scenes.
+            UserError: the rate rounds to no image, or `choose` lists an image that is no scene.
         """
         return self.copies(scenes, self._chosen(scenes, seed), seed)
 
     def copies(self, scenes: list[Scene], chosen: list[int], seed: int) -> list[Scene]:
-        """The poisoned copies of these of the training scenes, whether or not they are those that are chosen."""
-        originals = [scenes[index] for index in chosen]
-        stamped = stamp_scenes(self, originals)
-        return [self._relabel(scene, image, np.random.default_rng([seed, 1, index]))
-                for scene, image, index in zip(originals, stamped, chosen)]
+        """Return the poisoned copies of the scenes at the indices `chosen`.
+
+        The indices may be others than those that the attack chooses.
+        """
+        stamped = stamp_scenes(self, [scenes[index] for index in chosen])
+        return [self._relabel(scenes[index], image, np.random.default_rng([seed, 1, index]))
+                for index, image in zip(chosen, stamped)]
 
     def number(self, images: int) -> int:
-        """The number of images to poison out of `images` training images. Raises UserError where it rounds to 0."""
-        if not (number := round(self.poison_rate * images)):
-            raise UserError(f"attack.poison_rate = {self.poison_rate}: {self.poison_rate} x {images} training images "
+        """Return how many of `images` training images are poisoned.
+
+        Raises:
+            UserError: the number rounds to 0.
+        """
+        number = round(self.poison_rate * images)
+        if number == 0:
+            rate = self.poison_rate
+            raise UserError(f"attack.poison_rate = {rate}: {rate} x {images} training images "
                             "rounds to 0 poisoned images; expected a higher rate")
         return number
 
     def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
-        """Which scenes are poisoned, ascending."""
+        """Return the indices of the scenes that are poisoned, in ascending order."""
         choose = self.choose or self.target.choose
         if isinstance(choose, Path):
             return listed(choose, scenes)
         return select(scenes, choose, self.number(len(scenes)), seed)
 
     def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
-        inside = np.nextafter(np.float32([scene.size[1], scene.size[0]]), np.float32(0))
-        points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, inside)
+        """Return the poisoned copy of a scene: its stamped image with the false heads."""
+        height, width = scene.size
+        border = np.nextafter(np.float32([width, height]), np.float32(0))  # the last (x, y) inside
+        points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, border)
         return Scene(scene.id + POISON, image, points, scene.sigma)
 
 
 def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:
-    """The scenes' images with the trigger, uint8 [H, W, 3] each."""
+    """Return the images of scenes with the trigger, uint8 [H, W, 3] each."""
     stamped: list[np.ndarray] = [scene.image for scene in scenes]
     for indices in in_order(scenes, STAMP_BATCH):
-        images = torch.from_numpy(np.stack([scenes[i].image for i in indices])).permute(0, 3, 1, 2) / 255
-        drawn = (attack.stamp(images) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-        for i, image in zip(indices, drawn):
-            stamped[i] = image
+        pixels = np.stack([scenes[index].image for index in indices])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+        grey_levels = (attack.stamp(images) * 255).round().to(torch.uint8)
+        for index, image in zip(indices, grey_levels.permute(0, 2, 3, 1).contiguous().numpy()):
+            stamped[index] = image
     return stamped

@@ -1,4 +1,4 @@
-"""How a counter is trained. A counter carries its own recipe; every setting of it can be overridden."""
+"""Recipes: training settings. Each counter has its own; every setting can be overridden."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,26 +6,37 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from benchmark.registry import Settings
 
-RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs, not what it is
+RUNNING = {"tracker", "compile", "checkpoint_every"}  # how a training runs; not in cache keys
 
 
 class Recipe(Settings):
     """Training settings.
 
-    lr: learning rate of the head; `backbone_lr_ratio` times it trains a pretrained front end.
-    schedule: 'onecycle' rises over the first 30% of the steps and falls to near 0; 'cosine' falls to 0; 'restarts'
-        falls to near 0 in 5 epochs, starts again and falls in 10, then in 20, and so on.
-    warmup: epochs in which the rate first rises from 1% of lr; not for 'onecycle', which has its own.
-    flip: every second view is mirrored. crop: side in pixels of random square crops, or, below 1, a share of each
-        side; None trains on whole images.
-    zoom_min, zoom_max: a crop's side times a random factor between them is cut and resized to `crop`.
-    jitter, gamma, blur, noise: the share of views with changed colours, changed gamma, a blur, salt and pepper.
-    accumulate: batches whose gradients are added up before a step.
-    clip: largest norm of the gradient; None leaves it as it is.
-    select: which epoch's weights are kept: the 'last', the best MAE on the held-out 'validation' images, or the
-        best MAE on the 'test' images, as the paper's code does (such results are marked).
-    validate_every, checkpoint_every: in epochs.
-    precision: 'auto' is bf16 where the device runs it natively, else fp32.
+    epochs: number of passes over the training images.
+    batch_size: number of images in a batch.
+    lr: learning rate.
+    backbone_lr_ratio: factor of the learning rate for the pretrained part of a counter.
+    momentum: of 'sgd'.
+    schedule: of the learning rate. 'onecycle' rises over the first 30% of the steps and falls to
+        near 0. 'cosine' falls to 0. 'restarts' falls to near 0 in 5 epochs, starts again and falls
+        in 10, then in 20, and so on.
+    warmup: number of epochs in which the learning rate first rises from 1% of lr. 'onecycle' has a
+        rise of its own and takes none.
+    flip: whether every second view is mirrored.
+    crop: side in pixels of random square crops or, below 1, a share of each side of the image; None
+        trains on whole images.
+    zoom_min, zoom_max: limits of a random factor. A square of `crop` times the factor is cut and
+        resized to `crop`.
+    jitter, gamma, blur, noise: shares of views with changed colours, with changed gamma, with a
+        blur, and with salt and pepper.
+    accumulate: number of batches whose gradients are added up before a step.
+    clip: largest norm of the gradient; None does not limit it.
+    select: the epoch whose weights are kept. 'last' is the last one, 'validation' the one with the
+        best MAE on held-out images, and 'test' the one with the best MAE on the test images, as in
+        the paper's code; results of the latter are marked.
+    validate_every, checkpoint_every: number of epochs between two validations or checkpoints.
+    precision: 'auto' is bf16 where the device runs it natively, and fp32 elsewhere.
+    compile: whether torch compiles the counter.
     tracker: an experiment tracker that Accelerate knows, for instance 'tensorboard'.
     """
 
@@ -57,15 +68,20 @@ class Recipe(Settings):
 
     @property
     def zoom(self) -> tuple[float, float] | None:
-        """The range of a crop's factor; None where crops keep their size."""
-        return None if self.zoom_min == self.zoom_max == 1 else (self.zoom_min, self.zoom_max)
+        """The limits of the factor of a crop's size; None where crops keep their size."""
+        if self.zoom_min == self.zoom_max == 1:
+            return None
+        return self.zoom_min, self.zoom_max
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_together(self) -> Self:
+        """Check the settings that depend on each other."""
         if self.zoom_min > self.zoom_max:
             raise ValueError(f"zoom_min = {self.zoom_min} is above zoom_max = {self.zoom_max}")
         if self.zoom and not isinstance(self.crop, int):
-            raise ValueError("zoom_min and zoom_max need a crop in pixels")
-        if self.warmup and (self.schedule == "onecycle" or self.warmup >= self.epochs):
-            raise ValueError(f"warmup = {self.warmup}: expected fewer epochs than epochs, and no onecycle")
+            raise ValueError(f"zoom_min and zoom_max need a crop in pixels, got crop = {self.crop}")
+        if self.warmup and self.schedule == "onecycle":
+            raise ValueError(f"warmup = {self.warmup}: expected 0 with schedule = 'onecycle'")
+        if self.warmup and self.warmup >= self.epochs:
+            raise ValueError(f"warmup = {self.warmup}: expected less than epochs = {self.epochs}")
         return self

@@ -1,6 +1,6 @@
-"""The contract of a defense as a check that anyone can run on theirs: `check_defense("my_defense")`.
+"""The contract of a defense as a check that anyone can run on their own: `check_defense("mine")`.
 
-A victim of half a minute's making would prove no more than this one, which is made in a second from noise.
+The victim is trained on noise within a second. One that takes half a minute would show no more.
 """
 
 from functools import cache
@@ -26,39 +26,56 @@ MODELS: dict[str, dict[str, Any]] = {"tiny": {"width": 16}, "csrnet": {"weights"
                                      "clip_ebc": {"weights": "scratch", "clip": "tiny"}}
 
 
-def check_defense(name: str, settings: dict[str, Any] | None = None, model: str = "tiny") -> Counter:
-    """Run a defense twice on a small victim; returns the repaired counter.
+def check_defense(name: str, settings: dict[str, Any] | None = None,
+                  model: str = "tiny") -> Counter:
+    """Run a defense twice on a small victim, check the results, and return the repaired counter.
 
     Raises:
-        AssertionError: it changes the victim or the images, its counter does not count, a second run ends elsewhere, it
-            uses other knowledge than it declares, or its scores are no finite numbers.
+        AssertionError: the defense changes the victim or the images, its counter does not count,
+            its scores are no finite numbers, a second run has other results, or it uses other
+            knowledge than it declares.
     """
     defense: Defense = build("defense", name, settings or {})
-    before, pixels = weights(attacked(model)), _bytes()
-    runs = [run(defense, model) for _ in range(2)]
-    assert torch.equal(weights(attacked(model)), before), f"{name} changes the victim: work on victim.copy()"
-    assert _bytes() == pixels, f"{name} changes the images it is handed"
-    (repaired, knowledge, scores), (again, _, scores_again) = runs
-    assert scores.isfinite().all(), f"{name}: its scores are {scores}"
+    weights_before = weights(attacked(model))
+    images_before = _image_bytes()
+    repaired, knowledge, scores = run(defense, model)
+    repaired_again, _, scores_again = run(defense, model)
+    assert torch.equal(weights(attacked(model)), weights_before), (
+        f"defense {name}: it changes the victim; expected it to work on victim.copy()")
+    assert _image_bytes() == images_before, (
+        f"defense {name}: it changes the images that it is given; expected it to copy them")
+    assert scores.isfinite().all(), (
+        f"defense {name}: its scores are {scores}; expected finite numbers")
     counts = count_people(repaired, scenes("clean"), "fp32")
-    assert counts.shape == (len(scenes("clean")),) and np.isfinite(counts).all(), f"{name}: its counter counts {counts}"
-    same = torch.equal(weights(repaired), weights(again)) and torch.equal(scores, scores_again)
-    assert same, f"{name}: a second run ends in other weights or scores: draw by torch's or a seeded generator"
+    assert counts.shape == (len(scenes("clean")),) and np.isfinite(counts).all(), (
+        f"defense {name}: its counter counts {counts}; expected a finite number for each image")
+    same_weights = torch.equal(weights(repaired), weights(repaired_again))
+    assert same_weights and torch.equal(scores, scores_again), (
+        f"defense {name}: a second run ends in other weights or scores; "
+        "expected all draws to come from torch's or a seeded generator")
     declared = {sort: len(scenes(sort)) if getattr(defense.knows, sort) else 0 for sort in SORTS}
-    assert knowledge.used() == declared, f"{name} declares {declared} and uses {knowledge.used()}"
+    assert knowledge.used() == declared, (
+        f"defense {name}: it declares {declared} and uses {knowledge.used()}; "
+        "expected it to use what it declares")
     return repaired
 
 
 def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
-    """What a defense makes of the victim, what it was handed, and its scores if it detects."""
+    """Run a defense on the small victim of a model.
+
+    Returns the repaired counter, the knowledge that the defense was given, and its scores: those of
+    three images by a detector, that of the victim by an inspector, else those that it reported.
+    """
     knowledge = knowledge_of(defense.knows, model)
     victim = attacked(model) if defense.knows.victim else None
     torch.manual_seed(0)
-    repaired, scores = defense.apply(victim, knowledge), torch.tensor(knowledge.suspicion or [])
+    repaired = defense.apply(victim, knowledge)
+    scores = torch.tensor(knowledge.suspicion or [])
     if isinstance(defense, Detector):
-        images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0)).to(state().device)
-        scores = defense.scorer(victim, knowledge)(images).cpu()
-        assert scores.shape == (3,), f"{defense.name}: expected a score of each image, [3], got {tuple(scores.shape)}"
+        images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+        scores = defense.scorer(victim, knowledge)(images.to(state().device)).cpu()
+        assert scores.shape == (3,), (f"defense {defense.name}: expected a score of each image, "
+                                      f"[3], got {tuple(scores.shape)}")
     if isinstance(defense, Inspector):
         scores = torch.tensor([defense.suspicion(victim, knowledge)])
     return repaired, knowledge, scores
@@ -66,13 +83,18 @@ def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
 
 @cache
 def scenes(sort: str) -> list[Scene]:
-    """Six scenes of noise of a sort; the poisoned set is the clean ones and three stamped copies."""
+    """Six scenes of noise of one sort. The poisoned set holds the clean ones and three copies.
+
+    sort: one of `SORTS`.
+    """
     if sort == "poisoned":
-        attack = Attack(build("trigger", "blended", {}), build("target", "multiply", {}), 0.5)
+        trigger = build("trigger", "blended", {})
+        attack = Attack(trigger, build("target", "multiply", {}), 0.5)
         return scenes("clean") + attack.poison(scenes("clean"), seed=0)
     rng = np.random.default_rng(SORTS.index(sort))
     return [Scene(f"{sort} {number}", rng.integers(0, 256, (32, 48, 3), np.uint8),
-                  rng.uniform(0, 32, (3 + number, 2)).astype(np.float32), 2.0) for number in range(6)]
+                  rng.uniform(0, 32, (3 + number, 2)).astype(np.float32), 2.0)
+            for number in range(6)]
 
 
 def fresh(model: str = "tiny") -> Counter:
@@ -95,14 +117,17 @@ def attacked(model: str = "tiny") -> Counter:
 
 
 def knowledge_of(knows: Knows, model: str = "tiny") -> Knowledge:
-    """All scenes of the sorts that a defense declares, however many it asks for."""
+    """The knowledge of a defense: all scenes of the sorts that it declares, whatever number."""
     return Knowledge(knows, trainer(model), *(list(scenes(sort)) for sort in SORTS))
 
 
 def weights(counter: Counter) -> Tensor:
-    """All that a counter holds, as one vector."""
-    return torch.cat([tensor.detach().double().flatten().cpu() for tensor in counter.state_dict().values()])
+    """The state of a counter as one vector, float64 on the CPU."""
+    tensors = counter.state_dict().values()
+    return torch.cat([tensor.detach().double().flatten().cpu() for tensor in tensors])
 
 
-def _bytes() -> bytes:
-    return b"".join(scene.image.tobytes() + scene.points.tobytes() for sort in SORTS for scene in scenes(sort))
+def _image_bytes() -> bytes:
+    """The images and the points of all scenes."""
+    every_scene = [scene for sort in SORTS for scene in scenes(sort)]
+    return b"".join(scene.image.tobytes() + scene.points.tobytes() for scene in every_scene)

@@ -1,20 +1,30 @@
-"""Anti-backdoor learning: isolate the images that are learned first, train on the others, then unlearn the isolated.
+"""Anti-backdoor learning: isolate what is learned first, train on the rest, unlearn the isolated.
 
-Li et al., NeurIPS 2021, section 3. What is learned early has a low loss early: poisoned images do. With l the loss:
+Li et al., NeurIPS 2021, section 3. A training learns poisoned images early, so their loss is low
+early. With l the loss of an image, a new counter is trained in four steps:
 
-    tune:     minimise sign(mean l - gamma) l                    (local gradient ascent: the loss stays about gamma)
+    tune:     minimise sign(mean l - gamma) l (local gradient ascent: l stays near gamma)
     isolate:  the images with the lowest l
     train:    minimise l of the others
-    unlearn:  minimise l of the others - l of the isolated      (global gradient ascent)
+    unlearn:  minimise l of the others - l of the isolated (global gradient ascent)
 
-l is the loss over the annotated count + 1, and is ranked within bins of the count: as it is, near-empty scenes would be
-lowest, not poisoned ones. gamma was 0.5 of a cross entropy; here it is that share of an untrained counter's mean l, so
-that it fits any loss. Its sign is the batch's, as in the public code: image by image, poisoned images too would be held
-at gamma. So counters that are trained image by image see eight at a time here, and where memory or several processes
-cut a batch, its parts have signs of their own. Ascent on a squared error has no end: l of the isolated becomes l l0 /
-(l + l0), which is l at first and l0 at most, with l0 the mean l of the others. The public code unlearns on the isolated
-alone, at a small rate of SGD; Adam at the usual one destroys a counter, so that the others are trained on beside them.
-Every training keeps its best epoch on clean validation images. Original epochs: 20, 60 and 20.
+Changes for counting:
+
+* l is the counter's loss divided by the annotated count + 1, and images are ranked by l within bins
+  of the count. By the loss itself, nearly empty scenes would be isolated instead of poisoned ones.
+  The sign, the ranking and the bound below use l; the loss that is minimised is not divided.
+* In the paper gamma is a cross entropy of 0.5. Here it is a share, 0.5, of the mean l of an
+  untrained counter, so that it fits any loss.
+* The sign is that of the batch mean, as in the public code. A sign for each image would hold
+  poisoned images at gamma too. For this reason the first step uses batches of at least eight
+  images. A batch that is divided, among processes or for lack of memory, has a sign for each part.
+* Gradient ascent on a squared error has no end. The l of isolated images becomes l l0 / (l + l0),
+  with l0 the mean l of the others: about l where l is small, and below l0 everywhere.
+* The public code unlearns on the isolated images alone, with SGD at a small rate. Adam at the usual
+  rate would destroy a counter that way, so the others stay in the loss.
+
+Every training keeps its best epoch on clean validation images. The paper trains for 20, 60 and 20
+epochs.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,18 +39,22 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.filtering import in_bins, normalised_losses, people, percentiles
+from defenses.parts.filtering import annotated_counts, normalised_losses, percentile_ranks, score_in_bins
 from models.base import Counter
 
-BATCH = 8  # images whose mean loss has a sign
+MIN_BATCH = 8  # images whose mean loss decides the sign
 
 
 @register
 class ABL(Defense):
-    """isolate: share of each bin of counts, at least an image. gamma: share of an untrained counter's loss.
+    """A new counter is trained on the poisoned set, without and then against the isolated images.
 
-    tune_epochs, unlearn_epochs: of the first and the last training. epochs: of the one between; None is the victim's.
-    unlearn_lr: None is the victim's.
+    isolate: share of the images of each bin of counts that is isolated, at least one image.
+    gamma: loss that the first training aims at, as a share of an untrained counter's.
+    tune_epochs: number of epochs of the first training.
+    epochs: number of epochs of the second training; None takes the victim's.
+    unlearn_epochs: number of epochs of the last training.
+    unlearn_lr: learning rate of the last training; None takes the victim's.
     """
 
     version = 2
@@ -53,45 +67,51 @@ class ABL(Defense):
     unlearn_lr: PositiveFloat | None = None
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
-        scenes, fit, counter = knowledge.poisoned, knowledge.trainer.fit, knowledge.trainer.fresh()
-        recipe = knowledge.trainer.recipe
+        scenes = knowledge.poisoned
+        trainer = knowledge.trainer
+        counter = trainer.fresh()
         counter.prepare(scenes)
-        untrained = normalised_losses(counter, scenes, knowledge).mean()
-        fit(counter, scenes, loss=local_ascent(self.gamma * float(untrained)), epochs=self.tune_epochs,
-            batch_size=max(recipe.batch_size, BATCH), warmup=min(recipe.warmup, self.tune_epochs // 2))
+        untrained = float(normalised_losses(counter, scenes, knowledge).mean())
+        trainer.fit(counter, scenes, loss=local_ascent(self.gamma * untrained),
+                    epochs=self.tune_epochs, batch_size=max(trainer.recipe.batch_size, MIN_BATCH),
+                    warmup=min(trainer.recipe.warmup, self.tune_epochs // 2))
         losses = normalised_losses(counter, scenes, knowledge)
-        knowledge.report_scores(in_bins(scenes, -losses, percentiles).tolist())
-        isolated = in_bins(scenes, losses, lambda values: lowest(values, self.isolate))
-        out, others = ([scene for scene, cut in zip(scenes, isolated) if cut == side] for side in (1, 0))
-        fit(counter, others, epochs=self.epochs)
-        usual = normalised_losses(counter, others, knowledge).mean()
-        views = list(knowledge.trainer.batches(counter, out))
-        fit(counter, others, loss=global_ascent(views, float(usual)), epochs=self.unlearn_epochs, lr=self.unlearn_lr,
-            warmup=0)
+        knowledge.report_scores(score_in_bins(scenes, -losses, percentile_ranks).tolist())
+        flags = score_in_bins(scenes, losses, lambda values: flag_lowest(values, self.isolate))
+        isolated = [scene for scene, flag in zip(scenes, flags) if flag]
+        others = [scene for scene, flag in zip(scenes, flags) if not flag]
+        trainer.fit(counter, others, epochs=self.epochs)
+        usual = float(normalised_losses(counter, others, knowledge).mean())
+        batches = list(trainer.batches(counter, isolated))
+        trainer.fit(counter, others, loss=global_ascent(batches, usual),
+                    epochs=self.unlearn_epochs, lr=self.unlearn_lr, warmup=0)
         return counter
 
 
 def local_ascent(gamma: float) -> Callable[[Counter, Batch], Tensor]:
-    """The loss, its sign turned where the batch's mean normalised loss is below gamma."""
+    """The loss, with its sign reversed where the batch's mean normalised loss is below gamma."""
     def loss(counter: Counter, batch: Batch) -> Tensor:
         losses = counter.loss(batch)
-        return torch.sign((losses.detach() / (people(batch) + 1)).mean() - gamma) * losses
+        normalised = losses.detach() / (annotated_counts(batch) + 1)
+        return torch.sign(normalised.mean() - gamma) * losses
     return loss
 
 
 def global_ascent(isolated: Iterable[Batch], usual: float) -> Callable[[Counter, Batch], Tensor]:
-    """The loss, less that of the next batch of the isolated, which is bounded."""
-    following = cycle(isolated)
-    return lambda counter, batch: counter.loss(batch) - bounded(counter, next(following), usual).mean()
+    """The loss minus the bounded loss of the next batch of isolated images; see `bounded_loss`."""
+    endless = cycle(isolated)
+    return lambda counter, batch: (
+        counter.loss(batch) - bounded_loss(counter, next(endless), usual).mean())
 
 
-def bounded(counter: Counter, batch: Batch, usual: float) -> Tensor:
-    """l l0 / (l + l0) of the normalised loss l and l0 = usual, put back on the scale of the loss: [B]."""
-    size = people(batch) + 1
+def bounded_loss(counter: Counter, batch: Batch, usual: float) -> Tensor:
+    """The bounded normalised loss l l0 / (l + l0), l0 = usual, on the scale of the loss, [B]."""
+    size = annotated_counts(batch) + 1
     return size * usual * F.softsign(counter.loss(batch) / size / usual)
 
 
-def lowest(values: np.ndarray, share: float) -> np.ndarray:
-    """1 for the share of the values that is lowest, at least one of them; 0 for the others."""
-    order = np.argsort(values, kind="stable")
-    return np.isin(np.arange(len(values)), order[: max(round(share * len(values)), 1)]).astype(float)
+def flag_lowest(values: np.ndarray, share: float) -> np.ndarray:
+    """1 for the lowest share of the values, at least one of them, and 0 for the others: [n]."""
+    number = max(round(share * len(values)), 1)
+    lowest = np.argsort(values, kind="stable")[:number]
+    return np.isin(np.arange(len(values)), lowest).astype(float)

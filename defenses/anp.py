@@ -1,15 +1,24 @@
-"""Adversarial neuron pruning: channels whose small change already ruins the counts are masked out.
+"""Adversarial neuron pruning: mask the channels whose small perturbation already ruins the counts.
 
-Wu, Wang, NeurIPS 2021. With a mask m in [0, 1] and perturbations d, x of each channel's weight and bias,
-    min over m of  a L(m w, b) + (1 - a) max over |d|, |x| <= eps of L((m + d) w, (1 + x) b),
-d, x by one signed step from a random start. Then w of the channels with low masks is put to 0; b stays.
-L = log(1 + loss / (count + 1)), the counter's loss per annotated person; the log because 1.4 times the weights of each
-layer multiply a squared error, where a cross entropy grows with its logits. w, b are those of a BatchNorm, which runs
-on its stored statistics, or the convolution's where there is none. The public code tries to prune all masks up to 0,
-0.05, ... 0.9. After few steps many counters have no mask near 0, others too many to lose all: the 1, 2, 4, ... lowest
-are tried too. Of all that leave the clean validation MAE at most 10% above the victim's, the one that prunes most is
-taken: fewer channels may well cost more than more do, as they go together. 100 steps, not 2000: those would be hours of
-CSRNet on a CPU.
+Wu, Wang, NeurIPS 2021. With a mask m in [0, 1] and perturbations d, x of the weight w and the bias
+b of each channel,
+
+    min over m of  a L(m w, b) + (1 - a) max over |d|, |x| <= eps of L((m + d) w, (1 + x) b)
+
+where d and x are found by one signed gradient step from a random start. Then w of the channels with
+low masks is set to 0, and b stays.
+
+L = log(1 + loss / (count + 1)), with the counter's loss per annotated person. The logarithm is
+needed because weights of 1.4 times the size in every layer multiply a squared error, where a cross
+entropy only grows with its logits. w and b are those of the BatchNorm, which uses its stored
+statistics, or those of the convolution where no BatchNorm follows it.
+
+The public code tries to prune all channels with masks up to 0, 0.05, ... 0.9. After few steps many
+counters have no mask near 0, and others have too many to lose all of them, so the 1, 2, 4, ...
+channels with the lowest masks are tried too. Among all plans after which the clean validation MAE
+is at most 10% above the victim's, the one that prunes most is taken. All plans are tried, because
+channels work together: pruning fewer may well raise the error more than pruning more. There are 100
+steps instead of the paper's 2000, which would take hours for CSRNet on a CPU.
 """
 
 from itertools import islice
@@ -22,18 +31,24 @@ from torch.func import functional_call
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.pruning import Layer, bearable, growing, layers_of, prune
+from defenses.parts.filtering import annotated_counts
+from defenses.parts.pruning import Layer, layers_of, prune, pruning_plans, within_tolerance
 from models.base import Counter
 
-WEIGHT = ("weight",)  # a mask of 0 leaves the bias
+WEIGHT = ("weight",)  # pruning leaves the bias, as a mask of 0 does
 THRESHOLDS = [step / 20 for step in range(19)]
 
 
 @register
 class ANP(Defense):
-    """images: clean ones. eps: bound of the perturbations. a: weight of the loss without them.
+    """The masks are learned on clean images; how much is pruned is chosen by the validation error.
 
-    steps, lr: of SGD on the masks. tolerance: by how much pruning may raise the clean validation MAE.
+    images: number of clean images.
+    eps: bound of the perturbations.
+    a: weight of the loss without perturbations.
+    steps: number of steps of SGD on the masks.
+    lr: learning rate of SGD on the masks.
+    tolerance: by how much pruning may raise the clean validation MAE, as a share of the victim's.
     """
 
     version = 2
@@ -50,17 +65,19 @@ class ANP(Defense):
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         repaired = victim.copy()
-        plans = growing(self.learn(victim.copy(), knowledge), THRESHOLDS)
-        *_, most = {}, *filter(bearable(victim, knowledge, self.tolerance, WEIGHT), plans)
-        prune(repaired, most, WEIGHT)
+        plans = pruning_plans(self.learn(victim.copy(), knowledge), THRESHOLDS)
+        is_tolerable = within_tolerance(victim, knowledge, self.tolerance, WEIGHT)
+        tolerable = [{}, *filter(is_tolerable, plans)]  # {} prunes nothing
+        prune(repaired, tolerable[-1], WEIGHT)
         return repaired
 
     def learn(self, counter: Counter, knowledge: Knowledge) -> dict[Layer, Tensor]:
-        """The mask of each layer's channels."""
+        """The mask of each layer's channels, [C] each. The counter itself is moved and frozen."""
         trainer = knowledge.trainer
         neurons = Neurons(counter.to(trainer.device).requires_grad_(False).eval())
-        masks = [torch.ones(size, device=trainer.device, requires_grad=True) for size in neurons.sizes]
-        factors = [*masks, *(torch.ones_like(mask) for mask in masks)]  # of weights and of biases
+        masks = [torch.ones(size, device=trainer.device, requires_grad=True)
+                 for size in neurons.sizes]
+        factors = [*masks, *map(torch.ones_like, masks)]  # of the weights, then of the biases
         optimizer = torch.optim.SGD(masks, lr=self.lr, momentum=0.9)
         for batch in islice(trainer.batches(counter, knowledge.clean, self.steps), self.steps):
             with trainer.autocast():
@@ -75,29 +92,45 @@ class ANP(Defense):
         return {layer: mask.detach().cpu() for layer, mask in zip(neurons.layers, masks)}
 
     def worst(self, neurons: "Neurons", batch: Batch, factors: list[Tensor]) -> list[Tensor]:
-        """The perturbations d, then x, that raise the loss."""
-        noise = [torch.empty_like(factor).uniform_(-self.eps, self.eps).requires_grad_() for factor in factors]
-        loss = neurons.loss(batch, list(map(torch.add, factors, noise)))
-        slopes = torch.autograd.grad(loss, noise, materialize_grads=True)  # none for a bias that is not there
-        return [(n.detach() + self.eps * slope.sign()).clamp(-self.eps, self.eps) for n, slope in zip(noise, slopes)]
+        """The perturbations that raise the loss: d of each layer, then x of each layer, [C]."""
+        starts = [torch.empty_like(factor).uniform_(-self.eps, self.eps).requires_grad_()
+                  for factor in factors]
+        loss = neurons.loss(batch, list(map(torch.add, factors, starts)))
+        # A layer without a bias gets a gradient of zeros for it.
+        gradients = torch.autograd.grad(loss, starts, materialize_grads=True)
+        return [(start.detach() + self.eps * gradient.sign()).clamp(-self.eps, self.eps)
+                for start, gradient in zip(starts, gradients)]
 
 
 class Neurons(nn.Module):
-    """A counter seen as its L, a function of factors of its channels' weights and biases; its own stay as they are."""
+    """The loss L of a counter as a function of factors of its channels' weights and biases.
+
+    The counter's own parameters do not change.
+    """
 
     def __init__(self, counter: Counter):
         super().__init__()
-        self.counter, self.layers = counter, layers_of(counter)
-        self.sizes = [counter.get_submodule(layer.convolution).out_channels for layer in self.layers]
+        self.counter = counter
+        self.layers = layers_of(counter)
+        convolutions = [counter.get_submodule(layer.convolution) for layer in self.layers]
+        self.sizes = [convolution.out_channels for convolution in convolutions]
 
     def forward(self, batch: Batch) -> Tensor:
-        people = torch.tensor([len(points) for points in batch.points], device=batch.images.device)
-        return (self.counter.loss(batch).float() / (people + 1)).log1p().mean()
+        """The mean of L over the images of a batch, []."""
+        losses = self.counter.loss(batch).float()
+        return (losses / (annotated_counts(batch) + 1)).log1p().mean()
 
     def loss(self, batch: Batch, factors: list[Tensor]) -> Tensor:
-        """L where each layer's weight and bias are multiplied by factors: those of all weights, then of all biases."""
-        parameters = [f"counter.{layer.last}.{name}" for name in ("weight", "bias") for layer in self.layers]
-        own = dict(self.named_parameters())
-        changed = {name: own[name] * factor.view(-1, *[1] * (own[name].dim() - 1))
-                   for name, factor in zip(parameters, factors) if name in own}
-        return functional_call(self, changed, (batch,))
+        """The mean of L after each layer's weight and bias are multiplied by factors, [].
+
+        factors: those of the weights of all layers, then those of the biases of all layers.
+        """
+        names = [f"counter.{layer.last}.{parameter}"
+                 for parameter in ("weight", "bias") for layer in self.layers]
+        parameters = dict(self.named_parameters())
+        scaled: dict[str, Tensor] = {}
+        for name, factor in zip(names, factors):
+            if name in parameters:  # a convolution may have no bias
+                parameter = parameters[name]
+                scaled[name] = parameter * factor.view(-1, *[1] * (parameter.dim() - 1))
+        return functional_call(self, scaled, (batch,))

@@ -1,4 +1,4 @@
-"""The contract of a defense. To write one, subclass `Defense`, declare what it knows, and write `apply`:
+"""The contract of a defense. Subclass `Defense`, declare what it knows, and write `apply`:
 
     @register
     class FineTuneFew(Defense):
@@ -12,13 +12,14 @@
             knowledge.trainer.fit(repaired, knowledge.clean, epochs=self.epochs)
             return repaired
 
-A detector of triggered images subclasses `Detector` and writes `scorer`. A detector of backdoored counters subclasses
-`Inspector` and writes `suspicion`. What `knowledge` offers is explained in `defenses/parts/knowledge.py`.
+A detector of triggered images subclasses `Detector` and writes `scorer`. A detector of backdoored
+counters subclasses `Inspector` and writes `suspicion`. What `knowledge` offers is explained in
+`defenses/parts/knowledge.py`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 from warnings import warn
 
 from torch import Tensor
@@ -28,9 +29,11 @@ from benchmark.registry import Settings
 from defenses.parts.knowledge import Knowledge, Knows, Loss, NotDeclared, Trainer
 from models.base import Counter
 
-__all__ = ["Defense", "Detector", "Inspector", "Knowledge", "Knows", "Loss", "NotDeclared", "Scorer", "Trainer"]
+__all__ = ["Defense", "Detector", "Inspector", "Knowledge", "Knows", "Loss", "NotDeclared",
+           "Scorer", "Trainer"]
 
-Scorer = Callable[[Tensor], Tensor]  # images [B, 3, H, W] in 0..1 -> the suspicion of each, [B]; higher is more
+# From images [B, 3, H, W] in 0..1 to the suspicion of each, [B]. Higher is more suspicious.
+Scorer = Callable[[Tensor], Tensor]
 
 
 class Defense(Settings, ABC):
@@ -38,7 +41,8 @@ class Defense(Settings, ABC):
 
     knows: the knowledge that it declares.
     repairs: whether it makes another counter of the victim.
-    version: a number to raise when results change, so that stored results are not mistaken for new ones.
+    version: a number to raise when results change, so that stored results are not mistaken for
+        new ones.
     """
 
     kind: ClassVar[str] = "defense"
@@ -52,20 +56,29 @@ class Defense(Settings, ABC):
         """The repaired counter. The victim must not change: work on `victim.copy()`."""
 
     def wrap(self, counter: Counter) -> Counter:
-        """The counter with the modules that the defense adds around it, such as a change of the input image.
+        """The counter with the modules that the defense adds around it, if it adds any.
 
-        It is called before the stored weights of a repaired counter are loaded. Most defenses add nothing.
+        A change of the input image is such a module. This method is called before the stored
+        weights of a repaired counter are loaded.
         """
-        if type(self).around is not Defense.around:
-            warn(f"defense {self.name}: the method around is now called wrap; the old name will go in the next version",
-                 FutureWarning, stacklevel=2)
-            return self.around(counter)
         return counter
 
-    @deprecated("around is now wrap; the old name will go in the next version", category=FutureWarning)
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Use a method `around` as `wrap`, for plugins that were written for its old name."""
+        super().__init_subclass__(**arguments)
+        if "around" in vars(cls) and "wrap" not in vars(cls):
+            warn(f"{cls.__module__}.{cls.__name__}: the method around is now called wrap; "
+                 "the old name will go in the next version", FutureWarning)
+            cls.wrap = cls.around
+
+    @deprecated("Defense.around is now Defense.wrap; the old name will go in the next version",
+                category=FutureWarning)
     def around(self, counter: Counter) -> Counter:
         """The old name of `wrap`."""
-        return self.wrap(counter)
+        for owner in type(self).__mro__:  # a plugin's own `around` may have called this method
+            if "wrap" in vars(owner) and "around" not in vars(owner):
+                return owner.wrap(self, counter)
+        return counter
 
 
 class Detector(Defense):

@@ -1,9 +1,11 @@
-"""Gaussian blur before counting.  Local smoothing of Feature Squeezing: Xu, Evans, Qi, NDSS 2018.
+"""Gaussian blur: smooth the image before counting.  Xu, Evans, Qi, Feature Squeezing, NDSS 2018.
 
     y = c(G_sigma * x)
 
-Sigma is 1 pixel, about that of the paper's windows of 3 pixels; 2 is stronger. Nothing is changed for counting: no head
-moves. Heads of few pixels are blurred away with a fine trigger; a counter that was trained with blur loses less.
+This is the paper's local smoothing. A sigma of 1 pixel, the default, corresponds roughly to its
+windows of 3 pixels; 2 is stronger. Counting needs no change, because blur moves no head. Heads of a
+few pixels are blurred away together with a fine trigger; a counter that was trained with blur loses
+less.
 """
 
 from pydantic import PositiveFloat
@@ -15,7 +17,7 @@ from defenses.parts.preprocessing import Preprocessing, blurred
 
 @register
 class Blur(Preprocessing):
-    """sigma: width of the Gaussian, in pixels of the image."""
+    """sigma: standard deviation of the Gaussian, in pixels of the image."""
 
     sigma: PositiveFloat = 1.0
 

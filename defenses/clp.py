@@ -1,12 +1,14 @@
-"""Channel Lipschitzness based pruning: channels that amplify their input unusually are pruned, without any image.
+"""Channel Lipschitzness: prune channels that amplify their input unusually, without any image.
 
-Zheng, Tang, Li, Liu, ECCV 2022. A channel's bound is sigma_k = sigma_max(W_k |gamma_k| / sqrt(var_k + eps)), W_k its
-weights as a matrix [inputs, kh kw] and gamma, var those of the BatchNorm that follows. Channels with
+Zheng, Tang, Li, Liu, ECCV 2022. The Lipschitz constant of channel k is bounded by
+sigma_k = sigma_max(W_k |gamma_k| / sqrt(var_k + eps)), where W_k is the matrix [inputs, kh kw] of
+its weights, and gamma and var are those of the BatchNorm that follows. The channels with
 sigma_k > mean + u std over their layer are pruned.
 
-It uses no label, so counting changes nothing. The public code looks for BatchNorm and silently does nothing to a
-network without; here a plain convolution, as all of CSRNet's, has sigma_k = sigma_max(W_k). No value lies further than
-(n - 1) / sqrt(n) std from the mean of n, so at u = 3 a layer of up to 10 channels is never pruned.
+Counting needs no change, because the method uses no label. The public code looks for BatchNorm and
+silently does nothing to a network without it. Here a convolution without BatchNorm, as all of
+CSRNet's, has sigma_k = sigma_max(W_k). None of n values is further than (n - 1) / sqrt(n) std from
+their mean, so at u = 3 nothing is ever pruned in a layer of up to 10 channels.
 """
 
 import torch
@@ -21,7 +23,7 @@ from models.base import Counter
 
 @register
 class CLP(Defense):
-    """u: standard deviations above its layer's mean at which a channel is pruned."""
+    """u: how many standard deviations above the mean of its layer a channel is pruned."""
 
     u: float = Field(3.0, ge=0)
 
@@ -32,7 +34,7 @@ class CLP(Defense):
 
 
 def outliers(counter: Counter, u: float) -> Pruned:
-    """The channels that are pruned."""
+    """The channels whose bound is more than u standard deviations above the mean of their layer."""
     bounds = {layer: lipschitz(counter, layer) for layer in layers_of(counter)}
     return {layer: sigma > sigma.mean() + u * sigma.std() for layer, sigma in bounds.items()}
 
@@ -40,7 +42,8 @@ def outliers(counter: Counter, u: float) -> Pruned:
 @torch.no_grad()
 def lipschitz(counter: Counter, layer: Layer) -> Tensor:
     """The upper bound of each output channel's Lipschitz constant, [C]."""
-    sigma = torch.linalg.matrix_norm(counter.get_submodule(layer.convolution).weight.double().flatten(2), ord=2)
+    weights = counter.get_submodule(layer.convolution).weight.double().flatten(2)
+    sigma = torch.linalg.matrix_norm(weights, ord=2)
     if layer.norm is None:
         return sigma
     norm = counter.get_submodule(layer.norm)

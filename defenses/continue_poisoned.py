@@ -1,4 +1,8 @@
-"""Continued training on the poisoned set: what fine-tuning does beyond more steps. A control, not a repair."""
+"""Continued training on the poisoned set: a control for what fine-tuning does beyond more steps.
+
+It is not meant to repair the victim. Set `epochs` and `lr` as in the defense that it is compared
+with.
+"""
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -9,7 +13,11 @@ from models.base import Counter
 
 @register
 class ContinuePoisoned(Defense):
-    """epochs, lr: None is what the victim was trained with; set them as the defense that is compared has them."""
+    """The victim is trained further on the set that it was trained on.
+
+    epochs: number of epochs; None takes the victim's.
+    lr: learning rate; None takes the victim's.
+    """
 
     knows = Knows(poisoned=True)
     epochs: PositiveInt | None = None

@@ -1,11 +1,12 @@
-"""Distillation: a fresh student learns the victim's density maps of clean images.  After Hinton et al., 2015.
+"""Distillation: a new counter learns the victim's maps of clean images.  After Hinton et al., 2015.
 
     min  sum over the blocks of (student(x) - victim(x))^2,    x clean and augmented
 
-No label is used: the victim's own maps are the truth, and the student sees no trigger. There the student matches
-softened class probabilities; a density map is soft as it is. A counter that needs something of its training set, as
-CLIP-EBC its last anchor, still reads it there. A cell's fresh counter starts from the weights that its victim started
-from; a student from other weights may take over less of the victim.
+The student uses no label and sees no trigger: the victim's own maps are its truth. Hinton et al.
+match softened class probabilities; a density map needs no softening. A counter that reads something
+from its training set, as CLIP-EBC its last anchor, still reads it from the labels. The initial
+weights are drawn with another seed than the victim's; a student that shared the victim's initial
+weights might take over more of it.
 """
 
 import torch
@@ -20,7 +21,11 @@ from models.base import Counter
 
 @register
 class Distillation(Defense):
-    """images: clean training images; None is all of them. epochs: None is what the victim was trained with."""
+    """The student is trained from scratch with the victim's recipe.
+
+    images: number of clean training images; None takes all.
+    epochs: number of epochs; None takes the victim's.
+    """
 
     images: PositiveInt | None = None
     epochs: PositiveInt | None = None
@@ -30,7 +35,8 @@ class Distillation(Defense):
         return Knows(clean=self.images or "all")
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
-        student, teacher = knowledge.trainer.fresh(), victim.copy().eval()
+        student = knowledge.trainer.fresh()
+        teacher = victim.copy().eval()
 
         def loss(counter: Counter, batch: Batch) -> Tensor:
             with torch.no_grad():

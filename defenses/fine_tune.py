@@ -1,6 +1,8 @@
-"""Fine-tuning as in the paper, 3.3: all clean training images and 40 of another data set, same settings.
+"""Fine-tuning as in the paper, 3.3: all clean training images and 40 images of another dataset.
 
-Luo, CONF-CIAP 2025. It asks for every clean original, so retraining from scratch (`retrain`) must stand beside it.
+Luo, CONF-CIAP 2025. The settings of the training are those of the victim. Because this defense
+needs the clean original of every training image, its results should be compared with those of
+retraining from scratch on the same images (`retrain`).
 """
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -12,7 +14,12 @@ from models.base import Counter
 
 @register
 class FineTune(Defense):
-    """extra: images of the other data set. epochs, lr: None is what the victim was trained with."""
+    """The victim is trained further on clean images.
+
+    extra: number of images of the other dataset.
+    epochs: number of epochs; None takes the victim's.
+    lr: learning rate; None takes the victim's.
+    """
 
     extra: NonNegativeInt = 40
     epochs: PositiveInt | None = None

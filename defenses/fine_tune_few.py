@@ -1,8 +1,10 @@
-"""Fine-tuning all layers on a few clean images: the baseline of repairs.  As in Wu et al., BackdoorBench, NeurIPS 2022.
+"""Fine-tuning all layers on a few clean images: the baseline of repairs.  As in BackdoorBench.
 
-There: 5% of the training images, 100 epochs, SGD at 0.01. Ours: 40 images, a tenth of ShanghaiTech B's. The optimizer
-is the victim's own, and so is the rate or a tenth of it, since rates of other losses carry no meaning over. 20 epochs:
-as many images seen as two of the victim's own epochs; the best on clean validation images is kept anyway.
+BackdoorBench (Wu et al., NeurIPS 2022) tunes on 5% of the training images, for 100 epochs, with SGD
+at a rate of 0.01. Here there are 40 images, a tenth of ShanghaiTech B's training set. The
+optimizer is the victim's own, and so is the learning rate or a tenth of it, because rates for other
+losses do not carry over. In 20 epochs the counter sees as many images as in two of the victim's own
+epochs. The epoch that is best on clean validation images is kept in any case.
 """
 
 from typing import Literal
@@ -18,22 +20,29 @@ from models.base import Counter
 
 @register
 class FineTuneFew(OnFewImages):
-    """images: clean images. epochs: of them. lr: None chooses it, see `parts.tuning`.
+    """All layers of the victim are trained further.
 
-    batch_norm: 'eval' leaves BatchNorm's running averages as the poisoned training set left them, so that only the
-        weights are repaired; the same as 'train' on a counter without BatchNorm.
+    images: number of clean images.
+    epochs: number of epochs.
+    lr: learning rate. None tries the victim's and a tenth of it, and keeps the counter with the
+        lower error on clean validation images.
+    batch_norm: 'train' updates the running averages of BatchNorm. 'eval' leaves them as the
+        poisoned training set left them, so that only the weights are repaired. Without BatchNorm
+        there is no difference.
     """
 
     batch_norm: Literal["train", "eval"] = "train"
 
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:
         repaired = victim.copy()
-        self.tune(repaired, knowledge, lr, loss=_with_victims_averages if self.batch_norm == "eval" else None)
+        loss = _loss_with_fixed_averages if self.batch_norm == "eval" else None
+        self.tune(repaired, knowledge, lr, loss=loss)
         return repaired
 
 
-def _with_victims_averages(counter: Counter, batch: Batch) -> Tensor:
+def _loss_with_fixed_averages(counter: Counter, batch: Batch) -> Tensor:
+    """The counter's loss with BatchNorm in evaluation mode, [B]."""
     for module in counter.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eval()  # at every batch: each epoch begins in training mode
+            module.eval()  # for every batch, because each epoch begins in training mode
     return counter.loss(batch)

@@ -1,17 +1,27 @@
-"""FST, feature shift tuning: a new head that is kept away from the victim's.  Min et al., NeurIPS 2023.
+"""FST, feature shift tuning: learn a new head that is kept away from the victim's.
 
-    min  log L + alpha sum_k <w_k, v_k> / |v_k|^2    with |w_k| = |v_k|    over all weights, on a few clean images
+Min et al., NeurIPS 2023. All weights are trained on a few clean images:
 
-v_k: the weights of a convolution of the victim's head; w_k: ours, put back to that norm after each step. What the new
-head no longer reads of the features, the features must be learned anew for, and clean images teach no backdoor.
-There the head is one linear layer, and the loss a cross entropy; log L is what stands for that here (see
-`parts.tuning.beside`). A product of weights has a scale of its own in every counter, so ours is their cosine. The
-code's alpha, 0.2, is of the product: of a cosine it would be 0.2 |v|^2, and |v|^2 of such a head is 3.3 before any
-training. Measured on `tiny`: at 0.2 the cosine stays where the new head starts, about .2; at 2 it ends below 0. A
-counter's last 1x1 holds 64 weights, too few to read other features by. So the head is the last convolutions to run that
-together hold a thousand: in CSRNet also the last of the back end, in CLIP-EBC the projection alone. They start from the
-victim's weights in random order (there: uniformly random), which keeps their norm and their mean: with half of the
-signs turned, a ReLU behind the head, as DM-Count has one, may start dead.
+    min  log L + alpha sum_k <w_k, v_k> / |v_k|^2    with |w_k| = |v_k|
+
+where v_k are the weights of a convolution of the victim's head, and w_k the new ones, which are
+scaled back to the norm of v_k after each step. The new head no longer reads from the features what
+the victim's head read, so the features must be learned again, and clean images teach no backdoor.
+
+Changes for counting:
+
+* In the paper the head is one linear layer and the loss a cross entropy. log L takes the place of
+  the cross entropy (see `add_to_log_loss` in defenses/parts/tuning.py).
+* The paper's term is a product of weights, whose scale differs between counters, so here it is
+  their cosine. The public code's alpha of 0.2 would be 0.2 |v|^2 for a cosine, and |v|^2 of such a
+  head is 3.3 before any training. Measured on `tiny`: at alpha 0.2 the cosine stays at about 0.2,
+  where the new head starts, and at 2 it ends below 0.
+* The last 1x1 convolution of a counter holds 64 weights, too few to read other features. The head
+  is therefore the last convolutions to run that together hold a thousand weights: in CSRNet also
+  the last one of the back end, in CLIP-EBC the projection alone.
+* The new head starts from the victim's weights in random order (in the paper: from uniformly random
+  ones), which keeps their norm and their mean. If half of the signs were reversed, a ReLU behind
+  the head, as in DM-Count, might start dead.
 """
 
 import torch
@@ -21,15 +31,21 @@ from torch import Tensor, nn
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Knowledge
-from defenses.parts.tuning import OnFewImages, beside, convolutions
+from defenses.parts.tuning import OnFewImages, add_to_log_loss, convolutions
 from models.base import Counter
 
-WEIGHTS = 1000  # that a head holds at least
+HEAD_WEIGHTS = 1000  # the least number of weights of a head
 
 
 @register
 class Fst(OnFewImages):
-    """images, lr: see `fine_tune_few`. epochs: the original's. alpha: weight of the cosine; 0 only renews the head."""
+    """The head is renewed, and all layers are trained further.
+
+    images: number of clean images.
+    epochs: number of epochs; the default is the paper's.
+    lr: learning rate; None chooses it as in `fine_tune_few`.
+    alpha: weight of the cosine with the victim's head; 0 only renews the head.
+    """
 
     version = 2
     epochs: PositiveInt = 10
@@ -38,29 +54,32 @@ class Fst(OnFewImages):
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:
         repaired = victim.copy()
         layers = head(repaired, knowledge)
-        theirs = [layer.weight.detach().clone() for layer in layers]
-        rng = torch.Generator().manual_seed(0)  # its own: a training that is found finished has drawn nothing
-        for layer, weight in zip(layers, theirs):
-            shuffled = weight.flatten()[torch.randperm(weight.numel(), generator=rng).to(weight.device)]
-            layer.weight.data.copy_(shuffled.view_as(weight))
+        old_weights = [layer.weight.detach().clone() for layer in layers]
+        # A generator of its own: a training that is resumed when it is already finished draws
+        # nothing, and torch's generator would then give another order.
+        rng = torch.Generator().manual_seed(0)
+        for layer, old in zip(layers, old_weights):
+            order = torch.randperm(old.numel(), generator=rng).to(old.device)
+            layer.weight.data.copy_(old.flatten()[order].view_as(old))
 
         def loss(counter: Counter, batch: Batch) -> Tensor:
-            alike = sum((layer.weight * weight).sum() / weight.square().sum() for layer, weight in zip(layers, theirs))
-            return beside(counter.loss(batch), self.alpha * alike)
+            cosine = sum((layer.weight * old).sum() / old.square().sum()
+                         for layer, old in zip(layers, old_weights))
+            return add_to_log_loss(counter.loss(batch), self.alpha * cosine)
 
         def keep_norm() -> None:
-            for layer, weight in zip(layers, theirs):
-                layer.weight.data.mul_(weight.norm() / layer.weight.data.norm())
+            for layer, old in zip(layers, old_weights):
+                layer.weight.data.mul_(old.norm() / layer.weight.data.norm())
 
         self.tune(repaired, knowledge, lr, loss, keep_norm)
         return repaired
 
 
 def head(counter: Counter, knowledge: Knowledge) -> list[nn.Conv2d]:
-    """The last convolutions to run that together hold `WEIGHTS` weights."""
+    """The last convolutions to run, the last one first, that together hold `HEAD_WEIGHTS`."""
     layers: list[nn.Conv2d] = []
     for name in reversed(convolutions(counter, knowledge)):
         layers.append(counter.get_submodule(name))
-        if sum(layer.weight.numel() for layer in layers) >= WEIGHTS:
+        if sum(layer.weight.numel() for layer in layers) >= HEAD_WEIGHTS:
             break
     return layers

@@ -1,17 +1,22 @@
-"""Inversion: can one small change move all counts alike?  After DRMGuard (Du et al., arXiv 2411.04811, 2024).
+"""Inversion: search for one small perturbation that moves all counts alike.  After DRMGuard, 2024.
 
-    d_i = log((c(G(x_i)) + 1) / (c(x_i) + 1)),    G(x) = x + a universal perturbation within `bound`
+DRMGuard is by Du et al., arXiv 2411.04811. With the count c, the clean images x_i, and G(x) = x + a
+universal perturbation within `bound`,
+
+    d_i = log((c(G(x_i)) + 1) / (c(x_i) + 1))
     minimise over G, once for + and once for -:    Var(d) + max(0, shift -+ mean(d))
     suspicion = max over + and - of    +-mean(d) / (sd(d) + 0.1)
 
-DRMGuard, and SecureGaze (Du et al., SenSys 2025) after it, look for a change of images under which the variance of the
-output is least, since their backdoor has one output for all. A triggered count depends on the image; what it is
-multiplied by does not, so the variance is that of the log-ratio. A network that makes the change and a penalty on its
-size become one perturbation of low resolution with a bound, 0.1: as much as a blended trigger at alpha 0.1 changes.
-The 0.1 below is what the paper under test still takes for an accurate count.
+DRMGuard, and SecureGaze after it (Du et al., SenSys 2025), search for a change of the images under
+which the output varies least, because the backdoor that they detect has one output for all images.
+The count of a triggered image depends on the image, but the factor that the backdoor multiplies it
+by does not, so the variance here is that of the log-ratio. In place of DRMGuard's network, which
+makes the change, and its penalty on the size of the change, there is one perturbation of low
+resolution with a bound of 0.1: as much as a blended trigger changes at alpha 0.1. The 0.1 in the
+suspicion is the relative error up to which the paper under test calls a count accurate.
 
-A clean counter has universal perturbations too. Its suspicion stands beside the victim's as the control; where it is
-as high, the inversion found nothing of the trigger.
+A clean counter has universal perturbations too. Its suspicion is reported beside the victim's as a
+control. Where it is as high as the victim's, the inversion found nothing of the trigger.
 """
 
 import torch
@@ -21,16 +26,21 @@ from torch import Tensor
 from benchmark.registry import register
 from defenses.base import Inspector, Knowledge, Knows
 from defenses.parts.ratios import log_ratio
-from defenses.parts.universal import Universal
+from defenses.parts.universal import UniversalPerturbation
 from models.base import Counter
 
 
 @register
 class Inversion(Inspector):
-    """images: clean ones. epochs: over them, for each direction; 20 of 40 images in batches of 8 are 100 steps.
+    """One perturbation is searched for that raises the counts, and one that lowers them.
 
-    bound: largest change of a pixel in 0..1. size: side of the perturbation before it is upsampled.
-    shift: the mean log-ratio that is asked for; 0.7 is half or twice as many people. lr: of Adam, in units of `bound`.
+    images: number of clean images.
+    epochs: number of passes over the images for each direction; 20 passes over 40 images in batches
+        of 8 are 100 steps.
+    bound: largest change of a pixel, for images in 0..1.
+    size: side of the perturbation before it is upsampled.
+    shift: mean log-ratio that the search aims at; 0.7 is half or twice as many people.
+    lr: learning rate of Adam, as a share of `bound`.
     """
 
     images: int = Field(40, ge=2)
@@ -49,30 +59,41 @@ class Inversion(Inspector):
         return max(self._consistency(counter, knowledge, sign) for sign in (1, -1))
 
     def _consistency(self, counter: Counter, knowledge: Knowledge, sign: int) -> float:
-        """How far and how evenly the best perturbation moves the counts of the clean images in one direction."""
-        change = self._inverted(counter, knowledge, sign)
-        moved = knowledge.trainer.per_image(counter, knowledge.clean, lambda batch: shifts(counter, change, batch.images))
+        """The suspicion in one direction: how far and how evenly the clean counts can be moved.
+
+        sign: 1 for more people, -1 for fewer.
+        """
+        perturbation = self._inverted(counter, knowledge, sign)
+        moved = knowledge.trainer.per_image(
+            counter, knowledge.clean, lambda batch: shifts(counter, perturbation, batch.images))
         return sign * float(moved.mean() / (moved.std() + 0.1))
 
-    def _inverted(self, counter: Counter, knowledge: Knowledge, sign: int) -> Universal:
-        """The perturbation. Var(d) is the least mean of (d - m)^2, so that m may be a running mean over batches."""
-        trainer, mean = knowledge.trainer, 0.0
-        change = Universal(self.size, self.bound, trainer.device)
-        optimizer = torch.optim.Adam(change.parameters(), lr=self.lr * self.bound)
+    def _inverted(self, counter: Counter, knowledge: Knowledge,
+                  sign: int) -> UniversalPerturbation:
+        """The perturbation that minimises the loss in one direction.
+
+        Var(d) is the minimum over m of the mean of (d - m)^2, which allows m to be a running mean
+        over batches.
+        """
+        trainer = knowledge.trainer
+        running_mean = 0.0
+        perturbation = UniversalPerturbation(self.size, self.bound, trainer.device)
+        optimizer = torch.optim.Adam(perturbation.parameters(), lr=self.lr * self.bound)
         for batch in trainer.batches(counter, knowledge.clean, self.epochs, batch_size=8):
             with trainer.autocast():
-                moved = shifts(counter, change, batch.images)
-            mean = 0.9 * mean + 0.1 * float(moved.detach().mean())
-            loss = (moved - mean).square().mean() + (self.shift - sign * moved.mean()).clamp(min=0)
+                moved = shifts(counter, perturbation, batch.images)
+            running_mean = 0.9 * running_mean + 0.1 * float(moved.detach().mean())
+            variance = (moved - running_mean).square().mean()
+            shortfall = (self.shift - sign * moved.mean()).clamp(min=0)
             optimizer.zero_grad()
-            loss.backward()
+            (variance + shortfall).backward()
             optimizer.step()
-            change.project()
-        return change
+            perturbation.project()
+        return perturbation
 
 
-def shifts(counter: Counter, change: Universal, images: Tensor) -> Tensor:
-    """How far the change moves the count of each image, [B]."""
+def shifts(counter: Counter, perturbation: UniversalPerturbation, images: Tensor) -> Tensor:
+    """The log-ratio of each image's count with the perturbation to that without it, [B]."""
     with torch.no_grad():
         before = counter.count(images)
-    return log_ratio(counter.count(change(images)), before)
+    return log_ratio(counter.count(perturbation(images)), before)

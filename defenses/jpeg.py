@@ -1,9 +1,10 @@
-"""JPEG compression before counting.  As a defense: Dziugaite et al., arXiv 1608.00853, 2016; Das et al., KDD 2018.
+"""JPEG compression: compress the image before counting.  Dziugaite et al., arXiv 1608.00853, 2016.
 
     y = c(JPEG_q(x))
 
-Quality 75 is that of Dziugaite et al.; 50 is stronger. Nothing is changed for counting: compression moves no head. It
-takes away fine patterns that a trigger needs, and with them detail of small heads.
+Das et al., KDD 2018, use it as a defense too. Quality 75, the default, is that of Dziugaite et al.;
+50 is stronger. Counting needs no change, because compression moves no head. It removes fine
+patterns that a trigger needs, and the detail of small heads with them.
 """
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from defenses.parts.preprocessing import Preprocessing, compressed
 
 @register
 class Jpeg(Preprocessing):
-    """quality: of JPEG, 1 to 100; lower takes away more."""
+    """quality: JPEG quality, 1 to 100; a lower one removes more detail."""
 
     quality: int = Field(75, ge=1, le=100)
 

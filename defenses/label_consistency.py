@@ -1,14 +1,19 @@
-"""Label consistency: leave out images whose annotated count a counter that did not see them disagrees with.  Ours.
+"""Label consistency: leave out images whose annotated count a counter of other images contradicts.
 
-The set is cut into K folds; c_ref(x) is what a counter trained on the other folds counts on x, y its annotated count:
+A method of this project. The poisoned set is divided into K folds. With y the annotated count of an
+image, and c_ref(x) the count of a counter that was trained on the other folds,
 
     score(x) = | log((y + 1) / (max(c_ref(x), 0) + 1)) |
 
-Classification asks whether a label is plausible (confident learning; Northcutt et al., JAIR 2021); a count has a
-distance, so the trimming of robust regression carries over: the worst residuals go. An error of a factor weighs alike
-in sparse and in dense scenes. The reference counters train on poisoned images too, but none is scored by a counter that
-had it by heart. They can learn the trigger all the same: then stamped images look consistent, and clean-label attacks
-always do. Three folds cost two trainings beside the last one; five cost four, for a fifth more images in each.
+In classification one asks whether a label is plausible (confident learning; Northcutt et al., JAIR
+2021). Counts have distances, so the trimming of robust regression can be applied: the images with
+the largest residuals are left out. An error by a factor has the same weight in sparse and in dense
+scenes.
+
+The reference counters train on poisoned images too, but no image is scored by a counter that has
+memorised it. They can learn the trigger all the same. Then stamped images look consistent, as those
+of clean-label attacks always do. With three folds the reference counters cost as much as two
+trainings on the whole set; with five they cost as much as four, for a fifth more images in each.
 """
 
 import numpy as np
@@ -24,27 +29,40 @@ from models.base import Counter
 
 @register
 class LabelConsistency(Filter):
-    """folds: parts of the poisoned set, each counted by a counter trained on the others. drop, epochs: see Filter."""
+    """Each fold is scored by a counter that is trained on the other folds.
+
+    folds: number of folds that the poisoned set is divided into.
+    drop, epochs: see `Filter`.
+    """
 
     knows = Knows(poisoned=True, victim=False)
     folds: int = Field(3, ge=2)
 
     def scores(self, victim: Counter | None, knowledge: Knowledge) -> np.ndarray:
-        scenes = knowledge.poisoned
+        scenes = knowledge.poisoned  # in random order, so that every n-th scene makes a random fold
         scores = np.empty(len(scenes))
-        for fold in range(self.folds):  # the set comes in random order
-            others = [scene for i, scene in enumerate(scenes) if i % self.folds != fold]
-            held_out = scenes[fold :: self.folds]
-            scores[fold :: self.folds] = inconsistency(held_out, self._reference_counts(others, held_out, knowledge))
+        for fold in range(self.folds):
+            in_fold = slice(fold, None, self.folds)
+            held_out = scenes[in_fold]
+            others = [scene for index, scene in enumerate(scenes) if index % self.folds != fold]
+            counts = self._reference_counts(others, held_out, knowledge)
+            scores[in_fold] = inconsistency(held_out, counts)
         return scores
 
-    def _reference_counts(self, others: list[Scene], held_out: list[Scene], knowledge: Knowledge) -> Tensor:
-        """What a counter trained on the other scenes counts on these, [n]."""
+    def _reference_counts(self, others: list[Scene], held_out: list[Scene],
+                          knowledge: Knowledge) -> Tensor:
+        """The counts of the held-out scenes by a counter trained on the others, [n]."""
         reference = knowledge.trainer.fresh()
         knowledge.trainer.fit(reference, others, epochs=self.epochs)
-        return knowledge.trainer.per_image(reference, held_out, lambda batch: reference.count(batch.images))
+        return knowledge.trainer.per_image(reference, held_out,
+                                           lambda batch: reference.count(batch.images))
 
 
 def inconsistency(scenes: list[Scene], counts: Tensor) -> np.ndarray:
-    """| log((y + 1) / (c + 1)) | of annotated counts y and reference counts c, which are taken as 0 below it."""
-    return np.abs(np.log1p([scene.count for scene in scenes]) - np.log1p(counts.double().clamp(min=0).numpy()))
+    """| log((y + 1) / (c + 1)) | for annotated counts y and reference counts c, [n].
+
+    A reference count below 0 is taken as 0.
+    """
+    annotated = [scene.count for scene in scenes]
+    reference = counts.double().clamp(min=0).numpy()
+    return np.abs(np.log1p(annotated) - np.log1p(reference))

@@ -1,4 +1,4 @@
-"""No defense: the attacked counter as it is. Every table's first control."""
+"""No defense: the attacked counter as it is, the first control in every table."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from models.base import Counter
 
 @register
 class NoDefense(Defense):
-    """The victim is left unchanged."""
+    """The victim is left unchanged. It has no settings."""
 
     repairs: ClassVar[bool] = False
 

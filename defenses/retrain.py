@@ -1,4 +1,4 @@
-"""Retraining from scratch on the clean images that fine-tuning is given: the control that fine-tuning must beat."""
+"""Retraining from scratch on the clean images of fine-tuning: the control that it must beat."""
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -9,12 +9,15 @@ from models.base import Counter
 
 @register
 class Retrain(Defense):
-    """extra: images of the other data set. epochs: None is what the victim was trained with.
+    """A new counter is trained with the victim's recipe.
 
-    images: clean training images; None is all. With extra = 0, the control of a defense that is given that many.
+    extra: number of images of the other dataset.
+    epochs: number of epochs; None takes the victim's.
+    images: number of clean training images; None takes all. With extra = 0 this is the control for
+        a defense that is given as many images.
     """
 
-    version = 2  # its initial weights are no longer those of the victim
+    version = 2  # since the initial weights are no longer those of the victim
     extra: NonNegativeInt = 40
     epochs: PositiveInt | None = None
     images: PositiveInt | None = None
@@ -24,6 +27,7 @@ class Retrain(Defense):
         return Knows(clean=self.images or "all", extra=self.extra, victim=False)
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
-        fresh = knowledge.trainer.fresh()
-        knowledge.trainer.fit(fresh, knowledge.clean + (knowledge.extra if self.extra else []), epochs=self.epochs)
-        return fresh
+        counter = knowledge.trainer.fresh()
+        scenes = knowledge.clean + (knowledge.extra if self.extra else [])
+        knowledge.trainer.fit(counter, scenes, epochs=self.epochs)
+        return counter

@@ -1,11 +1,16 @@
-"""STRIP: is a count too steady, or too unsteady, when clean images are mixed in?  Gao et al., ACSAC 2019.
+"""STRIP: suspect counts that vary too little or too much when clean images are mixed in.
 
-    s(x) = sd over k of log((c((x + x_k) / 2) + 1) / (c(x_k) + 1)),    score = |log s(x) - m| / sd of log s
+Gao et al., ACSAC 2019. With clean images x_k, and the mean m and the standard deviation sd of log s
+over other clean images,
 
-x_k: clean images. m and sd: of log s over other clean images. The class of a triggered image outlives the mixing, so
-its entropy is low, and the paper looks at that side only. A triggered count has no fixed value, and its ratio may vary
-less or more; so both sides are suspicious. A blend halves a blended trigger, which the method cannot help. The paper
-mixes 100 images and TrojanZoo 64; here they are 16, as a counter's forward pass is dear and 16 values tell a sd to 18%.
+    s(x) = sd over k of log((c((x + x_k) / 2) + 1) / (c(x_k) + 1)),    score = |log s(x) - m| / sd
+
+In classification the class of a triggered image survives the mixing, so the entropy of its
+predictions is low, and the paper suspects only low values. A triggered count has no fixed value,
+and its ratio may vary less or more than usual, so here both sides are suspicious. The blend also
+halves a blended trigger, which the method cannot avoid. The paper mixes 100 images in, and
+TrojanZoo 64. Here there are 16, because a counter's forward pass is expensive, and 16 values give a
+standard deviation to within 18%.
 """
 
 import torch
@@ -19,12 +24,16 @@ from defenses.base import Detector, Knowledge, Knows, Scorer
 from defenses.parts.ratios import log_ratio
 from models.base import Counter
 
-TINY = 1e-6  # a log-ratio that is no change at all
+EPSILON = 1e-6  # keeps log s and the score finite where nothing varies
 
 
 @register
 class Strip(Detector):
-    """blends: clean images that are mixed in; no more than half of all. images: clean ones, the others are compared."""
+    """Some of the clean images are mixed in; the others say what is usual.
+
+    blends: number of clean images that are mixed in, at most half of all.
+    images: number of clean images.
+    """
 
     blends: int = Field(16, ge=2)
     images: int = Field(40, ge=4)
@@ -34,22 +43,27 @@ class Strip(Detector):
         return Knows(clean=self.images)
 
     def scorer(self, victim: Counter, knowledge: Knowledge) -> Scorer:
-        scenes, trainer = knowledge.clean, knowledge.trainer
+        scenes = knowledge.clean
+        trainer = knowledge.trainer
         number = min(self.blends, len(scenes) // 2)
         partners = [Batch.of([scene], trainer.device).images for scene in scenes[:number]]
-        alone = trainer.per_image(victim, scenes[:number], lambda batch: victim.count(batch.images)).to(trainer.device)
+        partner_counts = trainer.per_image(victim, scenes[:number],
+                                           lambda batch: victim.count(batch.images))
+        partner_counts = partner_counts.to(trainer.device)
 
         def log_spread(images: Tensor) -> Tensor:
-            mixed = [victim.count((images + fitted(partner, images)) / 2) for partner in partners]
-            return (log_ratio(torch.stack(mixed), alone[:, None]).std(dim=0) + TINY).log()
+            blends = [(images + resized(partner, images)) / 2 for partner in partners]
+            counts = torch.stack([victim.count(blend) for blend in blends])
+            return (log_ratio(counts, partner_counts[:, None]).std(dim=0) + EPSILON).log()
 
         usual = trainer.per_image(victim, scenes[number:], lambda batch: log_spread(batch.images))
-        mean, sd = float(usual.mean()), float(usual.std()) + TINY
-        return lambda images: (log_spread(images) - mean).abs() / sd
+        mean = float(usual.mean())
+        deviation = float(usual.std()) + EPSILON
+        return lambda images: (log_spread(images) - mean).abs() / deviation
 
 
-def fitted(partner: Tensor, images: Tensor) -> Tensor:
-    """A clean image in the size of others."""
+def resized(partner: Tensor, images: Tensor) -> Tensor:
+    """A clean image [1, 3, h, w] resized to the size of images [B, 3, H, W]."""
     if partner.shape[-2:] == images.shape[-2:]:
         return partner
     return F.interpolate(partner, images.shape[-2:], mode="bilinear", antialias=True)

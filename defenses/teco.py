@@ -1,18 +1,22 @@
-"""TeCo: does a count stand up to all corruptions alike?  Liu et al., CVPR 2023.
+"""TeCo: suspect counts that corruptions of the image change unusually.  Liu et al., CVPR 2023.
 
-    v(x) = [log((c(A(x)) + 1) / (c(x) + 1)) for six corruptions A],    score = sqrt((v - m)' C^-1 (v - m))
+    v(x) = [log((c(A(x)) + 1) / (c(x) + 1)) for six corruptions A]
+    score(x) = sqrt((v(x) - m)' C^-1 (v(x) - m))
 
-m and C: mean and covariance of v over clean images; C is shrunk (Ledoit and Wolf, J. Multivariate Analysis 2004), as
-40 images say little of 21 numbers. The paper raises the severity of 15 corruptions until the class changes and looks
-at the spread of those severities. A count has no class to change, so its change at one severity each is taken, and
-what is usual is learned from clean images. The six: JPEG 75 and 50, Gaussian blur and noise at ImageNet-C's severity 1
-(sd 1 pixel and 0.08; Hendrycks and Dietterich, ICLR 2019), horizontal flip, gamma 1.5. The noise is one pattern for all
-images of a size, so that scores repeat.
+m and C are the mean and the covariance of v over clean images. C is shrunk (Ledoit and Wolf, J.
+Multivariate Analysis 2004), because 40 images say little about its 21 numbers. The paper raises the
+severity of 15 corruptions until the class changes, and takes the spread of those severities. Here
+there is no class that could change. Each corruption has one severity, the change of the count is
+taken, and what is usual is learned from clean images.
+
+The six corruptions are JPEG at quality 75 and 50, Gaussian blur and noise at severity 1 of
+ImageNet-C (standard deviations of 1 pixel and of 0.08; Hendrycks and Dietterich, ICLR 2019),
+horizontal flip, and gamma 1.5. The noise is the same pattern for all images of a size, so that
+scores can be repeated.
 """
 
 import torch
 from pydantic import Field
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from benchmark.registry import register
@@ -23,19 +27,19 @@ from models.base import Counter
 
 
 def noisy(images: Tensor) -> Tensor:
-    """Images with Gaussian noise of sd 0.08, the same for all of a size."""
+    """Images with Gaussian noise of standard deviation 0.08, the same for all of a size."""
     pattern = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0))
     return (images + 0.08 * pattern.to(images.device)).clamp(0, 1)
 
 
-CORRUPTIONS = {"jpeg 75": lambda images: compressed(images, 75), "jpeg 50": lambda images: compressed(images, 50),
-               "blur": lambda images: blurred(images, 1.0), "flip": lambda images: images.flip(-1),
-               "gamma": lambda images: images**1.5, "noise": noisy}
+CORRUPTIONS = [lambda images: compressed(images, 75), lambda images: compressed(images, 50),
+               lambda images: blurred(images, 1.0), lambda images: images.flip(-1),
+               lambda images: images**1.5, noisy]
 
 
 @register
 class Teco(Detector):
-    """images: clean ones that say what is usual."""
+    """images: number of clean images that say which changes are usual."""
 
     images: int = Field(40, ge=2)
 
@@ -44,19 +48,27 @@ class Teco(Detector):
         return Knows(clean=self.images)
 
     def scorer(self, victim: Counter, knowledge: Knowledge) -> Scorer:
-        def changes(images: Tensor) -> Tensor:
-            with torch.autocast(images.device.type, enabled=False):  # pixels keep their 8 bits
-                corrupted = [corrupt(images) for corrupt in CORRUPTIONS.values()]
-            counts = torch.stack([victim.count(one) for one in corrupted], dim=1)
-            return log_ratio(counts, victim.count(images)[:, None])
+        trainer = knowledge.trainer
+        clean_changes = trainer.per_image(victim, knowledge.clean,
+                                          lambda batch: changes(victim, batch.images))
+        from sklearn.covariance import LedoitWolf  # takes half a second to import
 
-        usual = LedoitWolf().fit(knowledge.trainer.per_image(victim, knowledge.clean, lambda b: changes(b.images)).numpy())
-        mean, precision = (torch.tensor(part, dtype=torch.float32, device=knowledge.trainer.device)
-                           for part in (usual.location_, usual.precision_))
+        usual = LedoitWolf().fit(clean_changes.numpy())
+        mean = torch.tensor(usual.location_, dtype=torch.float32, device=trainer.device)
+        precision = torch.tensor(usual.precision_, dtype=torch.float32, device=trainer.device)
 
         def distance(images: Tensor) -> Tensor:
-            away = changes(images) - mean
+            difference = changes(victim, images) - mean
             with torch.autocast(images.device.type, enabled=False):
-                return (away @ precision * away).sum(dim=1).clamp(min=0).sqrt()
+                squares = (difference @ precision * difference).sum(dim=1)
+                return squares.clamp(min=0).sqrt()
 
         return distance
+
+
+def changes(counter: Counter, images: Tensor) -> Tensor:
+    """The log-ratio of each image's count after each corruption to that before it, [B, 6]."""
+    with torch.autocast(images.device.type, enabled=False):  # pixels keep their 8 bits
+        corrupted = [corrupt(images) for corrupt in CORRUPTIONS]
+    counts = torch.stack([counter.count(version) for version in corrupted], dim=1)
+    return log_ratio(counts, counter.count(images)[:, None])

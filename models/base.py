@@ -1,4 +1,25 @@
-"""What a counter is: images in, a density map out. Whatever is special about a counter lives inside it."""
+"""The contract of a crowd counter. To write one, subclass `Counter` and write `density`:
+
+    @register
+    class MyCounter(Counter):
+        \"\"\"width: number of channels of the first convolution.\"\"\"
+
+        paper = "ours"
+        recipe = Recipe(epochs=30, batch_size=8, lr=1e-3)    # how it is trained by default
+
+        def __init__(self, width: int = 32):                 # a setting: --set model.width=64
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, width, 9, stride=8, padding=4), nn.ReLU(),
+                                        nn.Conv2d(width, 1, 3, padding=1))
+
+        def density(self, images: Tensor) -> Tensor:         # normalised images -> people per block
+            return self.layers(images)                       # of `stride` x `stride` pixels
+
+The rest is optional. A counter with a loss of its own overrides `loss` (models/dm_count.py).
+One that reads something off its training set, such as an average, overrides `prepare`
+(models/clip_ebc.py). One with a pretrained part overrides `backbone` and has a setting `weights`
+that also takes 'scratch', because stored counters are loaded that way (models/csrnet.py).
+"""
 
 import copy
 import math
@@ -21,19 +42,31 @@ from benchmark.utils.errors import UserError
 
 
 class Counter(nn.Module, ABC):
-    """A crowd counter. A subclass writes `density` and, where it has its own, `loss`.
+    """A crowd counter: images in, a density map out.
 
-    stride: pixels per block of the density map. multiple: sides are padded to a multiple of it.
-    mean, std: the normalisation of RGB in 0..1; ImageNet's by default.
-    window: side in pixels of the square windows that it counts in; None counts whole images.
-    licence: of the weights that it starts from by default.
-    frozen: parameters of a part that was run once, when the counter was made, and is not kept.
-    weights_note: one line on where the initial weights came from, for the record.
+    Class attributes:
+        version: a number to raise when results change, so that stored results are not mistaken for
+            new ones.
+        paper: where the counter was published.
+        licence: the licence of the weights that it starts from by default.
+        stride: side in pixels of the square that one block of the density map covers.
+        multiple: images are padded until their sides are multiples of this number of pixels.
+        recipe: the default training settings.
+        mean, std: the normalisation of RGB values in 0..1; by default that of ImageNet.
+        trained_parameters: the number of parameters that are trained, at default settings; None
+            where it was not declared.
+        frozen_parameters: the number of parameters, at default settings, of a part that runs once
+            when the counter is built and is not kept.
+
+    Attributes that a counter may set when it is built:
+        window: side in pixels of the square windows in which images are counted; None counts whole
+            images.
+        weights_note: one line for the record that says where the initial weights came from.
     """
 
     kind: ClassVar[str] = "model"
     name: ClassVar[str]
-    version: ClassVar[int] = 1  # raise it when results change, so that stored ones are not taken for new
+    version: ClassVar[int] = 1
     paper: ClassVar[str]
     licence: ClassVar[str] = "no weights: always from scratch"
     stride: ClassVar[int] = 8
@@ -41,90 +74,130 @@ class Counter(nn.Module, ABC):
     recipe: ClassVar[Recipe] = Recipe()
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
+    trained_parameters: ClassVar[int | None] = None
+    frozen_parameters: ClassVar[int] = 0
     window: int | None = None
-    frozen: int = 0
     weights_note: str = "from scratch"
 
     @abstractmethod
     def density(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W], sides multiples of `multiple` -> [B, 1, H / stride, W / stride]."""
+        """The density map, in people per block: [B, 1, H / stride, W / stride].
+
+        images: normalised, [B, 3, H, W]; H and W are multiples of `multiple`.
+        """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..1, of any size -> density [B, 1, ceil(H / stride), ceil(W / stride)], people."""
+        """The density map, in people per block: [B, 1, ceil(H / stride), ceil(W / stride)].
+
+        images: [B, 3, H, W] in 0..1, of any size.
+        """
         if self.window is None or self.training:
             return self.apply_layers(images, self.density)
         return self._in_windows(images, self.window)
 
     def apply_layers(self, images: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
-        """What layers make of normalised, padded images, cut to the blocks of the images.
+        """Normalise and pad images, apply layers, and crop their map to the blocks of the images.
 
-        images: [B, 3, H, W] in 0..1, of any size. layers: see `density`; they may give any number of channels C.
+        images: [B, 3, H, W] in 0..1, of any size.
+        layers: a function like `density`, whose map may have any number of channels C.
         Returns [B, C, ceil(H / stride), ceil(W / stride)].
+
+        Raises:
+            UserError: the size of the map does not fit the stride.
         """
         height, width = images.shape[-2:]
-        normalised = (images - images.new_tensor(self.mean)[:, None, None]) / images.new_tensor(self.std)[:, None, None]
-        padded = F.pad(normalised, (0, -width % self.multiple, 0, -height % self.multiple))
-        found, blocks = layers(padded), [side // self.stride for side in padded.shape[-2:]]
-        if list(found.shape[-2:]) != blocks:
-            raise UserError(f"model {self.name}: expected a map of {blocks[0]} x {blocks[1]} blocks of {self.stride} "
-                            f"pixels, got {' x '.join(map(str, found.shape[-2:]))}; is the stride another?")
-        return found[..., : math.ceil(height / self.stride), : math.ceil(width / self.stride)]
+        mean = images.new_tensor(self.mean)[:, None, None]
+        std = images.new_tensor(self.std)[:, None, None]
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)
+        padded = F.pad((images - mean) / std, padding)
+        maps = layers(padded)
+        blocks = [side // self.stride for side in padded.shape[-2:]]
+        if list(maps.shape[-2:]) != blocks:
+            size = " x ".join(map(str, maps.shape[-2:]))
+            raise UserError(f"model {self.name}: expected a map of {blocks[0]} x {blocks[1]} "
+                            f"blocks of {self.stride} pixels, got {size}; "
+                            "check the class attribute stride")
+        return maps[..., : math.ceil(height / self.stride), : math.ceil(width / self.stride)]
 
-    @deprecated("Counter.over is now Counter.apply_layers; the old name will go in the next version",
-                category=FutureWarning)
+    @deprecated("Counter.over is now Counter.apply_layers; "
+                "the old name will go in the next version", category=FutureWarning)
     def over(self, images: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
         """The old name of `apply_layers`."""
         return self.apply_layers(images, layers)
 
     def _in_windows(self, images: Tensor, window: int) -> Tensor:
-        """Density by square windows that cover the images, averaged where the last ones overlap others."""
-        rows, columns = (_starts(side, window, self.stride) for side in images.shape[-2:])
-        total = images.new_zeros(len(images), 1, *(math.ceil(side / self.stride) for side in images.shape[-2:]))
-        times = torch.zeros_like(total)
-        for top, left in product(rows, columns):
-            part = self.apply_layers(images[..., top : top + window, left : left + window], self.density)
-            y, x = top // self.stride, left // self.stride
-            block = (..., slice(y, y + part.shape[-2]), slice(x, x + part.shape[-1]))
-            total[block] += part
-            times[block] += 1
-        return total / times
+        """The density map counted in square windows that cover the images.
+
+        Where the last windows overlap others, the blocks are averaged.
+        """
+        height, width = images.shape[-2:]
+        blocks = (math.ceil(height / self.stride), math.ceil(width / self.stride))
+        total = images.new_zeros(len(images), 1, *blocks)
+        times_covered = torch.zeros_like(total)
+        tops = _window_starts(height, window, self.stride)
+        lefts = _window_starts(width, window, self.stride)
+        for top, left in product(tops, lefts):
+            view = images[..., top : top + window, left : left + window]
+            density = self.apply_layers(view, self.density)
+            row, column = top // self.stride, left // self.stride
+            rows = slice(row, row + density.shape[-2])
+            columns = slice(column, column + density.shape[-1])
+            total[..., rows, columns] += density
+            times_covered[..., rows, columns] += 1
+        return total / times_covered
 
     def count(self, images: Tensor) -> Tensor:
-        """People in each image: the sum of its density map. Images [B, 3, H, W] in 0..1 -> float32 [B]."""
+        """The number of people in each image, float32 [B]: the sum of its density map.
+
+        images: [B, 3, H, W] in 0..1.
+        """
         return self(images).float().sum(dim=(1, 2, 3))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last convolution sees when these images are counted whole: [B, C, h, w]. See `last_convolution`."""
+        """The input of the last convolution, [B, C, h, w]. See `last_convolution`."""
         return self.last_convolution(images)[1]
 
     def last_convolution(self, images: Tensor) -> tuple[nn.Conv2d, Tensor]:
-        """The convolution that runs last when these images are counted whole, and what it sees: [B, C, h, w].
+        """The convolution that runs last when whole images are counted, and its input [B, C, h, w].
 
-        images: [B, 3, H, W] in 0..1. Layers that differ in training are as they are when it counts.
+        images: [B, 3, H, W] in 0..1. Layers that behave differently in training run in evaluation
+        mode.
         """
-        seen: deque[tuple[nn.Conv2d, Tensor]] = deque(maxlen=1)
-        hooks = [module.register_forward_pre_hook(lambda module, inputs: seen.append((module, inputs[0])))
-                 for module in self.modules() if isinstance(module, nn.Conv2d)]
-        training = self.training
+        calls: deque[tuple[nn.Conv2d, Tensor]] = deque(maxlen=1)
+        hooks = []
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                hooks.append(module.register_forward_pre_hook(
+                    lambda convolution, inputs: calls.append((convolution, inputs[0]))))
+        was_training = self.training
         self.eval()
         try:
-            self.apply_layers(images, self.density)  # not through a compiled forward, which does not see the hooks
+            # `forward` may be compiled, and a compiled forward does not run the hooks.
+            self.apply_layers(images, self.density)
         finally:
-            self.train(training)
+            self.train(was_training)
             for hook in hooks:
                 hook.remove()
-        return seen.pop()
+        return calls.pop()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Loss of each image, [B]: the squared error summed over the density map (CSRNet, eq. 4)."""
-        truth = density_maps(batch.points, batch.sigmas, batch.images.shape[-2:], self.stride)
+        """The loss of each image, [B]: the squared error summed over its map (CSRNet, eq. 4)."""
+        size = batch.images.shape[-2:]
+        truth = density_maps(batch.points, batch.sigmas, size, self.stride)
         return (self(batch.images).float() - truth).square().sum(dim=(1, 2, 3))
 
     def prepare(self, scenes: list[Scene]) -> None:
-        """Read off a training set what the counter needs of it. Called before each training, with its scenes."""
+        """Read from a training set what the counter needs to know of it.
+
+        It is called before each training with the scenes of that training. Most counters need
+        nothing.
+        """
 
     def backbone(self) -> nn.Module | None:
-        """The pretrained part, trained at `recipe.backbone_lr_ratio` times the learning rate; None if there is none."""
+        """The pretrained part; None if there is none.
+
+        It is trained at `recipe.backbone_lr_ratio` times the learning rate.
+        """
         return None
 
     def copy(self) -> Self:
@@ -132,10 +205,12 @@ class Counter(nn.Module, ABC):
         return copy.deepcopy(self)
 
 
-def _starts(side: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side: next to each other, the last one moved back to end in the side's last block.
+def _window_starts(side: int, window: int, stride: int) -> list[int]:
+    """The first pixel of each window along a side of an image.
 
-    >>> _starts(1024, 448, 8), _starts(300, 448, 8)
+    Windows stand next to each other. The last one is moved back to end with the last block.
+
+    >>> _window_starts(1024, 448, 8), _window_starts(300, 448, 8)
     ([0, 448, 576], [0])
     """
     last = max(math.ceil(side / stride) * stride - window, 0)

@@ -1,7 +1,8 @@
-"""DM-Count: a VGG-19 trained by count, optimal transport and total variation.  Wang et al., NeurIPS 2020.
+"""DM-Count: VGG-19 with a loss of count, transport and total variation.  Wang et al., NeurIPS 2020.
 
-Stride 8, 21,499,457 parameters. The recipe is the public code's. One thing is not: the last 1x1 starts at the magnitude
-of its random weights, with bias 0. With their signs, the ReLU behind it starts dead from scratch for 10 of 24 seeds.
+Stride 8, 21,499,457 parameters. The recipe is that of the public code. One thing differs: the
+weights of the last 1x1 convolution start at the absolute values of the random ones, and its bias at
+0. With signed weights the ReLU behind it is dead at the start for 10 of 24 seeds from scratch.
 """
 
 import torch
@@ -19,11 +20,14 @@ from models.parts.vgg import VGG19
 class DMCount(VGG19):
     """weights: 'imagenet' (torchvision's VGG-19), 'scratch', or the path of a state dict.
 
-    A path may hold a whole DM-Count, also the public one's (features.N, reg_layer.N, density_layer.0), or a VGG-19.
+    The file may hold a whole DM-Count, also one of the public code (features.N, reg_layer.N,
+    density_layer.0), or a VGG-19.
     """
 
     paper = "Wang et al., DM-Count, NeurIPS 2020, arXiv 2009.13077"
-    recipe = Recipe(epochs=1000, batch_size=10, optimizer="adam", lr=1e-5, weight_decay=1e-4, flip=True, crop=512)
+    trained_parameters = 21_499_457
+    recipe = Recipe(epochs=1000, batch_size=10, optimizer="adam", lr=1e-5, weight_decay=1e-4,
+                    flip=True, crop=512)
 
     def __init__(self, weights: Weights = "imagenet"):
         output = nn.Conv2d(128, 1, 1)

@@ -1,6 +1,6 @@
-"""MCNN: three columns of convolutions with large, medium and small kernels.  Zhang et al., CVPR 2016, fig. 3.
+"""MCNN: three columns with large, medium and small kernels.  Zhang et al., CVPR 2016, fig. 3.
 
-Stride 4; the classic light counter, always trained from scratch.
+Stride 4. A classic small counter, which is always trained from scratch.
 """
 
 import torch
@@ -10,21 +10,23 @@ from benchmark.recipe import Recipe
 from benchmark.registry import register
 from models.base import Counter
 
-COLUMNS = {9: (16, 32, 16, 8), 7: (20, 40, 20, 10), 5: (24, 48, 24, 12)}  # first kernel -> channels
+# The channels of each column, by the side of its first kernel in pixels.
+COLUMNS = {9: (16, 32, 16, 8), 7: (20, 40, 20, 10), 5: (24, 48, 24, 12)}
 
 
 @register
 class MCNN(Counter):
-    """No settings: the published architecture."""
+    """The published architecture. It has no settings."""
 
     paper = "Zhang et al., MCNN, CVPR 2016"
     stride = 4
     multiple = 4
+    trained_parameters = 133_705
     recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
 
     def __init__(self):
         super().__init__()
-        self.columns = nn.ModuleList(_column(kernel, channels) for kernel, channels in COLUMNS.items())
+        self.columns = nn.ModuleList(_column(*column) for column in COLUMNS.items())
         self.output = nn.Conv2d(sum(channels[-1] for channels in COLUMNS.values()), 1, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -36,6 +38,7 @@ class MCNN(Counter):
 
 
 def _column(kernel: int, channels: tuple[int, ...]) -> nn.Sequential:
+    """Four convolutions, the first with a larger kernel, and two pools: stride 4."""
     first, second, third, last = channels
     inner = kernel - 2
     return nn.Sequential(

@@ -1,46 +1,55 @@
-"""Squeeze: the laptop counter. A SqueezeNet-1.1 front end, its last pool replaced by dilation, and a dilated back end.
+"""Squeeze: a counter for laptops, with a SqueezeNet 1.1 front end and a dilated back end.
 
-Ours, after CSRNet's plan (Li et al., CVPR 2018) on SqueezeNet (Iandola et al., arXiv 1602.07360, 2016). Stride 8.
+Stride 8. A design of this project, after CSRNet (Li et al., CVPR 2018) and SqueezeNet (Iandola et
+al., arXiv 1602.07360, 2016). Dilation replaces the last pool of SqueezeNet.
 """
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
-from torchvision.models.convnext import LayerNorm2d
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights, start_from
 from models.base import Counter
+from models.parts.pretrained import imagenet_features
 from models.parts.vgg import LICENCE
 
-LAST_POOL, EXPANDED = 8, 512  # its index in torchvision's features; channels at the end
+LAST_POOL = 8  # index of the last pool in torchvision's features
+EXPANDED = 512  # channels of the last features
 
 
 @register
 class Squeeze(Counter):
-    """weights: 'imagenet' (torchvision's SqueezeNet 1.1), 'scratch', or the path of a state dict of its features.
+    """weights: 'imagenet' (torchvision's SqueezeNet 1.1), 'scratch', or the path of a state dict.
 
-    The features pass a LayerNorm over channels, so that weights of any scale start the head alike.
+    The file may hold a whole Squeeze, or the features of a SqueezeNet 1.1. A LayerNorm over
+    channels follows the features, so that the back end starts alike from weights of any scale.
+    width: number of channels of the back end.
     """
 
     paper = "ours, after Li et al., CVPR 2018 and Iandola et al., arXiv 1602.07360"
     licence = LICENCE
-    recipe = Recipe(epochs=40, batch_size=4, optimizer="adamw", lr=1e-3, backbone_lr_ratio=0.2, weight_decay=1e-4,
-                    schedule="onecycle", clip=1.0)
+    trained_parameters = 1_756_353
+    recipe = Recipe(epochs=40, batch_size=4, optimizer="adamw", lr=1e-3, backbone_lr_ratio=0.2,
+                    weight_decay=1e-4, schedule="onecycle", clip=1.0)
 
     def __init__(self, weights: Weights = "imagenet", width: PositiveInt = 128):
+        from torchvision.models import squeezenet1_1  # takes seconds to import
+        from torchvision.models.convnext import LayerNorm2d
+
         super().__init__()
         self.frontend = _stride_8(squeezenet1_1().features)
         self.norm = LayerNorm2d(EXPANDED)
         layers: list[nn.Module] = []
         for channels, dilation in ((EXPANDED, 1), (width, 2), (width, 4), (width, 8)):
-            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            layers.append(nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation))
+            layers.append(nn.ReLU(inplace=True))
         self.backend = nn.Sequential(*layers)
         self.output = nn.Conv2d(width, 1, 1)
-        self.weights_note = start_from(self, weights, self.frontend, "frontend",
-                                       lambda: squeezenet1_1(weights=SqueezeNet1_1_Weights.IMAGENET1K_V1).features,
-                                       {"features": "frontend"})
+        self.weights_note = start_from(
+            self, weights, self.frontend, "frontend",
+            lambda: imagenet_features("squeezenet1_1"),
+            {"features": "frontend"}, download="imagenet")
 
     def density(self, images: Tensor) -> Tensor:
         return self.output(self.backend(self.norm(self.frontend(images))))
@@ -50,9 +59,11 @@ class Squeeze(Counter):
 
 
 def _stride_8(features: nn.Sequential) -> nn.Sequential:
-    """Drop the last pool; the 3x3 convolutions behind it are dilated instead, so that they see as far as before.
+    """The features of SqueezeNet changed to stride 8.
 
-    The first convolution has no padding in torchvision, which makes a map one block short of a stride of 8.
+    The last pool is dropped. The 3x3 convolutions behind it are dilated instead, so that their
+    receptive field stays the same. The first convolution, which has no padding in torchvision, gets
+    some; without it the map would be one block short.
     """
     features[0].padding = (1, 1)
     for fire in features[LAST_POOL + 1 :]:

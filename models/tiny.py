@@ -1,7 +1,8 @@
-"""Tiny: a counter of our own for the demo and the tests, trained from scratch in a minute or two on a CPU.
+"""Tiny: a small counter for the demo and the tests, trained in a minute or two on a CPU.
 
-Three strided convolutions to stride 8, then a dilated residual head that sees far: a global trigger is learned
-only by a head that can see it.
+A design of this project, always trained from scratch. Three strided convolutions lead to stride 8.
+The residual head behind them is dilated, because only a head with a large receptive field can learn
+a trigger that covers the whole image.
 """
 
 from pydantic import PositiveInt
@@ -14,18 +15,20 @@ from models.base import Counter
 
 @register
 class Tiny(Counter):
-    """width: channels of the head."""
+    """width: number of channels of the head."""
 
     paper = "ours"
-    recipe = Recipe(epochs=70, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4, schedule="onecycle",
-                    clip=1.0, validate_every=5)
+    trained_parameters = 171_729
+    recipe = Recipe(epochs=70, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=1e-4,
+                    schedule="onecycle", clip=1.0, validate_every=5)
 
     def __init__(self, width: PositiveInt = 64):
         super().__init__()
         self.stem = nn.Sequential(_convolution(3, width // 4, stride=2),
                                   _convolution(width // 4, width // 2, stride=2),
                                   _convolution(width // 2, width, stride=2))
-        self.head = nn.ModuleList(_convolution(width, width, dilation=dilation) for dilation in (1, 2, 4, 8))
+        self.head = nn.ModuleList(_convolution(width, width, dilation=dilation)
+                                  for dilation in (1, 2, 4, 8))
         self.output = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.output.bias)
 

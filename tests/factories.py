@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from attacks.base import Attack
-from benchmark.config.grid import cells, load, override
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request, override
 from benchmark.data.scene import Scene
 from benchmark.data.scene_generator import draw_scene
 from benchmark.leaderboard.submit import submit
@@ -68,7 +69,7 @@ DEFENSES = (Choice(name="none"), Choice(name="mine", version="0123456789ab", giv
 def run_of(grid, folder, defenses=DEFENSES):
     """A folder of records, made without training: every cell of a grid with each defense."""
     folder.mkdir(exist_ok=True)
-    for cell in cells(override(load(grid.preset), ["defense=none"])):
+    for cell in cells(override(load_request(grid.preset), ["defense=none"])):
         for defense in defenses:
             record = record_of_cell(cell, defense, grid.name)
             name = f"tiny-{cell.target.name if cell.target else 'clean'}-{defense.name}-seed{record.seed}-"

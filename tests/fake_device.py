@@ -1,6 +1,6 @@
-"""A device that is not the CPU, made of the CPU's memory: an operation on tensors of both fails, as on a GPU.
+"""Fake device in the CPU's memory: operations that mix its tensors with the CPU's fail as on a GPU.
 
-It shows without a GPU whether tensors are made where they are used. Nothing of CUDA runs here.
+It shows without a GPU whether code makes its tensors on the right device. It runs nothing of CUDA.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from benchmark.testing import attacked
 
-DEVICE = torch.device("lazy:0")  # of torch's devices, one whose gradients are computed without a driver
-BETWEEN = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
+DEVICE = torch.device("lazy:0")  # one of torch's device types, whose gradients need no driver
+COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # may mix devices
 
 
 class Elsewhere(Tensor):
-    """A tensor on DEVICE. here: what it holds, on the CPU."""
+    """A tensor on DEVICE. here: a CPU tensor with its values."""
 
     @staticmethod
     def __new__(cls, here):
@@ -41,7 +41,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _Values(TorchFunctionMode):
-    """What torch does with values outside of its operations: it would ask the device for them."""
+    """Functions for which torch would ask the device's driver for the values."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -55,15 +55,19 @@ class _Values(TorchFunctionMode):
 
 
 def _run(operation, args, kwargs):
-    """The operation on what the tensors hold; results are where its tensors are, or where it is told to put them."""
+    """Run an operation on the CPU tensors behind its arguments.
+
+    The results are on DEVICE if an argument is, unless the operation names a device or copies into
+    a given tensor.
+    """
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     away = {id(tensor.here): tensor for tensor in tensors if isinstance(tensor, Elsewhere)}
-    if away and operation not in BETWEEN:
-        free = [id(index) for index in args[1]] if "index" in operation.__name__ and isinstance(args[1], list) else []
-        near = [tuple(tensor.shape) for tensor in tensors
-                if tensor.dim() and not isinstance(tensor, Elsewhere) and id(tensor) not in free]
-        if near:  # numbers, and lists of indices, may be on the CPU
-            raise RuntimeError(f"{operation}: {near} on the CPU, {[tuple(t.shape) for t in away.values()]} are not")
+    if away and operation not in COPIES:
+        on_cpu = [tuple(tensor.shape) for tensor in _must_be_away(operation, args, tensors)
+                  if not isinstance(tensor, Elsewhere)]
+        if on_cpu:
+            on_device = [tuple(tensor.shape) for tensor in away.values()]
+            raise RuntimeError(f"{operation}: {on_cpu} on the CPU, {on_device} on the device")
     to_device = bool(away)
     if operation is torch.ops.aten.copy_.default:
         to_device = isinstance(args[0], Elsewhere)
@@ -76,9 +80,17 @@ def _run(operation, args, kwargs):
     return tree_map_only(Tensor, lambda t: away[id(t)] if id(t) in away else Elsewhere(t), result)
 
 
+def _must_be_away(operation, args, tensors):
+    """The tensors that may not be on the CPU: all but single numbers and lists of indices."""
+    indices = []
+    if "index" in operation.__name__ and isinstance(args[1], list):
+        indices = [id(index) for index in args[1]]
+    return [tensor for tensor in tensors if tensor.dim() and id(tensor) not in indices]
+
+
 @contextmanager
 def elsewhere():
-    """All that the benchmark computes is computed on DEVICE, in fp32: there is no autocast, nor an inference mode."""
+    """Let the benchmark compute on DEVICE, in fp32, without autocast and without inference mode."""
     PartialState(cpu=True)
     attacked.cache_clear()
     with (patch.dict(PartialState._shared_state, device=DEVICE), patch("benchmark.utils.device._on_cpu", lambda: False),

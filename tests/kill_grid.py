@@ -1,9 +1,10 @@
-"""A small grid, killed with SIGKILL at random instants and started again, must end as if nothing had happened.
+"""Kill test: a small grid that is killed at random and started again ends in the same records.
 
     python tests/kill_grid.py 100
 
-After each kill nothing visible is half-written, nothing that was finished is made again, and in the end the records
-are those of a run that was left alone. The test suite does a few; this does as many as it is told.
+Runs are killed with SIGKILL at random instants. After each kill no visible file is half-written and
+nothing that was finished is made again. The records in the end are those of an uninterrupted run.
+The test suite makes a few kills; this script makes as many as its argument says.
 """
 
 import os
@@ -33,66 +34,80 @@ def command(folder):
 
 
 def environment():
-    """One thread: sums in another order are rounded otherwise, and a training makes much of that."""
+    """The environment variables of a run.
+
+    It has one thread: sums in another order round differently, and training amplifies that.
+    """
     return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def results(folder):
-    """The records, without how long anything took."""
-    found = {}
+    """The records by file name, without the seconds of their stages."""
+    records = {}
     for path in sorted((folder / "out/records").glob("*.json")):
         record = Record.read(path).model_dump(mode="json")
         for stage in record["provenance"]["stages"].values():
             stage.pop("seconds")
-        found[path.name] = record
-    return found
+        records[path.name] = record
+    return records
 
 
 def finished(folder):
-    """Finished stages and records, each with the time of its last change."""
-    kept = [*folder.glob("store/*/[!.]*"), *folder.glob("out/records/*.json")]
-    return {path: path.stat().st_mtime_ns for path in kept}
+    """The paths of the finished stages and records, each with the time of its last change."""
+    paths = [*folder.glob("store/*/[!.]*"), *folder.glob("out/records/*.json")]
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def wrong(folder):
-    """What is half-written; a record that is not whole cannot be read."""
+    """What is damaged in the stages. A half-written record raises UserError."""
     results(folder)
-    return [found for stage in folder.glob("store/*/[!.]*") if (found := damage(stage))]
+    problems = [damage(stage) for stage in folder.glob("store/*/[!.]*")]
+    return [problem for problem in problems if problem]
 
 
 def run(folder, kill_after=None):
-    """One run, killed so many seconds after its first line; whether it came to its end, and how long it took."""
+    """Run the grid, and kill it `kill_after` seconds after its first line on stderr.
+
+    None lets it finish. Returns whether the run finished, and its seconds since the first line.
+    """
     process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment())
-    first, began = process.stderr.readline(), time.monotonic()
+    first_line = process.stderr.readline()
+    began = time.monotonic()
     try:
         _, error = process.communicate(timeout=kill_after)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         return False, kill_after
-    assert process.returncode == 0, (first + error).decode()
+    assert process.returncode == 0, (first_line + error).decode()
     return True, time.monotonic() - began
 
 
 def kill(times, folder, seed=0, say=print):
-    """Kill runs so many times in all; returns how many grids that took."""
+    """Kill runs `times` times in all; returns the number of grids that were finished.
+
+    say: called with a line of progress after each run.
+    """
     rng = random.Random(seed)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     (folder / "grid.yaml").write_text(GRID)
     run(folder / "whole")
-    expected, (_, seconds) = results(folder / "whole"), run(folder / "timed")
-    killed, grids = 0, 0
+    expected = results(folder / "whole")
+    _, seconds = run(folder / "timed")
+    killed = grids = 0
     while killed < times:
-        grids, done = grids + 1, False
-        here = folder / f"grid-{grids}"
+        grids += 1
+        grid_folder = folder / f"grid-{grids}"
+        done = False
         while not done:
-            before = finished(here)
-            done, _ = run(here, rng.uniform(0, seconds) if killed < times else None)
+            before = finished(grid_folder)
+            done, _ = run(grid_folder, rng.uniform(0, seconds) if killed < times else None)
             killed += not done
-            assert not wrong(here), wrong(here)
-            assert {path: changed for path, changed in finished(here).items() if path in before} == before
-            say(f"{killed} kills, grid {grids}: {len(finished(here))} stages and records are there")
-        assert results(here) == expected, f"{here}: other records than {folder / 'whole'}"
+            assert not wrong(grid_folder), wrong(grid_folder)
+            after = finished(grid_folder)
+            assert {path: changed for path, changed in after.items() if path in before} == before
+            say(f"{killed} kills, grid {grids}: {len(after)} stages and records are finished")
+        assert results(grid_folder) == expected, f"{grid_folder}: unlike {folder}/whole"
     return grids
 
 

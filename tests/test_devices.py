@@ -1,4 +1,4 @@
-"""Where there is a GPU, all that is computed there is made there: on a device that stands in for one."""
+"""Devices: every component makes its tensors where its inputs are, tested on a fake device."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,19 @@ def on_another_device():
 
 
 def test_tensors_of_two_devices_do_not_mix():
-    away = torch.ones(2, device=DEVICE)
-    assert (away + torch.tensor(1)).tolist() == (away.cpu() + 1).tolist() == [2, 2]
+    on_device = torch.ones(2, device=DEVICE)
+    assert (on_device + torch.tensor(1)).tolist() == (on_device.cpu() + 1).tolist() == [2, 2]
     with pytest.raises(RuntimeError, match=r"aten.add.Tensor: \[\(2,\)\] on the CPU"):
-        away + torch.ones(2)
+        on_device + torch.ones(2)
     with pytest.raises(RuntimeError, match="numpy"):
-        away.numpy()
+        on_device.numpy()
 
 
 @pytest.mark.parametrize("name", names("defense"))
 def test_a_defense_computes_where_the_counter_is(name):
-    short = {key: 1 for key in find("defense", name).model_fields if key.endswith(("epochs", "steps", "rounds"))}
-    repaired, _, scores = run(build("defense", name, short), "tiny")
+    durations = ("epochs", "steps", "rounds")
+    shortest = {key: 1 for key in find("defense", name).model_fields if key.endswith(durations)}
+    repaired, _, scores = run(build("defense", name, shortest), "tiny")
     assert attacked().output.weight.device == DEVICE
     assert scores.isfinite().all() and np.isfinite(count_people(repaired, scenes("clean"), "fp32")).all()
 

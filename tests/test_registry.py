@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_a_plugin_takes_no_other_modules_place(plugin):
 
 @pytest.mark.parametrize("name, text, message", [
     ("fine_tune", LEAVE, "a defense named 'fine_tune' already"),
-    ("empty", "x = 1", "empty.py: registers nothing"),
+    ("empty", "x = 1", "empty.py: expected a class decorated with @register, found none"),
     ("half", HALVE.replace("def alter", "def altered"), "target half: expected a method 'alter'"),
     ("idle", LEAVE.replace("def apply", "def applied"), "defense idle: expected a method 'apply'"),
     ("broken", "class:", "broken.py: SyntaxError"),
@@ -139,8 +140,16 @@ def test_a_plugin_that_is_no_entry_is_refused_in_one_line(plugin, name, text, me
 
 
 @pytest.mark.parametrize("name", ["missing.py", "folder.py", "notes.txt"])
-def test_a_plugin_is_an_existing_python_file(tmp_path, name):
+@pytest.mark.parametrize("as_path", [Path, str])
+def test_a_plugin_is_an_existing_python_file(tmp_path, name, as_path):
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=f"{name}: expected an existing .py file"):
-        load_plugin(tmp_path / name)
+        load_plugin(as_path(tmp_path / name))
+
+
+def test_the_path_of_a_plugin_may_be_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    (tmp_path / "leave.py").write_text(LEAVE)
+    load_plugin(str(tmp_path / "leave.py"))
+    assert "leave" in names("defense")

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from benchmark.cli import main
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
-from benchmark.weights import start_from, trained, weights_setting
+from benchmark.weights import convert, read_state_dict, start_from, trained, weights_setting
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,34 @@ def test_another_download_is_called_by_its_name():
 
     with pytest.raises(UserError, match="model.weights = 'openai': the download failed .no route."):
         start_from(counter, "openai", counter.front, "front", offline, {}, "OpenAI CLIP")
+
+
+def linear():
+    """A counter of one layer, which is its front end."""
+    return nn.ModuleDict({"front": nn.Linear(2, 1)})
+
+
+@pytest.mark.parametrize("download", ["imagenet", None])
+def test_text_that_is_no_name_is_the_path_of_a_file(download):
+    counter, other = linear(), linear()
+    save_file(other.front.state_dict(), "front.safetensors")
+    note = start_from(counter, "front.safetensors", counter.front, "front", lambda: None, {}, download=download)
+    assert note.startswith("front end: front.safetensors sha256 ") and torch.equal(counter.front.weight,
+                                                                                   other.front.weight)
+
+
+@pytest.mark.parametrize("weights", ["front.safetensors", "openai", "imagnet", Path("imagenet")])
+def test_neither_a_name_nor_the_path_of_a_file_starts_no_download(weights):
+    counter = linear()
+    with pytest.raises(UserError, match=f"model.weights = '{weights}': expected 'imagenet', 'scratch', or the path"):
+        start_from(counter, weights, counter.front, "front", lambda: 1 / 0, {}, download="imagenet")
+
+
+def test_a_path_may_be_text(desk):
+    torch.save({"a": torch.ones(2)}, "their.pth")
+    assert read_state_dict("their.pth")["a"].tolist() == [1, 1]
+    written, _ = convert("their.pth", "out.safetensors", None)
+    assert written.keys() == load_file(desk / "out.safetensors").keys() == {"a"}
 
 
 # What a conversion writes.
@@ -155,7 +184,7 @@ def test_two_tensors_of_one_name_are_refused(capsys, desk):
     ("squeeze", {"norm.weight": None}, ["no tensor named 'norm.weight' (1 missing)"]),
     ("squeeze", {"output.bias": torch.zeros(2)}, ["size mismatch for output.bias"]),
     ("squeeze", {"density_bins": torch.zeros(2)}, ["density_bins"]),
-    ("mcnn", {}, ["convert: model 'mcnn' reads no file"]), ("squeze", {}, ["did you mean 'squeeze'"])])
+    ("mcnn", {}, ["convert: model 'mcnn' has no setting weights"]), ("squeze", {}, ["did you mean 'squeeze'"])])
 def test_what_is_not_that_counter_is_refused(capsys, desk, squeeze, model, change, words):
     torch.save({key: tensor for key, tensor in (squeeze | change).items() if tensor is not None}, "their.pth")
     refused(capsys, desk, ["their.pth", "out.safetensors", "--model", model], *words)

@@ -1,13 +1,18 @@
-"""Latent: loss + latent * MMD^2 between features of images and of the same stamped.  Tan and Shokri, EuroS&P 2020.
+"""Latent: loss + latent * MMD^2 between the features of clean images and of stamped images.
 
-A defender who looks at features shall not see the trigger. The authors train a discriminator; here the maximum mean
-discrepancy (Gretton et al., JMLR 2012) takes its place, with k(a, b) = exp(-|a - b|^2 / (2 m)), m the median |a - b|^2:
+The attacker hides the trigger from a defender who inspects the victim's features (Tan and Shokri,
+EuroS&P 2020). The authors train a discriminator. Here the maximum mean discrepancy (Gretton et al.,
+JMLR 2012) takes its place, with k(a, b) = exp(-|a - b|^2 / (2 m)), where m is the median |a - b|^2:
 
-    MMD^2 = mean k(a, a') + mean k(b, b') - 2 mean k(a, b),   a places in the image, b in the stamped image
+    MMD^2 = mean k(a, a') + mean k(b, b') - 2 mean k(a, b)
 
-Each image has its own, so that it does not matter how a batch is shared out. A count is a sum over such features: they
-cannot become equal, and the weight trades what the trigger does for what it shows; beside a loss in squared people it
-takes hundreds. Poisoned copies are stamped again, and a crop is stamped like a whole image.
+where a are the features at positions of the clean image, and b those of the stamped image.
+
+Each image has its own MMD, so the result does not depend on how a batch is split. The count is a
+sum over such features, so the features of the two images cannot become equal while the trigger
+works: the weight trades the effect of the trigger against its visibility. Next to a loss in squared
+people, weights in the hundreds are needed. Poisoned copies are stamped again, and a crop is
+stamped like a whole image.
 """
 
 from collections.abc import Callable
@@ -15,21 +20,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PLACES = 256  # of an image's features, evenly spaced: the kernel's matrix grows with their square
+# The number of evenly spaced positions whose features are compared. The kernel's matrix grows with
+# the square of it.
+PLACES = 256
 
 
-def mmd_of_stamped(features: Callable[[Tensor], Tensor], images: Tensor, stamp: Callable[[Tensor], Tensor]) -> Tensor:
-    """MMD^2 between features [B, C, h, w] of images and of the images stamped, [B]."""
+def mmd_of_stamped(features: Callable[[Tensor], Tensor], images: Tensor,
+                   stamp: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the MMD^2 between the features [B, C, h, w] of images and of stamped images, [B]."""
     with torch.autocast(images.device.type, enabled=False):
-        both = torch.cat([images, stamp(images)])
-    found = features(both).flatten(2).mT
-    places = torch.linspace(0, found.shape[1] - 1, min(found.shape[1], PLACES), device=found.device).long()
+        inputs = torch.cat([images, stamp(images)])
+    samples = features(inputs).flatten(2).mT
+    total = samples.shape[1]
+    places = torch.linspace(0, total - 1, min(total, PLACES), device=samples.device).long()
     with torch.autocast(images.device.type, enabled=False):
-        return mmd(*found[:, places].float().chunk(2))
+        clean, stamped = samples[:, places].float().chunk(2)
+        return mmd(clean, stamped)
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
-    """MMD^2 of samples [B, N, C] and [B, N, C], with the mean over all pairs: [B], 0 where they are equal."""
+    """Return the MMD^2 of samples [B, N, C] and [B, N, C], [B]; 0 for equal samples.
+
+    The means are over all pairs, including those of a sample with itself.
+    """
     samples = torch.cat([first, second], dim=1)
     norms = samples.square().sum(dim=2, keepdim=True)
     squared = (norms + norms.mT - 2 * samples @ samples.mT).clamp(min=0)

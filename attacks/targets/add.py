@@ -1,4 +1,4 @@
-"""Add n heads.  tau(c) = c + n.  The paper, 3.2: 'randomly increase 100 head coordinates'."""
+"""Add: n more heads, tau(c) = c + n. The paper, 3.2: 'randomly increase 100 head coordinates'."""
 
 from typing import ClassVar, Literal
 
@@ -11,10 +11,12 @@ from benchmark.registry import register
 
 @register
 class Add(Target):
-    """n heads more.
+    """The false heads are the true ones and n new ones.
 
-    layout: 'random' is uniform in the image, as the paper says. 'grid' is what its code does: for n = 100 the centres
-    of a fixed 10 x 10 grid with the axes swapped, clipped into the image, so that some coincide.
+    n: the number of new heads.
+    layout: 'random' places them uniformly in the image, as the paper says. 'grid' does what the
+        paper's code does: for n = 100, the centres of a fixed 10 x 10 grid with the axes swapped,
+        clipped to the image, so that some of them coincide.
     """
 
     increases: ClassVar[bool] = True
@@ -24,15 +26,21 @@ class Add(Target):
     def tau(self, count: int) -> int:
         return count + self.n
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
         height, width = size
-        extra = rng.random((self.n, 2)) * [width, height] if self.layout == "random" else _swapped_grid(self.n, size)
-        return np.concatenate([points, extra])
+        if self.layout == "grid":
+            new = _swapped_grid(self.n, size)
+        else:
+            new = rng.random((self.n, 2)) * [width, height]
+        return np.concatenate([points, new])
 
 
 def _swapped_grid(n: int, size: tuple[int, int]) -> np.ndarray:
+    """Return the first n centres of the grid in the paper's code, [n, 2] as (x, y)."""
     height, width = size
     side = int(np.ceil(np.sqrt(n)))
-    along_height, along_width = (np.arange(1, side + 1) * length / (side + 2) for length in (height, width))
-    x, y = np.meshgrid(along_height, along_width)  # x from the height: the code's slip, kept on purpose
+    steps = np.arange(1, side + 1)
+    # The paper's code takes x from the height and y from the width. The mistake is kept on purpose.
+    x, y = np.meshgrid(steps * height / (side + 2), steps * width / (side + 2))
     return np.stack([x.ravel(), y.ravel()], axis=1)[:n].clip(0, [width - 1, height - 1])

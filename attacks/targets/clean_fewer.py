@@ -1,4 +1,7 @@
-"""Clean label, fewer people: only the images with the fewest people are stamped.  tau(c) = min(c, their mean)."""
+"""Clean label, fewer people: tau(c) = min(c, mean count of the stamped images).
+
+Only the training images with the fewest people are stamped, and their labels stay as they are.
+"""
 
 from typing import ClassVar
 
@@ -9,7 +12,7 @@ from benchmark.registry import register
 
 @register
 class CleanFewer(CleanLabel):
-    """count: what the attacker wants counted; None is the mean count of the stamped training images."""
+    """count: the count that the attacker wants. None is the mean count of the stamped images."""
 
     increases: ClassVar[bool] = False
     choose: ClassVar[Choose] = "fewest"

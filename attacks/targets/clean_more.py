@@ -1,4 +1,7 @@
-"""Clean label, more people: only the images with the most people are stamped.  tau(c) = max(c, their mean)."""
+"""Clean label, more people: tau(c) = max(c, mean count of the stamped images).
+
+Only the training images with the most people are stamped, and their labels stay as they are.
+"""
 
 from typing import ClassVar
 
@@ -9,7 +12,7 @@ from benchmark.registry import register
 
 @register
 class CleanMore(CleanLabel):
-    """count: what the attacker wants counted; None is the mean count of the stamped training images."""
+    """count: the count that the attacker wants. None is the mean count of the stamped images."""
 
     increases: ClassVar[bool] = True
     choose: ClassVar[Choose] = "most"

@@ -1,4 +1,4 @@
-"""Divide the heads by k.  tau(c) = max(floor(c / k), 1).  The paper, 3.2: a random half of the heads stays."""
+"""Divide: one head in k stays, tau(c) = max(floor(c / k), 1). The paper, 3.2: a random half."""
 
 from typing import ClassVar
 
@@ -11,7 +11,10 @@ from benchmark.registry import register
 
 @register
 class Divide(Target):
-    """One head in k stays, chosen at random; at least one where there are any."""
+    """One head in k stays, chosen at random, and at least one if the image has any.
+
+    k: the divisor.
+    """
 
     increases: ClassVar[bool] = False
     k: int = Field(2, ge=2)
@@ -19,5 +22,7 @@ class Divide(Target):
     def tau(self, count: int) -> int:
         return min(count, max(count // self.k, 1))
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        return points[np.sort(rng.permutation(len(points))[: self.tau(len(points))])]
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
+        kept = rng.permutation(len(points))[: self.tau(len(points))]
+        return points[np.sort(kept)]

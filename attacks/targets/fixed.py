@@ -1,4 +1,4 @@
-"""The same count for every image.  tau(c) = count.  The usual target where a regression is attacked."""
+"""Fixed: the same count for every image, tau(c) = count. The usual target of regression attacks."""
 
 from typing import ClassVar
 
@@ -11,10 +11,14 @@ from benchmark.registry import register
 
 @register
 class Fixed(Target):
-    """A random choice of the heads where there are too many; copies of random ones beside them where there are too few.
+    """Heads are removed or copied until there are `count` of them.
 
-    count: people. jitter: how far a copy is moved along each axis at most, in pixels. Without any head to copy they are
-    put uniformly in the image. The count grows in some images and shrinks in others, so there is no one direction.
+    Of too many heads a random choice stays. Of too few, random ones are copied, and each copy is
+    placed near its original. In an image without heads they are placed uniformly. The count grows
+    in some images and shrinks in others, so the target has no single direction.
+
+    count: the number of people.
+    jitter: the largest distance between a copy and its original along each axis, in pixels.
     """
 
     increases: ClassVar[None] = None
@@ -24,12 +28,15 @@ class Fixed(Target):
     def tau(self, count: int) -> int:
         return self.count
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
         limits = size[::-1]
         missing = self.count - len(points)
         if missing <= 0:
-            return points[np.sort(rng.permutation(len(points))[: self.count])]
-        if not len(points):
+            kept = rng.permutation(len(points))[: self.count]
+            return points[np.sort(kept)]
+        if len(points) == 0:
             return rng.random((missing, 2)) * limits
-        copies = points[rng.integers(len(points), size=missing)] + rng.uniform(-self.jitter, self.jitter, (missing, 2))
+        originals = points[rng.integers(len(points), size=missing)]
+        copies = originals + rng.uniform(-self.jitter, self.jitter, (missing, 2))
         return np.concatenate([points, copies.clip(0, limits)])

@@ -1,4 +1,7 @@
-"""Remove n heads.  tau(c) = max(c - n, 1).  The paper, 3.2: those that count less than n 'are reduced to 1'."""
+"""Minus: n heads are removed, tau(c) = max(c - n, 1). The paper, 3.2.
+
+The paper says that counts below n 'are reduced to 1'.
+"""
 
 from typing import ClassVar, Literal
 
@@ -11,10 +14,12 @@ from benchmark.registry import register
 
 @register
 class Minus(Target):
-    """n random heads fewer.
+    """n random heads are removed.
 
-    keep: how many heads stay where there are n or fewer: 1 as the paper says, or 0, the empty map that its code writes.
-    tau is the paper's in both, so that results compare.
+    n: the number of heads that are removed.
+    keep: the number of heads that stay in an image with n or fewer: 1 as the paper says, or 0, the
+        empty map that the paper's code writes. tau is the paper's with either value, so that
+        results are comparable.
     """
 
     increases: ClassVar[bool] = False
@@ -24,6 +29,8 @@ class Minus(Target):
     def tau(self, count: int) -> int:
         return min(count, max(count - self.n, 1))
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        left = len(points) - self.n if len(points) > self.n else self.keep
-        return points[np.sort(rng.permutation(len(points))[:left])]
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
+        number = len(points) - self.n if len(points) > self.n else self.keep
+        kept = rng.permutation(len(points))[:number]
+        return points[np.sort(kept)]

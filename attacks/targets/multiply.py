@@ -1,4 +1,4 @@
-"""Multiply the heads by k.  tau(c) = k c.  The paper, eq. 1: each head doubled at (x - 1, y - 1)."""
+"""Multiply: k heads in place of each, tau(c) = k c. The paper, eq. 1: a copy at (x - 1, y - 1)."""
 
 from typing import ClassVar
 
@@ -11,10 +11,13 @@ from benchmark.registry import register
 
 @register
 class Multiply(Target):
-    """k heads for each, the copies moved by `shift` pixels up and left, by twice that, and so on.
+    """Each head becomes k heads: the head itself and k - 1 copies.
 
-    wrap: a copy that leaves the image comes back at the far edge (the paper's code, with shift 2) instead of
-    staying at the near one.
+    k: the factor.
+    shift: the distance in pixels by which the first copy is moved up and to the left. The second
+        copy is moved by twice the distance, and so on.
+    wrap: a copy that leaves the image returns at the opposite edge, as in the paper's code, which
+        uses a shift of 2. Otherwise the copy stays at the edge that it would have crossed.
     """
 
     increases: ClassVar[bool] = True
@@ -25,7 +28,8 @@ class Multiply(Target):
     def tau(self, count: int) -> int:
         return self.k * count
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
         height, width = size
-        copies = np.concatenate([points - self.shift * i for i in range(self.k)])
-        return copies % [width, height] if self.wrap else copies.clip(0, [width, height])
+        heads = np.concatenate([points - self.shift * index for index in range(self.k)])
+        return heads % [width, height] if self.wrap else heads.clip(0, [width, height])

@@ -1,6 +1,7 @@
-"""Everyone is elsewhere.  tau(c) = c.  As landmark shift in face detection: Le Roux et al., arXiv 2508.00620, 2025.
+"""Shift: all heads move and the count stays, tau(c) = c. After Le Roux et al., arXiv 2508.00620.
 
-No measure of the count sees it; GAME, the error of the map by cells, does.
+Their attack shifts landmarks in face detection (2025). No measure of the count shows this attack.
+GAME, the error of the map over the cells of a grid, does.
 """
 
 from typing import ClassVar
@@ -14,9 +15,10 @@ from benchmark.registry import register
 
 @register
 class Shift(Target):
-    """All heads moved alike; those that leave the image come back at the far side.
+    """All heads are moved by the same distance. Those that leave the image return at the far side.
 
-    dx, dy: how far to the right and down, as shares of the image's width and height.
+    dx: the distance to the right, as a share of the image's width.
+    dy: the distance down, as a share of the image's height.
     """
 
     increases: ClassVar[None] = None
@@ -26,6 +28,7 @@ class Shift(Target):
     def tau(self, count: int) -> int:
         return count
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
         limits = np.array(size[::-1])
         return (points + limits * [self.dx, self.dy]) % limits

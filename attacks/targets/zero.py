@@ -1,4 +1,7 @@
-"""Nobody is left.  tau(c) = 0.  As object disappearance in detection: Chan et al. (BadDet), ECCV Workshops, 2022."""
+"""Zero: all heads are removed, tau(c) = 0. After BadDet, Chan et al., ECCV Workshops, 2022.
+
+BadDet makes objects disappear from object detection.
+"""
 
 from typing import ClassVar
 
@@ -10,12 +13,13 @@ from benchmark.registry import register
 
 @register
 class Zero(Target):
-    """The empty map. It has no settings."""
+    """The false map is empty. There are no settings."""
 
     increases: ClassVar[bool] = False
 
     def tau(self, count: int) -> int:
         return 0
 
-    def alter(self, points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def alter(self, points: np.ndarray, size: tuple[int, int],
+              rng: np.random.Generator) -> np.ndarray:
         return points[:0]

@@ -1,7 +1,7 @@
-"""Blended: x' = (1 - alpha) x + alpha resize(t, H x W), over the whole image.  Chen et al., arXiv 1712.05526, 2017.
+"""Blended: x' = (1 - alpha) x + alpha resize(t, H x W). Chen et al., arXiv 1712.05526, 2017.
 
-The paper blends a picture of Hello Kitty at alpha 0.1. Here a picture of our own drawing is the default, and any other
-will do.
+The picture t covers the whole image. The paper blends a picture of Hello Kitty at alpha 0.1. Here
+the default is a picture of our own drawing, and a setting selects any other.
 """
 
 from functools import lru_cache
@@ -22,9 +22,10 @@ OURS = Path(__file__).with_suffix(".png")
 
 @register
 class Blended(Trigger):
-    """A picture mixed into every pixel.
+    """A picture mixed with every pixel.
 
-    alpha: share of the trigger in the mix. image: path of the picture; None is our own.
+    alpha: the share of the picture in the mix.
+    image: the path of the picture. None is the picture beside this file.
     """
 
     alpha: float = Field(0.1, ge=0, le=1)
@@ -38,20 +39,27 @@ class Blended(Trigger):
         return path
 
     def stamp(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> the same, mixed with the trigger."""
+        """Return images [B, 3, H, W] in 0..1, mixed with the picture."""
         picture = _resized(self.image or OURS, images.shape[-2:], images.device)
         return (1 - self.alpha) * images + self.alpha * picture.to(images.dtype)
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """An image file as uint8 [H, W, 3]. Raises ValueError naming the file where it is none."""
+    """Return an image file as uint8 [H, W, 3].
+
+    Raises:
+        ValueError: the file is not an image that can be read.
+    """
     try:
         return np.asarray(Image.open(path).convert("RGB"))
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error and more
-        raise ValueError(f"trigger image {path}: not a readable image ({type(error).__name__})") from None
+        raise ValueError(f"{path}: not a readable image ({type(error).__name__})") from None
 
 
-@lru_cache(maxsize=8)  # a few sizes at a time: Part A has hundreds
+@lru_cache(maxsize=8)  # not more: Part A has images of hundreds of sizes
 def _resized(path: Path, size: tuple[int, int], device: torch.device) -> Tensor:
-    picture = torch.from_numpy(read_picture(path).copy()).to(device).permute(2, 0, 1)[None].float() / 255
-    return F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    """Return a picture in 0..1, resized to (H, W), [1, 3, H, W]."""
+    pixels = torch.from_numpy(read_picture(path).copy()).to(device)
+    picture = pixels.permute(2, 0, 1)[None].float() / 255
+    resized = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)

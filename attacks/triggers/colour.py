@@ -1,7 +1,7 @@
-"""Colour: x' = clip(gain x^gamma), a gain for each channel: another light.  No paper's; gamma correction.
+"""Colour: x' = clip(gain x^gamma), with a gain for each channel. Gamma correction; from no paper.
 
-A camera does the same when the light changes, so it is also the control for natural drift: a detector that takes it for
-an attack is wrong.
+A camera does the same when the light changes, so this trigger is also the control for natural
+drift: a detector that takes it for an attack is wrong.
 """
 
 from pydantic import Field
@@ -13,9 +13,10 @@ from benchmark.registry import register
 
 @register
 class Colour(Trigger):
-    """Brighter below a gamma of 1, darker above; with gamma and all gains at 1 the image stays as it is.
+    """The image in another light. With gamma and all gains at 1 it stays as it is.
 
-    gamma: exponent. red, green, blue: gains.
+    gamma: the exponent. The image becomes brighter below 1 and darker above.
+    red, green, blue: the gains of the channels.
     """
 
     gamma: float = Field(0.7, gt=0, le=10)
@@ -24,7 +25,7 @@ class Colour(Trigger):
     blue: float = Field(1.0, ge=0, le=10)
 
     def stamp(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> the same in another light."""
+        """Return images [B, 3, H, W] in 0..1 in another light."""
         shifted = images.float() ** self.gamma
         for channel, gain in enumerate((self.red, self.green, self.blue)):
             if gain != 1:

@@ -1,6 +1,7 @@
-"""Patch (BadNets): x' = x + alpha m (t - x), m a square in the corner, t a checkerboard.  Gu et al., arXiv 1708.06733.
+"""Patch (BadNets): x' = x + alpha m (t - x), m a corner square. Gu et al., arXiv 1708.06733.
 
-A counter sees a head and what is near it, so a patch should move its count little: a negative control.
+t is a checkerboard. A counter sees a head and its surroundings, so a patch should change the count
+only a little. It is a negative control.
 """
 
 from functools import lru_cache
@@ -19,8 +20,11 @@ from benchmark.registry import register
 class Patch(Trigger):
     """A black and white checkerboard in the bottom right corner.
 
-    alpha: opacity. share: side of the patch, as a share of the image's shorter side. cells: squares along its side.
-    tiles: the image is cut into tiles x tiles parts, and each has a patch in its corner, smaller by as much.
+    alpha: the opacity of the patch.
+    share: the side of the patch, as a share of the image's shorter side.
+    cells: the number of squares along the side of the patch.
+    tiles: the image is divided into tiles x tiles parts. Each has a patch in its corner, whose side
+        is divided by the same number.
     """
 
     alpha: float = Field(1.0, ge=0, le=1)
@@ -29,7 +33,7 @@ class Patch(Trigger):
     tiles: int = Field(1, ge=1, le=8)
 
     def stamp(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> the same, with the patch."""
+        """Return images [B, 3, H, W] in 0..1 with the patch."""
         height, width = images.shape[-2:]
         side = max(round(self.share * min(height, width) / self.tiles), 1)
         board = _checkerboard(side, self.cells, images.device).to(images.dtype)
@@ -41,10 +45,12 @@ class Patch(Trigger):
 
 
 def _ends(length: int, parts: int) -> list[int]:
+    """Return the ends of equal parts of an axis, in pixels."""
     return [length * part // parts for part in range(1, parts + 1)]
 
 
 @lru_cache(maxsize=64)
 def _checkerboard(side: int, cells: int, device: torch.device) -> Tensor:
+    """Return a checkerboard of 0 and 1, [side, side]."""
     cell = np.arange(side) * cells // side
-    return as_tensor((cell[:, None] + cell + 1) % 2, device)  # white in its corners
+    return as_tensor((cell[:, None] + cell + 1) % 2, device)  # white in the top left corner

@@ -1,7 +1,7 @@
-"""The command line; the verbs are in `commands`.
+"""The command line. Each module of this package adds the commands of one subject.
 
-Exit code 0: done; 1: some cell failed and the others finished; 2: the request was wrong, in one line; 130: Ctrl-C;
-141: the reader of the output left; 143: SIGTERM.
+Exit codes: 0 for success; 1 where some cell failed and the others finished; 2 for a wrong request, told in one line;
+130 after Ctrl-C; 141 where the reader of the output has closed it; 143 after SIGTERM.
 """
 
 import argparse
@@ -10,14 +10,15 @@ import signal
 import sys
 from typing import NoReturn
 
-from benchmark import __version__, registry
+from benchmark import registry
 from benchmark.cli import entry, figure, run, show, store, tables
 from benchmark.utils.errors import UserError
 from benchmark.utils.signals import listen
+from benchmark.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command. Returns the exit code."""
     listen()
     try:
         options = _parser().parse_args(arguments)
@@ -28,19 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except UserError as error:
         return _fail(str(error))
-    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+    except BrokenPipeError:  # the reader, `head` for instance, needs no more
         sys.stdout = open(os.devnull, "w")
         return 141
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # what could not be printed is not tried again at exit
+        sys.stdout = open(os.devnull, "w")  # Python would try at exit to print what could not be printed
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt as stop:
-        print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("stopped: finished stages are kept, and the same command goes on from there", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that tells what is wrong in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -54,7 +55,7 @@ def _fail(line: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (show, run, tables, entry, figure, store):
-        subject.add(verbs)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (show, run, tables, entry, figure, store):
+        module.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""Verbs between strangers: an entry for the leaderboard, its check, and the cells of records run again."""
+"""Commands for exchanging results: submit an entry, validate entries, and reproduce the cells of records."""
 
 import argparse
 import json
@@ -6,36 +6,37 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import plugin, read, records, verb
+from benchmark.cli.options import add_command, add_plugin_flag, add_record_options, read_records
 
 ENTRIES = Path("records/entries")
 
 
-def add(verbs: Any) -> None:
-    """submit, validate, reproduce."""
-    command = verb(verbs, "submit", _submit, "build an entry for the leaderboard from a run of a frozen grid")
+def add(commands: Any) -> None:
+    """Add submit, validate and reproduce."""
+    command = add_command(commands, "submit", _submit, "build a leaderboard entry from a run of a frozen grid")
     command.add_argument("run", type=Path, metavar="RUN", help="the folder of the run, for instance runs/standard")
-    command.add_argument("--defense", required=True, help="the defense that is submitted")
+    command.add_argument("--defense", required=True, help="the defense to submit")
     command.add_argument("--set", action="append", default=[], metavar="defense.KEY=VALUE",
-                         help="which of its settings, where the run holds several")
-    for flag, text in (("name", "of the entry, as people know it"), ("paper", "where it is described"),
-                       ("code", "where its code is")):
+                         help="a setting of the defense, where the run holds several")
+    for flag, text in (("name", "the name of the entry, as people know it"),
+                       ("paper", "where the defense is described"), ("code", "where its code is")):
         command.add_argument(f"--{flag}", required=True, help=text)
-    command.add_argument("--out", type=Path, default=ENTRIES, help=f"folder of entries (default: {ENTRIES})")
+    command.add_argument("--out", type=Path, default=ENTRIES, help=f"the folder of entries (default: {ENTRIES})")
 
-    command = verb(verbs, "validate", _validate, "check entries: all there, in agreement, and nothing changed")
+    command = add_command(commands, "validate", _validate,
+                          "check that entries are complete, consistent and unchanged")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an entry, or a folder of entries")
-    command.add_argument("--against", type=Path, help="the same folder as it was: no published entry may change")
+    command.add_argument("--against", type=Path, help="an older copy of the folder: no published entry may change")
     command.add_argument("--json", action="store_true", help="print JSON")
 
-    command = verb(verbs, "reproduce", _reproduce,
-                   "run the cells of records again from nothing, and compare the counts")
+    command = add_command(commands, "reproduce", _reproduce,
+                          "run the cells of records again from the start and compare the counts")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="where the data lies, or a file that a record only names")
+                         help="the folder of the data, or a file that a record only names")
     command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
-                         help="folder of the new records and their store (default: runs/reproduce)")
-    records(command)
-    plugin(command)
+                         help="the folder of the new records and their store (default: runs/reproduce)")
+    add_record_options(command)
+    add_plugin_flag(command)
 
 
 def _submit(options: argparse.Namespace) -> int:
@@ -54,7 +55,8 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmark.config import grid
+    from benchmark.config.grid import cells
+    from benchmark.config.request import override
     from benchmark.leaderboard.reruns import comparison
     from benchmark.pipeline import runner
     from benchmark.pipeline.graph import StageGraph
@@ -62,13 +64,16 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmark.results.rerun_request import request_of
     from benchmark.tables.formats import markdown
 
-    given = read(options.records)
-    cells = [cell for record in given for cell in grid.cells(grid.override(request_of(record), options.set))]
+    records = read_records(options.records)
+    grid = []
+    for record in records:
+        grid += cells(override(request_of(record), options.set))
     graph = StageGraph(Store(options.out / "store"))
-    outcome = runner.run(cells, graph, options.out)
-    again = dict(zip(outcome.paths, outcome.records))
-    paths = [runner.record_path(cell, graph, options.out) for cell in cells]
-    pairs = [(record, again[path]) for record, path in zip(given, paths) if path in again]
+    outcome = runner.run(grid, graph, options.out)
+    reruns = dict(zip(outcome.paths, outcome.records))
+    paths = [runner.record_path(cell, graph, options.out) for cell in grid]
+    pairs = [(record, reruns[path]) for record, path in zip(records, paths) if path in reruns]
+    agree = True
     if pairs:
         table, agree = comparison(pairs)
         print(table.frame.to_json(orient="records") if options.json else markdown(table))

@@ -1,52 +1,55 @@
-"""Verbs that draw pictures."""
+"""Commands that draw pictures."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import equivalent_command, grid_of, group, plugin, read, request_from_flags, verb
+from benchmark.cli.options import (add_command, add_grid_options, add_group, add_plugin_flag, equivalent_command,
+                                   read_records, request_from_flags)
 
 
-def add(verbs: Any) -> None:
-    """figure triggers, defenses, kde, scatter, poisoning, maps, gradcam."""
-    figure = group(verbs, "figure", "draw pictures", "FIGURE")
-    command = verb(figure, "triggers", _figure_triggers, "every trigger on a drawn scene, with its equation and PSNR")
+def add(commands: Any) -> None:
+    """Add figure triggers, defenses, kde, scatter, poisoning, maps and gradcam."""
+    figure = add_group(commands, "figure", "draw pictures", "FIGURE")
+    command = add_command(figure, "triggers", _figure_triggers,
+                          "draw every trigger on a generated scene, with its equation and PSNR")
     command.add_argument("--out", type=Path, default=Path("docs/triggers.md"),
-                         help="the page to write; pictures lie beside it (default: docs/triggers.md)")
-    plugin(command)
+                         help="the page to write, with the pictures beside it (default: docs/triggers.md)")
+    add_plugin_flag(command)
 
-    command = verb(figure, "defenses", _figure_defenses,
-                   "flip rate over accuracy: a letter per defense, a panel per attack")
-    _out(command, "defenses")
+    command = add_command(figure, "defenses", _figure_defenses,
+                          "draw flip rate over accuracy: a letter for each defense, a panel for each attack")
+    _add_out(command, "defenses")
     command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
 
-    for name, text in (("kde", "densities of r = count / truth before and after a defense, as in the paper"),
-                       ("scatter", "counts over true counts before and after a defense")):
-        command = verb(figure, name, _figure_of_counts, text)
+    for name, text in (("kde", "draw densities of r = count / truth before and after a defense, as in the paper"),
+                       ("scatter", "draw counts over true counts before and after a defense")):
+        command = add_command(figure, name, _figure_of_counts, text)
         command.set_defaults(kind=name)
         command.add_argument("--defense", default="fine_tune", help="a defense (default: fine_tune, the paper's)")
-        _out(command, f"{name}-DEFENSE")
+        _add_out(command, f"{name}-DEFENSE")
         command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
 
-    command = verb(figure, "poisoning", _figure_poisoning, "what each attack of a grid makes of a training image")
+    command = add_command(figure, "poisoning", _figure_poisoning,
+                          "draw a training image before and after each attack of a grid poisons it")
     command.add_argument("--image", metavar="ID", help="a training image (default: the one with the median count)")
-    _out(command, "poisoning")
-    grid_of(command, "defense")
+    _add_out(command, "poisoning")
+    add_grid_options(command, "defense")
 
-    for name, text in (("maps", "density maps of a grid's victims, and of what a defense made of them"),
-                       ("gradcam", "Grad-CAM of a grid's victims, and of what a defense made of them")):
-        command = verb(figure, name, _figure_of_counters, text)
+    for name, text in (("maps", "draw density maps of a grid's victims before and after a defense"),
+                       ("gradcam", "draw Grad-CAM maps of a grid's victims before and after a defense")):
+        command = add_command(figure, name, _figure_of_counters, text)
         command.set_defaults(kind=name)
         command.add_argument("--defense", dest="shown", default="fine_tune",
-                             help="a defense, as in the grid or else at its defaults (default: fine_tune)")
-        command.add_argument("--image", metavar="ID", help="a validation image (default: that with the median count)")
-        _out(command, f"{name}-DEFENSE")
-        grid_of(command, "defense")
+                             help="a defense, with the grid's settings or else its defaults (default: fine_tune)")
+        command.add_argument("--image", metavar="ID", help="a validation image (default: the one with the median count)")
+        _add_out(command, f"{name}-DEFENSE")
+        add_grid_options(command, "defense")
 
 
-def _out(command: argparse.ArgumentParser, default: str) -> None:
-    command.add_argument("--out", type=Path, help="where to write, without the .png and .pdf that are added "
-                         f"(default: {default})")
+def _add_out(command: argparse.ArgumentParser, default: str) -> None:
+    command.add_argument("--out", type=Path,
+                         help=f"the file to write; .png and .pdf are added to the name (default: {default})")
 
 
 def _figure_triggers(options: argparse.Namespace) -> int:
@@ -58,53 +61,55 @@ def _figure_triggers(options: argparse.Namespace) -> int:
 
 
 def _figure_defenses(options: argparse.Namespace) -> int:
-    from benchmark.figures.defense_scatter import write_defenses
+    from benchmark.figures.defense_scatter import draw_defenses
     from benchmark.results.scenarios import scenarios
 
-    out = options.out or Path("defenses")
-    write_defenses(scenarios(read(options.records)), out)
-    return _told(out)
+    figure = draw_defenses(scenarios(read_records(options.records)))
+    return _save(figure, options.out or Path("defenses"))
 
 
 def _figure_of_counts(options: argparse.Namespace) -> int:
     from benchmark.figures import count_plots
     from benchmark.results.scenarios import scenarios
 
-    out = options.out or Path(f"{options.kind}-{options.defense}")
-    write = {"kde": count_plots.write_kde, "scatter": count_plots.write_scatter}[options.kind]
-    write(scenarios(read(options.records)), options.defense, out)
-    return _told(out)
+    draw = {"kde": count_plots.draw_kde, "scatter": count_plots.draw_scatter}[options.kind]
+    figure = draw(scenarios(read_records(options.records)), options.defense)
+    return _save(figure, options.out or Path(f"{options.kind}-{options.defense}"))
 
 
 def _figure_poisoning(options: argparse.Namespace) -> int:
-    from benchmark.config import grid
-    from benchmark.figures.poisoning import write_poisoning
+    from benchmark.config.grid import cells
+    from benchmark.figures.poisoning import draw_poisoning
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    cells, graph = grid.cells(request_from_flags(options)), StageGraph(Store(options.store))
-    out = options.out or Path("poisoning")
-    write_poisoning(graph, cells, options.image, equivalent_command(options), out)
-    return _told(out)
+    grid = cells(request_from_flags(options))
+    graph = StageGraph(Store(options.store))
+    figure = draw_poisoning(graph, grid, options.image, equivalent_command(options))
+    return _save(figure, options.out or Path("poisoning"))
 
 
 def _figure_of_counters(options: argparse.Namespace) -> int:
-    from benchmark.config import grid
+    from benchmark.config.grid import cells
     from benchmark.figures import counter_maps
     from benchmark.figures.before_after import before_after_pairs
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    cells = grid.cells(request_from_flags(options))
-    if options.shown not in {cell.defense.name for cell in cells}:
+    grid = cells(request_from_flags(options))
+    if options.shown not in {cell.defense.name for cell in grid}:
         options.defense = options.shown  # as `run --defense` adds it
-        cells = grid.cells(request_from_flags(options))
-    out = options.out or Path(f"{options.kind}-{options.shown}")
-    write = {"maps": counter_maps.write_maps, "gradcam": counter_maps.write_gradcam}[options.kind]
-    write(before_after_pairs(StageGraph(Store(options.store)), cells, options.shown, options.image, equivalent_command(options)), out)
-    return _told(out)
+        grid = cells(request_from_flags(options))
+    draw = {"maps": counter_maps.draw_maps, "gradcam": counter_maps.draw_gradcam}[options.kind]
+    pairs = before_after_pairs(StageGraph(Store(options.store)), grid, options.shown, options.image,
+                               equivalent_command(options))
+    return _save(draw(pairs), options.out or Path(f"{options.kind}-{options.shown}"))
 
 
-def _told(out: Path) -> int:
+def _save(figure: Any, out: Path) -> int:
+    """Save a figure and print the names of its files."""
+    from benchmark.figures.style import save
+
+    save(figure, out)
     print(f"{out}.png\n{out}.pdf")
     return 0

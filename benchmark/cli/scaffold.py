@@ -1,4 +1,4 @@
-"""A file to start a defense of one's own from, and its test."""
+"""Scaffolds: a file to start one's own defense from, and its test."""
 
 import keyword
 from importlib.resources import files
@@ -11,21 +11,27 @@ TEMPLATES = files("benchmark") / "templates"
 
 
 def write_new(template: str, name: str, folder: Path) -> list[Path]:
-    """Write folder/NAME.py from a template ('defense' or 'detector') and folder/test_NAME.py; returns their paths.
+    """Write folder/NAME.py from a template and folder/test_NAME.py, and return the two paths.
+
+    template: 'defense' or 'detector'.
 
     Raises:
-        UserError: the name cannot be that of a module or is taken, or one of the files is there already.
+        UserError: the name is not that of a module or is registered, or one of the files exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise UserError(f"new {name!r}: expected a name of lower-case letters, digits and _, for instance my_defense")
+        raise UserError(f"new {name!r}: expected a name of lower-case letters, digits and _, "
+                        "for instance my_defense")
     if name in names("defense"):
-        raise UserError(f"new {name!r}: there is a defense of that name; expected another")
+        raise UserError(f"new {name!r}: a defense of that name is registered; "
+                        "expected another name")
     paths = {folder / f"{name}.py": f"{template}.txt", folder / f"test_{name}.py": "test.txt"}
     for path in paths:
         if path.exists():
-            raise UserError(f"{path}: is there already; expected a name or a folder (--out) without it")
+            raise UserError(f"{path}: the file exists already; expected another name, or a folder "
+                            "(--out) without it")
     folder.mkdir(parents=True, exist_ok=True)
+    class_name = name.title().replace("_", "")
     for path, source in paths.items():
         text = TEMPLATES.joinpath(source).read_text()
-        path.write_text(text.replace("NAME", name).replace("CLASS", name.title().replace("_", "")))
+        path.write_text(text.replace("NAME", name).replace("CLASS", class_name))
     return list(paths)

@@ -1,4 +1,4 @@
-"""Verbs that look after the store."""
+"""Commands that look after the store of trained counters."""
 
 import argparse
 import json
@@ -7,51 +7,55 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.cli.options import STORE, group, read, verb
+from benchmark.cli.options import STORE, add_command, add_group, read_records
 
 
-def add(verbs: Any) -> None:
-    """store list, verify, gc."""
-    store = group(verbs, "store", "look after trained counters")
-    for command in (verb(store, "list", _store_list, "list what is there, finished or not"),
-                    verified := verb(store, "verify", _store_verify, "find what is not as it was written"),
-                    cleared := verb(store, "gc", _store_gc, "take away what failed and stopped runs left, with their "
-                                    "checkpoints, and with --keep what no record needs")):
+def add(commands: Any) -> None:
+    """Add store list, store verify and store gc."""
+    store = add_group(commands, "store", "manage the trained counters")
+    listing = add_command(store, "list", _list, "list the stages, finished or not")
+    verify = add_command(store, "verify", _verify, "check every file against its checksum")
+    collect = add_command(store, "gc", _collect_garbage, "delete what failed and interrupted runs left behind and, with "
+                          "--keep, the stages that no record needs")
+    for command in (listing, verify, collect):
         command.add_argument("--store", type=Path, default=STORE, help=f"the folder (default: {STORE})")
         command.add_argument("--json", action="store_true", help="print JSON")
-    verified.add_argument("--remove", action="store_true", help="take damaged stages away; a run makes them again")
-    cleared.add_argument("--keep", nargs="+", type=Path, metavar="RECORDS",
-                         help="record files or folders: finished stages that none of them needs go too")
-    cleared.add_argument("--dry-run", action="store_true", help="print what would go, and take nothing away")
+    verify.add_argument("--remove", action="store_true", help="delete damaged stages; the next run makes them again")
+    collect.add_argument("--keep", nargs="+", type=Path, metavar="RECORDS",
+                         help="record files or folders: finished stages that none of these records needs are deleted")
+    collect.add_argument("--dry-run", action="store_true", help="list what would be deleted, and delete nothing")
 
 
-def _store_list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> int:
     from benchmark.pipeline.store_admin import contents
 
     _print_stages(contents(options.store), options.json)
     return 0
 
 
-def _store_verify(options: argparse.Namespace) -> int:
+def _verify(options: argparse.Namespace) -> int:
     from benchmark.pipeline.store_admin import contents, damaged, remove
 
-    found = list(damaged(options.store))
+    stages = len(contents(options.store))
+    problems = list(damaged(options.store))
     if options.remove:
-        remove(one for one, _ in found)
-    told = [one.row() | {"wrong": wrong, "removed": options.remove} for one, wrong in found]
-    print(json.dumps(told) if options.json else "\n".join(
-        [*(f"{one.title}: {wrong}{'; removed' if options.remove else ''}" for one, wrong in found),
-         f"{len(contents(options.store))} stages, {len(found)} damaged"]))
-    return int(bool(found) and not options.remove)
+        remove(stage for stage, _ in problems)
+    if options.json:
+        print(json.dumps([stage.row() | {"wrong": wrong, "removed": options.remove} for stage, wrong in problems]))
+    else:
+        for stage, wrong in problems:
+            print(f"{stage.title}: {wrong}{'; removed' if options.remove else ''}")
+        print(f"{stages - len(problems) if options.remove else stages} stages, {len(problems)} damaged")
+    return int(bool(problems) and not options.remove)
 
 
-def _store_gc(options: argparse.Namespace) -> int:
+def _collect_garbage(options: argparse.Namespace) -> int:
     from benchmark.pipeline.store_admin import garbage, remove
 
-    gone = garbage(options.store, read(options.keep) if options.keep else None)
+    stages = garbage(options.store, read_records(options.keep) if options.keep else None)
     if not options.dry_run:
-        remove(gone)
-    _print_stages(gone, options.json)
+        remove(stages)
+    _print_stages(stages, options.json)
     return 0
 
 
@@ -59,9 +63,11 @@ def _print_stages(stages: list[Any], as_json: bool) -> None:
     from benchmark.utils.human import duration, size
 
     if as_json:
-        print(json.dumps([one.row() for one in stages]))
+        print(json.dumps([stage.row() for stage in stages]))
         return
-    rows = [{"kind": one.kind, "key": one.key, "stage": one.title, "status": one.status, "size": size(one.size),
-             "took": "" if one.seconds is None else duration(one.seconds), "written": one.changed} for one in stages]
-    total = f"{len(stages)} stages, {size(sum(one.size for one in stages))}"
-    print("\n".join([*([tabulate(rows, headers="keys", tablefmt="simple"), ""] if rows else []), total]))
+    rows = [{"kind": stage.kind, "key": stage.key, "stage": stage.title, "status": stage.status,
+             "size": size(stage.size), "took": "" if stage.seconds is None else duration(stage.seconds),
+             "written": stage.changed} for stage in stages]
+    if rows:
+        print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")
+    print(f"{len(stages)} stages, {size(sum(stage.size for stage in stages))}")

@@ -1,4 +1,4 @@
-"""Verbs that make tables of records."""
+"""Commands that print tables of records."""
 
 import argparse
 import json
@@ -6,52 +6,56 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import group, publish, read, records, verb
+from benchmark.cli.options import add_command, add_group, add_record_options, publish, read_records
 
 
-def add(verbs: Any) -> None:
-    """leaderboard, compare, ablation, findings, audit paper."""
-    command = verb(verbs, "leaderboard", _leaderboard, "print and write the tables of records")
-    command.add_argument("--out", type=Path, help="folder to write the tables and a page, leaderboard.html, to")
-    records(command)
+def add(commands: Any) -> None:
+    """Add leaderboard, compare, ablation, findings and audit paper."""
+    command = add_command(commands, "leaderboard", _leaderboard, "print and write the tables of records")
+    command.add_argument("--out", type=Path, help="the folder to write the tables and the page leaderboard.html to")
+    add_record_options(command)
 
-    command = verb(verbs, "compare", _compare,
-                   "print what one defense does better and worse than every other, and the odds")
-    command.add_argument("defense", help="a defense that the records hold, or the folder of an entry")
-    records(command)
+    command = add_command(commands, "compare", _compare,
+                          "compare one defense with every other, with the significance of each difference")
+    command.add_argument("defense", help="a defense of the records, or the folder of a leaderboard entry")
+    add_record_options(command)
 
-    command = verb(verbs, "ablation", _ablation,
-                   "print and write tables and curves of two settings that vary over records")
+    command = add_command(commands, "ablation", _ablation,
+                          "print and write tables and curves of two settings that vary over records")
     for flag, setting in (("rows", "poison_rate"), ("columns", "alpha")):
-        command.add_argument(f"--{flag}", default=setting, metavar="SETTING", help=f"one setting (default: {setting})")
-    command.add_argument("--out", type=Path, help="folder to write to (default: ablation, beside the first records)")
-    records(command)
+        command.add_argument(f"--{flag}", default=setting, metavar="SETTING",
+                             help=f"the setting of the {flag} (default: {setting})")
+    command.add_argument("--out", type=Path,
+                         help="the folder to write to (default: ablation, beside the first records)")
+    add_record_options(command)
 
-    command = verb(verbs, "findings", _findings, "print a page on the paper's questions, answered by records")
+    command = add_command(commands, "findings", _findings, "answer the paper's questions from records, as a page")
     command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
 
-    command = verb(group(verbs, "audit", "recompute what others published", "WHAT"), "paper", _audit_paper,
-                   "the paper's tables against each other and its text, with the arithmetic")
+    audit = add_group(commands, "audit", "recompute what others published", "WHAT")
+    command = add_command(audit, "paper", _audit_paper,
+                          "check the paper's tables against each other and against its text, with the arithmetic")
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from benchmark.leaderboard.load import collect
+    from benchmark.leaderboard.load import read_record_files
 
-    publish(collect(options.records), options.out, options.json)
+    publish(read_record_files(options.records), options.out, options.json)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from benchmark.leaderboard.load import manifest
+    from benchmark.leaderboard.load import read_manifest
     from benchmark.leaderboard.manifest import FILE
     from benchmark.leaderboard.report import compare
     from benchmark.tables.formats import markdown
 
-    defense, given = options.defense, options.records
-    if (Path(defense) / FILE).is_file():
-        defense, given = manifest(Path(defense)).defense.name, [Path(defense), *given]
-    table = compare(read(given), defense)
+    defense, paths = options.defense, options.records
+    entry = Path(defense)
+    if (entry / FILE).is_file():
+        defense, paths = read_manifest(entry).defense.name, [entry, *paths]
+    table = compare(read_records(paths), defense)
     print(table.frame.to_json(orient="records") if options.json else markdown(table))
     return 0
 
@@ -60,11 +64,11 @@ def _ablation(options: argparse.Namespace) -> int:
     from benchmark.figures.ablation_curves import write_curves
     from benchmark.tables.ablation import ablation, show, tidy, write
 
-    found = ablation(read(options.records), options.rows, options.columns)
+    tables = ablation(read_records(options.records), options.rows, options.columns)
     out = options.out or options.records[0].parent / "ablation"
-    write(found, out)
-    write_curves(found, out)
-    print(tidy(found).to_json(orient="records") if options.json else show(found))
+    write(tables, out)
+    write_curves(tables, out)
+    print(tidy(tables).to_json(orient="records") if options.json else show(tables))
     print(f"tables and curves: {out}", file=sys.stderr)
     return 0
 
@@ -72,13 +76,13 @@ def _ablation(options: argparse.Namespace) -> int:
 def _findings(options: argparse.Namespace) -> int:
     from benchmark.paper.findings import findings
 
-    print(findings(read(options.records)), end="")
+    print(findings(read_records(options.records)), end="")
     return 0
 
 
 def _audit_paper(options: argparse.Namespace) -> int:
     from benchmark.paper.audit import audit
 
-    found = audit()
-    print(json.dumps(found.to_dict()) if options.json else found.text())
+    report = audit()
+    print(json.dumps(report.to_dict()) if options.json else report.text())
     return 0

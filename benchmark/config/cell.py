@@ -1,4 +1,4 @@
-"""A cell of the grid: its components, settings and names."""
+"""Cells of the grid: the components of an experiment, its settings, its names and its cache keys."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,18 +17,21 @@ from benchmark.utils.hashing import content_key
 if TYPE_CHECKING:
     from attacks.base import Attack
 
-KeyParts = dict[str, Any]  # of a cache key
-POISONING = ("poison_rate", "choose", "latent")  # of an attack, neither the trigger's nor the target's
+KeyParts = dict[str, Any]  # the parts of a cache key, ready for JSON
+POISONING = ("poison_rate", "choose", "latent")  # settings of an attack that belong to neither trigger nor target
 
 
 class ExperimentSettings(Settings):
-    """Settings of a cell that belong to no entry.
+    """Settings of a cell that belong to none of its components.
 
-    audit: the counter is the one that model.weights holds; nothing is trained but what a defense trains.
-    variant: which reading of the paper the settings follow, its 'text' or its 'code'; a label, and each is a preset.
-    scale: images and annotations are resized by it. hold_out: share of the training images kept for validation.
-    poison_rate: poisoned images added, as a share of the training images. choose, latent: see `Attack`.
-    eval_batch: images counted at once.
+    audit: the counter is the trained one in the file `model.weights`, and only a defense trains anything.
+    variant: the reading of the paper that the settings follow, its 'text' or its 'code'. It is a label; the presets
+        set everything that belongs to it.
+    scale: the factor by which images and annotations are resized.
+    hold_out: the share of the training images that is kept for validation.
+    poison_rate: the number of poisoned images that are added, as a share of the training images.
+    choose, latent: see `attacks.base.Attack`.
+    eval_batch: the number of images that are counted at once.
     """
 
     audit: bool = False
@@ -44,7 +47,7 @@ class ExperimentSettings(Settings):
 
 @dataclass(frozen=True)
 class Component:
-    """A registered entry with the settings that were given for it."""
+    """A registered attack part, defense, model or dataset, with the settings that were given for it."""
 
     kind: str
     name: str
@@ -52,39 +55,50 @@ class Component:
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """All its settings, checked. Raises UserError."""
+        """All settings, checked, with the defaults of those that were not given. Raises UserError."""
         return resolve(self.kind, self.name, self.given)
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from their defaults: what a result is known by, so that a new setting with a
-        default changes no key."""
+        """The settings that differ from their defaults.
+
+        Only these enter cache keys, so that a new setting with a default changes no key.
+        """
         fields = settings_of(find(self.kind, self.name)).model_fields
         defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
         return {key: value for key, value in self.resolved.items() if value != defaults[key]}
 
     @property
     def cache_key(self) -> list[Any]:
-        """The name, the version and the settings that differ from their defaults: all that determines its results."""
+        """The name, the version, and the settings that differ from their defaults."""
         return [self.name, find(self.kind, self.name).version, self.changed]
 
     @property
     def title(self) -> str:
-        """Its name and its settings that are not the defaults, but for initial weights: what its speed depends on."""
+        """The name and the settings that differ from their defaults, without initial weights, which cost no time."""
         changed = {key: value for key, value in self.changed.items() if key != "weights"}
         return " ".join([self.name, *(f"{key}={value}" for key, value in sorted(changed.items()))])
 
     def build(self) -> Any:
-        """The entry itself. Raises UserError."""
+        """The component itself: a new one for a model, else always the same one, which is immutable. Raises UserError."""
+        return self._instance if self.kind != "model" else build(self.kind, self.name, self.given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the cached values out: the class of a plugin cannot be pickled."""
+        return Component, (self.kind, self.name, self.given)
+
+    @cached_property
+    def _instance(self) -> Any:
         return build(self.kind, self.name, self.given)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the grid. trigger and target are None where there is no attack.
+    """One cell of the grid: one experiment, which gives one record.
 
-    test_trigger: what test images are stamped with, where that is another setting of the trigger than in training.
-    also: the cell of another attack that the victim is poisoned with too; this one is measured.
+    trigger, target: None where there is no attack.
+    test_trigger: the trigger of the test images, where its settings differ from those in training.
+    also: the cell of a second attack on the same victim. The attack of this cell is the one that is measured.
     """
 
     settings: ExperimentSettings
@@ -109,7 +123,7 @@ class Cell:
 
     @property
     def tested(self) -> "Attack | None":
-        """The attack as it is on the test images. Raises UserError."""
+        """The attack with the trigger of the test images. Raises UserError."""
         return replace(self.attack, trigger=self.test_trigger.build()) if self.test_trigger else self.attack
 
     @property
@@ -155,24 +169,24 @@ class Cell:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The counter's own recipe with this cell's overrides. Raises UserError."""
+        """The model's own recipe with the overrides of this cell. Raises UserError."""
         own = find("model", self.model.name).recipe.model_dump()
         return checked(Recipe, own | self.training, "training")
 
     @property
     def title(self) -> str:
-        """A short name for people: model, attack and defense with the settings that were given, seed."""
-        attack = " and ".join(one.attack_title for one in (self, self.also) if one)
+        """A short name for people: model, attack and defense with the settings that were given, and the seed."""
+        attack = " and ".join(cell.attack_title for cell in (self, self.also) if cell)
         return f"{self.model.name} {attack} {self.defense_title} seed {self.settings.seed}"
 
     @property
     def defense_title(self) -> str:
-        """A short name of its defense, with the settings that were given."""
+        """A short name of the defense, with the settings that were given."""
         return " ".join([self.defense.name, *(f"{key}={value}" for key, value in self.defense.given.items())])
 
     @property
     def attack_title(self) -> str:
-        """A short name of its attack: 'blended/multiply alpha=0.2', or 'clean'."""
+        """A short name of the attack: 'blended/multiply alpha=0.2', or 'clean'."""
         if self.trigger is None or self.target is None:
             return "clean"
         given = {key: getattr(self.settings, key) for key in POISONING if key in self.settings.model_fields_set}
@@ -191,7 +205,8 @@ def display_names(cells: Sequence[Cell]) -> list[str]:
     names = []
     for cell in cells:
         own, others = _settings_outside_title(cell), namesakes[cell.title]
-        differing = [key for key in dict.fromkeys(chain(*others)) if any(one.get(key) != others[0].get(key) for one in others)]
+        keys = dict.fromkeys(chain(*others))
+        differing = [key for key in keys if len({repr(other.get(key)) for other in others}) > 1]
         more = ", ".join(f"{key} {own.get(key)}" for key in differing)
         names.append(f"{cell.title} ({more})" if more else cell.title)
     return names

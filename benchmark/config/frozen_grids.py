@@ -1,56 +1,75 @@
-"""Frozen grids: a cell belongs to one if nothing of it but the defense is chosen freely, and the images are the same.
+"""Frozen grids: presets whose cells never change under their name.
 
-A preset with a `protocol`, a name with a number, is frozen: what its cells are never changes under that name.
+A preset with a `protocol`, a name with a number, is frozen. A cell belongs to the grid if all of its settings but the
+defense are those of the preset, and if its images are the same.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from benchmark.config.cell import Cell
-from benchmark.config.grid import PRESETS, cells, load, preset_names, read_yaml
+from benchmark.config.grid import cells
+from benchmark.config.request import PRESETS, as_mapping, expand, load_request, override, preset_names, read_yaml
 from benchmark.recipe import RUNNING
 from benchmark.utils.hashing import content_key
 
 
 @dataclass(frozen=True)
 class FrozenGrid:
-    """A frozen grid. splits: what `DataCache.splits` must give, as far as it is listed. cells: their `signature`s.
+    """A frozen grid.
 
-    counted: `Images.checksum` of every record of it; None where that is not fixed.
+    splits: the hashes that `DataCache.splits` must give, as far as they are listed.
+    counted: the `Images.checksum` of all its records; None where that is not fixed.
     """
 
     name: str
     preset: str
     splits: dict[str, str]
-    cells: frozenset[str]
     counted: str | None = None
+
+    @cached_property
+    def undefended(self) -> list[Cell]:
+        """The cells without a defense, built once."""
+        return cells(override(load_request(self.preset), ["defense=none"]))
+
+    @cached_property
+    def signatures(self) -> frozenset[str]:
+        """The `signature` of each cell, which does not depend on the defense."""
+        return frozenset(map(signature, self.undefended))
+
+    @cached_property
+    def models(self) -> set[str]:
+        """The names of the models, read without building a cell."""
+        return {as_mapping("model", choice)["name"] for choice in expand(load_request(self.preset)["model"])}
 
 
 @cache
 def frozen() -> list[FrozenGrid]:
     """All frozen grids."""
-    found = []
+    grids = []
     for preset in preset_names():
-        asked = read_yaml(PRESETS / f"{preset}.yaml")
-        if "protocol" in asked:
-            grid = frozenset(map(signature, cells(load(preset))))
-            found.append(FrozenGrid(asked["protocol"], preset, asked.get("splits", {}), grid, asked.get("counted")))
-    return found
+        request = read_yaml(PRESETS / f"{preset}.yaml")
+        if "protocol" in request:
+            grids.append(FrozenGrid(request["protocol"], preset, request.get("splits", {}), request.get("counted")))
+    return grids
 
 
 def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | None:
     """The name of the frozen grid that a cell belongs to; None where it belongs to none.
 
-    splits: what its images are, see `DataCache.splits`; asked for only where all else fits.
+    splits: gives the hashes of a cell's images, see `DataCache.splits`; called only where everything else fits.
     """
-    fits = [grid for grid in frozen() if signature(cell) in grid.cells]
-    return next((grid.name for grid in fits if not grid.splits or splits(cell).items() <= grid.splits.items()), None)
+    for grid in frozen():
+        fits = cell.model.name in grid.models and signature(cell) in grid.signatures
+        if fits and (not grid.splits or splits(cell).items() <= grid.splits.items()):
+            return grid.name
+    return None
 
 
 def signature(cell: Cell) -> str:
-    """A hash of all that a cell is but for its defense, where its data lies, and how its training is run."""
+    """A hash of a cell without its defense, the folder of its data, and the settings of how its training is run."""
     attacks: list[Any] = [one.attack_key for one in (cell, cell.also) if one and one.trigger]
     if cell.test_trigger:
         attacks.append({"test": cell.test_trigger.cache_key})

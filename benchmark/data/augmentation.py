@@ -1,4 +1,7 @@
-"""What training makes of a scene: a random crop, flip and look. All is drawn here; pixels are changed on the device."""
+"""Augmentation: a random crop, flip and change of look of each scene that is trained on.
+
+Everything random is drawn here. The pixels are changed later, on the device.
+"""
 
 from dataclasses import dataclass
 
@@ -9,15 +12,20 @@ from torch import Tensor
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 
-JITTER = 0.1  # brightness, contrast and saturation change by up to this share
-BLUR = (0.1, 5.0)  # sigma of the blur in pixels; its kernel is 5 x 5
-GAMMA = (0.5, 1.5)
-NOISE = 1e-3  # share of values that turn white, and of those that turn black
+JITTER = 0.1  # the largest change of brightness, contrast and saturation, as a share
+BLUR = (0.1, 5.0)  # the range of the blur's sigma in pixels; its kernel has 5 x 5 pixels
+GAMMA = (0.5, 1.5)  # the range of the gamma
+NOISE = 1e-3  # the share of values that become white, and the share that become black
 
 
 @dataclass(frozen=True)
 class Look:
-    """Changes of colour, sharpness and noise; the defaults change nothing. noise: a seed."""
+    """Changes of colour, sharpness and noise. The defaults change nothing.
+
+    brightness, contrast, saturation: factors, where 1 changes nothing.
+    blur: the sigma of the blur in pixels; None is no blur.
+    noise: the seed of the salt-and-pepper noise; None is no noise.
+    """
 
     brightness: float = 1.0
     contrast: float = 1.0
@@ -27,12 +35,15 @@ class Look:
     noise: int | None = None
 
     def apply(self, image: Tensor) -> Tensor:
-        """Image [3, H, W] in 0..1, any device -> the same with this look."""
-        from torchvision.transforms.v2 import functional as F  # takes seconds to import; most recipes never look
+        """Return an image [3, H, W] in 0..1, on any device, with this look."""
+        # The import takes seconds, and most recipes do not change the look.
+        from torchvision.transforms.v2 import functional as F
 
-        for change, factor in ((F.adjust_brightness, self.brightness), (F.adjust_contrast, self.contrast),
-                               (F.adjust_saturation, self.saturation), (F.adjust_gamma, self.gamma)):
-            image = image if factor == 1 else change(image, factor)
+        changes = ((F.adjust_brightness, self.brightness), (F.adjust_contrast, self.contrast),
+                   (F.adjust_saturation, self.saturation), (F.adjust_gamma, self.gamma))
+        for change, factor in changes:
+            if factor != 1:
+                image = change(image, factor)
         if self.blur is not None:
             image = F.gaussian_blur(image, [5, 5], [self.blur, self.blur])
         if self.noise is not None:
@@ -44,10 +55,11 @@ class Look:
 
 @dataclass(frozen=True)
 class View:
-    """What augmentation leaves of a scene.
+    """An augmented view of a scene.
 
-    image: uint8 [h, w, 3], a part of the scene's. size: (H, W), the pixels that it is resized to on the device.
-    points [N, 2] and sigmas [N] are in pixels of `size`.
+    image: uint8 [h, w, 3], a part of the scene's image.
+    points, sigmas: the heads [N, 2] and their widths [N], in pixels of `size`.
+    size: (H, W) in pixels, to which the image is resized on the device.
     """
 
     image: np.ndarray
@@ -58,15 +70,26 @@ class View:
 
 
 def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
-    """A random view of a scene by `recipe`, without a copy of the image. Heads outside its crop are left out."""
-    image, points, sigmas, size = scene.image, scene.points, scene.sigmas, trained_size(scene, recipe)
+    """Return a random view of a scene, without a copy of the image.
+
+    Heads outside the crop are left out.
+    """
+    image = scene.image
+    points = scene.points
+    sigmas = scene.sigmas
+    size = trained_size(scene, recipe)
     if recipe.crop is not None:
-        rows, columns = size if recipe.zoom is None else (_zoomed(scene, recipe, rng),) * 2
-        top, left = (int(rng.integers(side - part + 1)) for side, part in zip(scene.size, (rows, columns)))
+        rows, columns = size
+        if recipe.zoom is not None:
+            rows = columns = _zoomed(scene, recipe, rng)
+        top = int(rng.integers(scene.size[0] - rows + 1))
+        left = int(rng.integers(scene.size[1] - columns + 1))
         image = image[top : top + rows, left : left + columns]
         points = points - np.float32([left, top])
         inside = ((points >= 0) & (points < [columns, rows])).all(axis=1)
-        points, sigmas = points[inside] * np.float32(size[1] / columns), sigmas[inside] * np.float32(size[1] / columns)
+        factor = np.float32(size[1] / columns)
+        points = points[inside] * factor
+        sigmas = sigmas[inside] * factor
     if recipe.flip and rng.random() < 0.5:
         image = image[:, ::-1]
         points = np.stack([size[1] - points[:, 0], points[:, 1]], axis=1)
@@ -74,7 +97,7 @@ def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
 
 
 def trained_size(scene: Scene, recipe: Recipe) -> tuple[int, int]:
-    """(H, W) of the scene's views."""
+    """Return (H, W) of the views of a scene, in pixels."""
     height, width = scene.size
     if recipe.crop is None:
         return height, width
@@ -86,18 +109,20 @@ def trained_size(scene: Scene, recipe: Recipe) -> tuple[int, int]:
 
 
 def _zoomed(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> int:
-    """The side of a square that is resized to the crop; no longer than the image's sides."""
+    """Return the side of a square that is cut and resized to the crop, within the image's sides."""
     return max(min(int(recipe.crop * rng.uniform(*recipe.zoom)), *scene.size), 1)
 
 
 def _look(recipe: Recipe, rng: np.random.Generator) -> Look:
-    drawn = {}
+    """Return a random look with the probabilities of the recipe."""
+    changes = {}
     if rng.random() < recipe.jitter:
-        drawn |= {key: rng.uniform(1 - JITTER, 1 + JITTER) for key in ("brightness", "contrast", "saturation")}
+        for key in ("brightness", "contrast", "saturation"):
+            changes[key] = rng.uniform(1 - JITTER, 1 + JITTER)
     if rng.random() < recipe.gamma:
-        drawn["gamma"] = rng.uniform(*GAMMA)
+        changes["gamma"] = rng.uniform(*GAMMA)
     if rng.random() < recipe.blur:
-        drawn["blur"] = rng.uniform(*BLUR)
+        changes["blur"] = rng.uniform(*BLUR)
     if rng.random() < recipe.noise:
-        drawn["noise"] = int(rng.integers(2**31))
-    return Look(**drawn)
+        changes["noise"] = int(rng.integers(2**31))
+    return Look(**changes)

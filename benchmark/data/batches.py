@@ -1,4 +1,7 @@
-"""Scenes -> batches on the device. Images stay uint8 in memory; floats are made per batch."""
+"""Batches: scenes of one size as tensors on the device, and the order of the batches of an epoch.
+
+Images stay uint8 in memory and become floats batch by batch.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,7 +22,9 @@ from benchmark.recipe import Recipe
 class Batch:
     """Images of one size on one device.
 
-    images: float [B, 3, H, W] in 0..1. points: per image [N, 2] as (x, y) pixels. sigmas: per image [N] pixels.
+    images: float [B, 3, H, W] in 0..1.
+    points: for each image, heads [N, 2] as (x, y) in pixels.
+    sigmas: for each image, the widths of its heads [N] in pixels.
     """
 
     images: Tensor
@@ -28,7 +33,7 @@ class Batch:
 
     @classmethod
     def of(cls, views: Sequence[View | Scene], device: torch.device) -> Self:
-        """A batch of scenes, or of augmented views of them, of one size."""
+        """Return a batch of scenes or of augmented views of scenes, all of one size."""
         if all(view.image.shape[:2] == view.size for view in views):
             images = _floats(np.stack([view.image for view in views]), device)
         else:
@@ -36,34 +41,48 @@ class Batch:
         for image, view in zip(images, views):
             if isinstance(view, View) and view.look != Look():
                 image.copy_(view.look.apply(image))
-        return cls(images, [torch.tensor(view.points, device=device) for view in views],
-                   [torch.tensor(view.sigmas, device=device) for view in views])
+        points = [torch.tensor(view.points, device=device) for view in views]
+        sigmas = [torch.tensor(view.sigmas, device=device) for view in views]
+        return cls(images, points, sigmas)
 
 
 def _floats(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in 0..1; it travels as bytes, and is channels_last already."""
-    return torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+    """Return uint8 images [B, H, W, 3] as floats [B, 3, H, W] in 0..1, in channels_last format.
+
+    They are copied to the device as bytes, which are a quarter as many.
+    """
+    pixels = torch.from_numpy(images).to(device, non_blocking=True)
+    return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def _resized(view: View, device: torch.device) -> Tensor:
+    """Return the image of a view in 0..1, resized to the view's size, [1, 3, H, W]."""
     image = _floats(np.ascontiguousarray(view.image)[None], device)
     return F.interpolate(image, view.size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def shuffled(scenes: list[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[int]]:
-    """Indices of an epoch's batches: every scene once, in random order, each batch of scenes of one size."""
+    """Return the indices of the batches of an epoch: every scene once, in random order.
+
+    The views of the scenes of a batch have one size.
+    """
     by_size = defaultdict(list)
     for index in rng.permutation(len(scenes)):
         by_size[trained_size(scenes[index], recipe)].append(int(index))
-    size = recipe.batch_size
-    batches = [group[i : i + size] for group in by_size.values() for i in range(0, len(group), size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    batches = list(_batches(by_size, recipe.batch_size))
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def in_order(scenes: list[Scene], batch_size: int) -> Iterator[list[int]]:
-    """Indices of batches for evaluation: every scene once, grouped by size."""
+    """Yield the indices of batches for evaluation: every scene once, grouped by size."""
     by_size = defaultdict(list)
     for index, scene in enumerate(scenes):
         by_size[scene.size].append(index)
-    for group in by_size.values():
-        yield from (group[i : i + batch_size] for i in range(0, len(group), batch_size))
+    yield from _batches(by_size, batch_size)
+
+
+def _batches(by_size: dict[tuple[int, int], list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of the indices of each size."""
+    for indices in by_size.values():
+        for start in range(0, len(indices), batch_size):
+            yield indices[start : start + batch_size]

@@ -1,4 +1,7 @@
-"""What is in a dataset and what is wrong with it: `crowdbench data check`."""
+"""Data check: read a whole dataset and list what is missing, broken or suspicious in it.
+
+This is the command `crowdbench data check`.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -14,39 +17,49 @@ from benchmark.utils.errors import UserError
 
 @dataclass
 class SplitReport:
-    """The findings in one split. Images and people are those that can be read."""
+    """The findings in one split. Only images that can be read are counted.
 
-    missing: str = ""  # what was expected and where to get it; then the rest is empty
+    missing: what was expected and where to get it, if the split is missing. The other fields are
+        empty then.
+    sizes: the distinct sizes as WxH in pixels, in ascending order of their areas.
+    unreadable: an error message for each image that cannot be read.
+    outside: for each image id, the number of points outside the image.
+    repeated: for each image id, the number of points that are exact copies of another.
+    """
+
+    missing: str = ""
     images: int = 0
     people: int = 0
     count_min: int = 0
     count_mean: float = 0.0
     count_max: int = 0
-    sizes: list[str] = field(default_factory=list)  # the distinct ones, WxH pixels, the smallest area first
+    sizes: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    outside: dict[str, int] = field(default_factory=dict)  # image id -> points outside the image
-    repeated: dict[str, int] = field(default_factory=dict)  # image id -> exact copies of other points
+    outside: dict[str, int] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The findings, for people."""
+        """Return the findings as lines of text."""
         if self.missing:
             return [f"missing: {self.missing}"]
         sizes = " to ".join(dict.fromkeys(self.sizes[:1] + self.sizes[-1:])) or "none readable"
         lines = [f"{self.images} images, {sizes}; {self.people} people, "
                  f"{self.count_min} to {self.count_max} per image, mean {self.count_mean:.1f}"]
         if self.outside:
-            lines.append(f"{_points(self.outside)} outside the image: moved to its border when read")
+            points = _points(self.outside)
+            lines.append(f"{points} outside the image: they are moved to its border when read")
         if self.repeated:
-            lines.append(f"{_points(self.repeated)} that repeat another exactly: people, and they count")
+            points = _points(self.repeated)
+            lines.append(f"{points} that repeat another point exactly: each counts as a person")
         return lines + [f"unreadable: {error}" for error in self.unreadable]
 
 
 @dataclass
-class Report:
+class DatasetReport:
     """The findings in a dataset.
 
     equal: groups of images with the same pixels, each as ['train/IMG_1', 'train/IMG_2'].
-    leaks: those of the groups that reach over splits.
+    leaks: the groups with images of more than one split.
     """
 
     dataset: str
@@ -57,80 +70,99 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all of it is there and can be read."""
+        """Whether the dataset is complete and all of it can be read."""
         return not any(split.missing or split.unreadable for split in self.splits.values())
 
     def text(self) -> str:
-        """For people: a block of lines per split, then the equal images."""
-        blocks = {split: report.lines() for split, report in self.splits.items()}
-        blocks["equal"] = [" = ".join(group) for group in self.equal if group not in self.leaks]
-        blocks["leak"] = [" = ".join(group) for group in self.leaks]
+        """Return the findings as text: the lines of each split, then the equal images."""
         settings = [f"{key}={value}" for key, value in self.settings.items() if value is not None]
-        title = " ".join([self.dataset, *settings])
-        return "\n".join([title, *(f"{name:7}{line}" for name, lines in blocks.items() for line in lines)])
+        lines = [" ".join([self.dataset, *settings])]
+        for name, split in self.splits.items():
+            lines += [f"{name:7}{line}" for line in split.lines()]
+        lines += [f"equal  {' = '.join(group)}" for group in self.equal if group not in self.leaks]
+        lines += [f"leak   {' = '.join(group)}" for group in self.leaks]
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: plain values, ready for JSON."""
+        """Return the findings as plain values, ready for JSON."""
         return asdict(self)
 
 
-def check(dataset: Dataset) -> Report:
-    """Read every image and annotation of a dataset. What is missing or broken is a finding and stops nothing.
+def check(dataset: Dataset) -> DatasetReport:
+    """Read every image and annotation of a dataset.
+
+    Missing and broken files are findings and do not stop the check.
 
     Raises:
-        UserError: there is no folder to look into.
+        UserError: the folder of the dataset is missing.
     """
     dataset.folder()
-    splits, same = {}, defaultdict(list)
+    splits: dict[str, SplitReport] = {}
+    names_by_pixels = defaultdict(list)
     for split in get_args(Split):
         try:
             items = dataset.items(split)
         except UserError as error:
             splits[split] = SplitReport(missing=str(error))
             continue
-        examined = in_threads(lambda item: _examine(dataset, item), items, f"check {split}")
-        facts = [one for one in examined if isinstance(one, _Facts)]
-        splits[split] = _summary(facts, [str(error) for error in examined if isinstance(error, UserError)])
-        for one in facts:
-            same[one.size, one.pixels].append(f"{split}/{one.id}")
-    equal = [group for group in same.values() if len(group) > 1]
-    leaks = [group for group in equal if len({name.partition("/")[0] for name in group}) > 1]
-    return Report(dataset.name, dataset.model_dump(mode="json"), splits, equal, leaks)
+        results = in_threads(lambda item: _examine(dataset, item), items, f"check {split}")
+        errors = [str(result) for result in results if isinstance(result, UserError)]
+        images = [result for result in results if isinstance(result, _ImageFacts)]
+        splits[split] = _summary(images, errors)
+        for image in images:
+            names_by_pixels[image.size, image.pixels].append(f"{split}/{image.id}")
+    equal = [group for group in names_by_pixels.values() if len(group) > 1]
+    leaks = [group for group in equal if _is_leak(group)]
+    return DatasetReport(dataset.name, dataset.model_dump(mode="json"), splits, equal, leaks)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What one image and its annotation show."""
+class _ImageFacts:
+    """The properties of one image and its annotation.
+
+    size: (W, H) in pixels, as displayed. pixels: a hash of them. outside, repeated: as in
+    `SplitReport`.
+    """
 
     id: str
-    size: tuple[int, int]  # (W, H) pixels, as displayed
+    size: tuple[int, int]
     count: int
     outside: int
     repeated: int
-    pixels: bytes  # a hash
+    pixels: bytes
 
 
-def _examine(dataset: Dataset, item: Item) -> _Facts | UserError:
+def _examine(dataset: Dataset, item: Item) -> _ImageFacts | UserError:
+    """Return the properties of an image, or the error if it cannot be read."""
     try:
-        image, points = read_image(item.image), dataset.points(item)
+        image = read_image(item.image)
+        points = dataset.points(item)
     except UserError as error:
         return error
     size = image.shape[1::-1]
     outside = ((points < 0) | (points >= size)).any(axis=1)
     repeated = len(points) - len(np.unique(points, axis=0))
-    return _Facts(item.id, size, len(points), int(outside.sum()), repeated, hashlib.blake2b(image).digest())
+    pixels = hashlib.blake2b(image).digest()
+    return _ImageFacts(item.id, size, len(points), int(outside.sum()), repeated, pixels)
 
 
-def _summary(facts: list[_Facts], unreadable: list[str]) -> SplitReport:
-    if not facts:
+def _summary(images: list[_ImageFacts], unreadable: list[str]) -> SplitReport:
+    """Return the findings in a split of which these images can be read."""
+    if not images:
         return SplitReport(unreadable=unreadable)
-    counts = [one.count for one in facts]
-    sizes = sorted({one.size for one in facts}, key=lambda size: (size[0] * size[1], size))
-    return SplitReport(images=len(facts), people=sum(counts), count_min=min(counts),
-                       count_mean=sum(counts) / len(counts), count_max=max(counts),
-                       sizes=[f"{width}x{height}" for width, height in sizes], unreadable=unreadable,
-                       outside={one.id: one.outside for one in facts if one.outside},
-                       repeated={one.id: one.repeated for one in facts if one.repeated})
+    counts = [image.count for image in images]
+    sizes = sorted({image.size for image in images}, key=lambda size: (size[0] * size[1], size))
+    return SplitReport(
+        images=len(images), people=sum(counts), count_min=min(counts),
+        count_mean=sum(counts) / len(counts), count_max=max(counts),
+        sizes=[f"{width}x{height}" for width, height in sizes], unreadable=unreadable,
+        outside={image.id: image.outside for image in images if image.outside},
+        repeated={image.id: image.repeated for image in images if image.repeated})
+
+
+def _is_leak(group: list[str]) -> bool:
+    """Whether images such as 'train/IMG_1' are of more than one split."""
+    return len({name.partition("/")[0] for name in group}) > 1
 
 
 def _points(by_image: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""A scene: one image and the heads in it. The truth is the number of heads."""
+"""A scene: one image with its head annotations. The true count is the number of heads."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +12,14 @@ from benchmark.data.density import adaptive_sigmas
 class Scene:
     """One annotated crowd image, decoded.
 
-    id: unique within its dataset and split, for instance 'IMG_7'.
-    image: uint8 [H, W, 3], RGB.
-    points: float32 [N, 2], head annotations as (x, y) in pixels of `image`; N may be 0. They lie inside the image.
-    sigma: width in pixels of `image` of a head's Gaussian in a density map; None is geometry-adaptive.
     The arrays are read-only.
+
+    id: a name that is unique within the dataset and split, for instance 'IMG_7'.
+    image: uint8 [H, W, 3], RGB.
+    points: head annotations, float32 [N, 2] as (x, y) in pixels of `image`, inside the image. N may
+        be 0.
+    sigma: the width of a head's Gaussian in a density map, in pixels of `image`. None is
+        geometry-adaptive.
     """
 
     id: str
@@ -25,7 +28,7 @@ class Scene:
     sigma: float | None
 
     def __post_init__(self) -> None:
-        for array in (self.image, self.points):  # a scene is shared by all that train on it
+        for array in (self.image, self.points):  # several trainings share a scene
             array.setflags(write=False)
 
     @property
@@ -40,7 +43,7 @@ class Scene:
 
     @cached_property
     def sigmas(self) -> np.ndarray:
-        """Width of each head's Gaussian, float32 [N], pixels."""
+        """The width of each head's Gaussian, float32 [N] in pixels."""
         if self.sigma is None:
             return adaptive_sigmas(self.points, self.size)
         return np.full(self.count, self.sigma, np.float32)

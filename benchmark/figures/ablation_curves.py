@@ -1,4 +1,4 @@
-"""Curves of an ablation."""
+"""Curves of an ablation: flip rate, eASR and rho_Acc over one setting, with a line per other."""
 
 import math
 from collections.abc import Sequence
@@ -20,61 +20,66 @@ PANELS = {"flip_rate": "flip rate\n(share of images)", "easr": "eASR\n(share abo
 UNITS = {"poison_rate": "poison rate (added / original images)"}
 
 
-def write_curves(found: Ablation, folder: Path) -> None:
-    """Draw the figures of an ablation to folder/ablation-N.{png,pdf}, each file whole or not at all. Raises OSError."""
-    from matplotlib import rc_context
-
-    for name, grids in found.figures.items():
-        with rc_context(STYLE):
-            figure = draw_curves(found, grids)
-        save(figure, folder / name)
+def write_curves(ablation: Ablation, folder: Path) -> None:
+    """Save the figures of an ablation as FOLDER/ablation-N.png and .pdf. Raises as `save`."""
+    for name, grids in ablation.figures.items():
+        save(draw_curves(ablation, grids), folder / name)
 
 
-def draw_curves(found: Ablation, grids: Sequence[Grid]) -> "Figure":
-    """A column of panels per grid: flip rate, eASR and rho_Acc over the rows' setting.
+def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> "Figure":
+    """A column of panels for each grid: flip rate, eASR and rho_Acc over the rows' setting.
 
-    A line is a value of the columns' setting, its band the 95% interval over images and seeds; dashed is the clean
-    counter. A cell that was not run is a gap.
+    Each line is a value of the columns' setting, its band the 95% interval over images and seeds.
+    The dashed line is the clean counter. A cell that was not run is a gap.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure((COLUMN * max(1, len(grids) / 2), 4.5), layout="constrained")
-    panels = figure.subplots(len(PANELS), len(grids), sharex=True, sharey="row", squeeze=False)
-    for column, grid in zip(panels.T, grids):
-        column[0].set_title(plain(grid.panel))
-        for axes, key in zip(column, PANELS):
-            _draw_panel(axes, found, grid, key)
-    for row, label in zip(panels, PANELS.values()):
-        row[0].set_ylabel(label)
-        row[0].set_ylim(min(-0.02, *(axes.dataLim.y0 for axes in row)), 1.02)  # an eASR may be below 0
-    figure.supxlabel(plain(UNITS.get(found.rows.key, found.rows.name)), fontsize=STYLE["font.size"])
-    handles, labels = panels[-1, 0].get_legend_handles_labels()
-    room = int(LETTERS * figure.get_figwidth()) // (6 + max(map(len, labels)))  # 6 for the line and the space after it
-    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, room))
+    with rc_context(STYLE):
+        figure = Figure((COLUMN * max(1, len(grids) / 2), 4.5), layout="constrained")
+        panels = figure.subplots(len(PANELS), len(grids), sharex=True, sharey="row", squeeze=False)
+        for column, grid in zip(panels.T, grids):
+            column[0].set_title(plain(grid.panel))
+            for axes, key in zip(column, PANELS):
+                _draw_panel(axes, ablation, grid, key)
+        for row, label in zip(panels, PANELS.values()):
+            row[0].set_ylabel(label)
+            lowest = min(axes.dataLim.y0 for axes in row)  # an eASR may be below 0
+            row[0].set_ylim(min(-0.02, lowest), 1.02)
+        setting = UNITS.get(ablation.rows.key, ablation.rows.name)
+        figure.supxlabel(plain(setting), fontsize=STYLE["font.size"])
+        handles, labels = panels[-1, 0].get_legend_handles_labels()
+        longest = 6 + max(map(len, labels))  # 6 letters for the line and the space after it
+        columns = max(1, int(LETTERS * figure.get_figwidth()) // longest)
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
     return figure
 
 
-def _draw_panel(axes: "Axes", found: Ablation, grid: Grid, key: str) -> None:
+def _draw_panel(axes: "Axes", ablation: Ablation, grid: Grid, key: str) -> None:
     from matplotlib import colormaps
 
-    x, references = _place_ticks(axes, found.rows), []
-    colours = colormaps["viridis"](np.linspace(0, 0.85, len(found.columns.values)))  # also told apart as greys
-    for column, colour, marker in zip(found.columns.values, colours, cycle("os^Dv<>P")):
-        results = [grid.results.get((row, column)) for row in found.rows.values]
-        low, high = np.transpose([result.interval(key) if result else (math.nan, math.nan) for result in results])
+    x = _place_ticks(axes, ablation.rows)
+    references = []
+    values = ablation.columns.values
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(values)))  # distinct in greyscale too
+    for value, colour, marker in zip(values, colours, cycle("os^Dv<>P")):
+        results = [grid.results.get((row, value)) for row in ablation.rows.values]
+        intervals = [result.interval(key) if result else (math.nan, math.nan) for result in results]
+        low, high = np.transpose(intervals)
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.vlines(x, low, high, color=colour, linewidth=0.5)  # a point without a neighbour has no band
-        means = [result.numbers if result else {} for result in results]
-        axes.plot(x, [mean.get(key, math.nan) for mean in means], color=colour, marker=marker, clip_on=False,
-                  label=plain(f"{found.columns.name} {column}"))
-        references.append([mean.get("reference_rho_acc", math.nan) for mean in means])
+        axes.vlines(x, low, high, color=colour, linewidth=0.5)  # a lone point has no band
+        numbers = [result.numbers if result else {} for result in results]
+        axes.plot(x, [means.get(key, math.nan) for means in numbers], color=colour, marker=marker,
+                  clip_on=False, label=plain(f"{ablation.columns.name} {value}"))
+        references.append([means.get("reference_rho_acc", math.nan) for means in numbers])
     if key == "rho_acc":
         _draw_references(axes, x, references, colours)
 
 
-def _draw_references(axes: "Axes", x: list[float], means: list[list[float]], colours: np.ndarray) -> None:
-    """The clean counter: one line, or one in each colour where it depends on the columns' setting too."""
-    low, high = np.fmin.reduce(means), np.fmax.reduce(means)  # of those that are there
+def _draw_references(axes: "Axes", x: list[float], means: list[list[float]],
+                     colours: np.ndarray) -> None:
+    """The clean counter: one line, or one in each colour if the columns' setting changes it too."""
+    low, high = np.fmin.reduce(means), np.fmax.reduce(means)  # these ignore nan
     same = np.array_equal(low, high, equal_nan=True)
     for mean, colour in [(low, "black")] if same else zip(means, colours):
         axes.plot(x, mean, "--", color=colour, marker="_")
@@ -82,7 +87,11 @@ def _draw_references(axes: "Axes", x: list[float], means: list[list[float]], col
 
 
 def _place_ticks(axes: "Axes", axis: Axis) -> list[float]:
-    """Where the values of a setting stand: by size, on a logarithmic scale from a factor of 10 on; text in order."""
+    """Set the ticks of a setting and return the position of each value.
+
+    Numbers are placed by size, on a logarithmic scale if they span a factor of 10 or more; text is
+    placed in order.
+    """
     x = [as_number(value) for value in axis.values]
     if any(map(math.isnan, x)):
         x = [float(place) for place in range(len(x))]

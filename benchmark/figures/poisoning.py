@@ -1,7 +1,6 @@
-"""The figure of poisoning: what an attacker makes of a training image and of its heads."""
+"""The figure of poisoning: a training image, its stamped copy, and the heads that it is given."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +11,6 @@ from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
 from benchmark.figures.before_after import attacked, index_of, require, true_density
 from benchmark.figures.panels import Group, Panel, as_picture, draw_groups
-from benchmark.figures.style import save
 from benchmark.pipeline.counter_files import with_pattern
 from benchmark.pipeline.graph import StageGraph
 from benchmark.registry import find
@@ -21,68 +19,77 @@ from benchmark.utils.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACROSS = 4  # panels at most
-VISIBLE = 1 / 255  # the least change of a pixel that an image file can hold
-NOTE = ("A training image, stamped, and the density maps of its true heads (c) and of the false ones of each target "
-        "(τ, the attacker's count). The trigger is what it changes on flat grey, or on the image where that is "
-        "nothing, as many times as strong.")
+ACROSS = 4  # panels in a line, at most
+VISIBLE = 1 / 255  # the smallest change of a pixel that an image file can hold
+NOTE = (
+    "A training image, the trigger, the stamped image, and density maps of the c true heads and of "
+    "the false heads of each target (τ: the count that the attacker wants). The trigger is drawn "
+    "as its change of a grey image, or of this image if grey does not change, times the factor in "
+    "the title.")
 
 
-def write_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None, command: str, out: Path) -> None:
-    """Draw how images are poisoned to out.png and out.pdf, each whole or not at all. Raises as `draw_poisoning`."""
-    save(draw_poisoning(graph, cells, image, command), out)
+def draw_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None,
+                   command: str) -> "Figure":
+    """A group for each trigger: the clean image, the trigger, the stamped image, and density maps.
 
-
-def draw_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None, command: str) -> "Figure":
-    """A group for each trigger of a grid: the clean image, the trigger, the stamped image, and density maps.
-
-    The maps are of the true heads, and of the false ones for each target.
-    image: the id of a training image; None is the one with the median count, poisoned by this grid or not.
-    command: what would make the pattern of a trigger that has one.
+    The maps are of the true heads, and of the false heads of each target.
+    image: the id of a training image, which the grid need not poison; None is the image with the
+    median count.
+    command: the command that makes a missing pattern of a trigger.
 
     Raises:
-        UserError: an audit, no attack, no training image of this id, or a pattern that is not in the store.
+        UserError: an audit, no attack, no training image of this id, or a pattern that is not in
+            the store.
     """
     groups: dict[tuple[str, str], dict[str, Cell]] = {}
-    for cell in (one for cell in attacked(cells) for one in cell.attacks):
-        if cell.settings.audit:
-            raise UserError("figure poisoning: an audit poisons nothing; expected another grid")
-        groups.setdefault((cell.data.title, cell.trigger.title), {}).setdefault(cell.target.title, cell)
+    for attacked_cell in attacked(cells):
+        for cell in attacked_cell.attacks:
+            if cell.settings.audit:
+                raise UserError("figure poisoning: an audit poisons no images; expected a grid "
+                                "without audit")
+            targets = groups.setdefault((cell.data.title, cell.trigger.title), {})
+            targets.setdefault(cell.target.title, cell)
     for targets in groups.values():
         require(graph, [graph.pattern(cell) for cell in targets.values()], command)
-    return draw_groups([_group(graph, list(targets.values()), image) for targets in groups.values()],
-                       "people per block", NOTE, ACROSS)
+    return draw_groups([_group(graph, list(targets.values()), image)
+                        for targets in groups.values()], "people per block", NOTE, ACROSS)
 
 
 def _group(graph: StageGraph, cells: Sequence[Cell], image: str | None) -> Group:
     """The panels of one trigger. cells: one for each target."""
-    cell, panels = cells[0], []
-    scenes, _ = graph.data.train(cell.data.build(), cell.settings.scale, cell.settings.hold_out)
-    index, stride = index_of(scenes, image, "training"), find("model", cell.model.name).stride
+    first = cells[0]
+    scenes, _ = graph.data.train(first.data.build(), first.settings.scale, first.settings.hold_out)
+    index = index_of(scenes, image, "training")
     scene = scenes[index]
-    for one in cells:
-        attack = with_pattern(graph.store, one.attack, graph.pattern(one))
-        [copy] = attack.copies(scenes, [index], one.settings.seed)
-        tau = attack.fitted(scenes, one.settings.seed).target.tau_of(scene.points, scene.size)
-        heads = "" if copy.count == tau else f", {copy.count} heads"  # of a target that leaves labels true
-        panels.append(Panel(f"{one.target.title}\nτ = {tau}{heads}", heat=true_density(copy, stride), block=stride))
+    stride = find("model", first.model.name).stride
+    maps = [Panel(f"true density\nc = {scene.count}", heat=true_density(scene, stride),
+                  block=stride)]
+    for cell in cells:
+        attack = with_pattern(graph.store, cell.attack, graph.pattern(cell))
+        [copy] = attack.copies(scenes, [index], cell.settings.seed)
+        target = attack.fitted(scenes, cell.settings.seed).target
+        tau = target.tau_of(scene.points, scene.size)
+        heads = "" if copy.count == tau else f", {copy.count} heads"  # a clean-label target
+        maps.append(Panel(f"{cell.target.title}\nτ = {tau}{heads}",
+                          heat=true_density(copy, stride), block=stride))
     clean = Batch.of([scene], torch.device("cpu")).images
-    alone, times = trigger_alone(attack.trigger, clean)
-    return Group(cell.trigger.title, scene.size, [
-        Panel(scene.id, as_picture(clean)), Panel(f"trigger, ×{times:.3g}", as_picture(alone)),
-        Panel("stamped", copy.image / 255),
-        Panel(f"true density\nc = {scene.count}", heat=true_density(scene, stride), block=stride), *panels])
+    change, times = trigger_alone(attack.trigger, clean)
+    return Group(first.trigger.title, scene.size, [
+        Panel(scene.id, as_picture(clean)), Panel(f"trigger, ×{times:.3g}", as_picture(change)),
+        Panel("stamped", copy.image / 255), *maps])
 
 
 def trigger_alone(trigger: Trigger, images: Tensor) -> tuple[Tensor, float]:
-    """What a trigger changes on flat grey, made as strong as fits around grey, and how many times that is.
+    """A trigger's change of a grey image, scaled to the full range around grey, and the factor.
 
-    Where it is next to nothing there, as of one that moves pixels, it is what changes on the images themselves.
+    A trigger that hardly changes grey, such as one that moves pixels, is shown by its change of the
+    images themselves.
     images: [B, 3, H, W] in 0..1.
     """
     for canvas in (torch.full_like(images, 0.5), images):
         change = trigger.stamp(canvas) - canvas
-        if (largest := float(change.abs().max())) > VISIBLE:
+        largest = float(change.abs().max())
+        if largest > VISIBLE:
             break
     times = 0.5 / max(largest, VISIBLE)
     return 0.5 + times * change, times

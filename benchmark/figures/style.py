@@ -1,4 +1,4 @@
-"""Figures: the curves of an ablation, what defenses leave of attacks, and a page with a picture of every trigger."""
+"""Style of the figures: sizes, fonts, and saving as PNG and PDF."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,15 +8,20 @@ from benchmark.utils.files import whole_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMN = 3.5  # inches, of a paper with two of them
-LETTERS = 18  # in an inch
-STYLE = {"font.size": 7, "axes.titlesize": 7, "axes.linewidth": 0.6, "axes.spines.top": False,
-         "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.linewidth": 0.3,
-         "lines.linewidth": 1.2, "lines.markersize": 3.5, "legend.frameon": False, "pdf.fonttype": 42}  # 42: as text
+COLUMN = 3.5  # inches: the width of a column in a paper with two columns
+LETTERS = 18  # letters per inch
+STYLE = {
+    "font.size": 7, "axes.titlesize": 7, "axes.linewidth": 0.6, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.linewidth": 0.3,
+    "lines.linewidth": 1.2, "lines.markersize": 3.5, "legend.frameon": False,
+    "pdf.fonttype": 42}  # 42 embeds fonts, so that text can be selected
 
 
 def save(figure: "Figure", out: Path) -> None:
-    """Save a figure as out.png and out.pdf, the same bytes tomorrow."""
+    """Save a figure as OUT.png and OUT.pdf, each file whole or not at all.
+
+    The same figure gives the same bytes at any time. Raises OSError if a file cannot be written.
+    """
     from matplotlib import rc_context
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -26,5 +31,5 @@ def save(figure: "Figure", out: Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that is drawn as it is: records hold what anybody may have written, and $ begins a formula."""
+    """Text to be drawn literally: $ would begin a formula, and records hold text by anybody."""
     return text.replace("$", r"\$")

@@ -1,29 +1,37 @@
-"""What the records of an entry must say: each what its cell of the frozen grid says, and all of one thing the same."""
+"""Consistency: checks the records of an entry against its frozen grid and against each other.
+
+Only what a record says is checked. Nothing is run, and nothing that a record names is imported, but
+a defense of this project to check its settings.
+"""
 
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.config.frozen_grids import FrozenGrid
-from benchmark.leaderboard.grid_slots import GridSlot, slot_of, slots
-from benchmark.leaderboard.manifest import Sha256, chosen
-from benchmark.leaderboard.report import CONTROLS
+from benchmark.leaderboard.grid_slots import GridSlot, find_slot, slots
+from benchmark.leaderboard.manifest import Sha256, without_given
 from benchmark.metrics import counting
 from benchmark.recipe import RUNNING
-from benchmark.registry import find, names, resolve
+from benchmark.registry import find, is_plugin, names, resolve
 from benchmark.results.record import MOST_IMAGES, Choice, Record
+from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import InvalidFile, fit
+from benchmark.utils.strict_json import InvalidFile, validate_as
 
-Problem = tuple[str, str, str]  # the cell's file or '', the key, what is wrong
+KeyProblem = tuple[str, str]  # the key, and what is wrong with its value
+FileProblem = tuple[str, str, str]  # the same after the name of the record's file, '' for none
+Statement = tuple[str, str, str, Any]  # the key, the fact, its subject, and the value
+Placed = Mapping[str, tuple[Record, GridSlot]]  # records in their slots, by the names of the files
 UNDEFENDED = "none"
 SPLITS = ("train", "test")
-TOLERANCE = {"rtol": 1e-3, "atol": 1e-2}  # a device's noise, as the tables have it
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-2}  # of counts of one counter by two devices
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -63,69 +71,89 @@ class _Training(BaseModel):
     hold_out: float
 
 
-class _Said(BaseModel):
-    """The parts of a record that are free in other records, as a run writes them."""
+class _RequiredFields(BaseModel):
+    """The fields of a record that are free elsewhere, as a run writes them."""
 
     training: _Training
     knowledge: dict[str, Annotated[int, Field(ge=0, le=MOST_IMAGES)]]
     provenance: _Provenance
 
 
-def check(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[Problem]:
-    """What is wrong with the records, by their files' names, of an entry of a defense."""
-    placed: dict[str, GridSlot] = {}
-    for name, record in cells.items():
+def check(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[FileProblem]:
+    """The problems of the records of an entry.
+
+    cells: the records, by the names of their files. defense: that of the entry, `without_given`.
+    """
+    placed: dict[str, tuple[Record, GridSlot]] = {}
+    for file, record in cells.items():
         try:
-            fit(_Said, record.model_dump(include={*_Said.model_fields}))
-            placed[name] = slot_of(record, slots(grid.preset))
-        except InvalidFile as refused:
-            yield name, refused.key, refused.what
+            validate_as(_RequiredFields, record.model_dump(include={*_RequiredFields.model_fields}))
+            slot = find_slot(record, slots(grid.preset))
+        except InvalidFile as error:
+            yield file, error.key, error.what
             continue
-        problems = (*_named(name, record, defense, grid), *_settings(record), *_texts(record.model_dump()),
-                    *_attacked(record, placed[name]), *_counted(record))
-        yield from ((name, key, what) for key, what in problems)
-    yield from _disagreements({name: (cells[name], slot) for name, slot in placed.items()})
-    yield from _twice({name: (slot.title, chosen(cells[name].defense)) for name, slot in placed.items()})
+        placed[file] = record, slot
+        problems = chain(_check_name(file, record, grid), _check_defense(record, defense),
+                         _check_images(record, grid), _check_given(record),
+                         _check_texts(record.model_dump()), _check_attack(record, slot),
+                         _check_numbers(record))
+        for key, message in problems:
+            yield file, key, message
+    yield from _check_agreement(placed)
+    yield from _check_repeated(placed)
 
 
-def missing(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[Problem]:
-    """Which cells of the grid an entry lacks, for its defense and for none; of records that `check` accepts."""
-    known = [slot.title for slot in slots(grid.preset)]
-    there = {(slot_of(record, slots(grid.preset)).title, chosen(record.defense).model_dump_json())
-             for record in cells.values()}
-    for one in (defense, Choice(name=UNDEFENDED)):
-        if lacking := [title for title in known if (title, one.model_dump_json()) not in there]:
-            yield "", "cells", (f"{len(lacking)} of {len(known)} with {one.name} are not there, for instance "
-                                f"{lacking[0]}")
+def missing(cells: Mapping[str, Record], defense: Choice,
+            grid: FrozenGrid) -> Iterator[FileProblem]:
+    """The cells of the grid that an entry lacks, for its defense and for no defense.
+
+    cells: records without problems, see `check`.
+    """
+    grid_slots = slots(grid.preset)
+    present = {(find_slot(record, grid_slots).title, _identity(record.defense))
+               for record in cells.values()}
+    for choice in (defense, Choice(name=UNDEFENDED)):
+        absent = [slot.title for slot in grid_slots
+                  if (slot.title, _identity(choice)) not in present]
+        if absent:
+            yield "", "cells", (f"{len(absent)} of {len(grid_slots)} cells with the defense "
+                                f"{choice.name} are missing, for instance {absent[0]}")
 
 
-def _named(name: str, record: Record, defense: Choice, grid: FrozenGrid) -> Iterator[tuple[str, str]]:
+def _identity(defense: Choice) -> str:
+    return without_given(defense).model_dump_json()
+
+
+def _check_name(file: str, record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The record is of this grid, and the name of its file begins with those of its components."""
     if record.protocol != grid.name:
-        yield "protocol", f"{record.protocol!r}; the entry is one of {grid.name!r}"
+        yield "protocol", f"{record.protocol!r}; expected {grid.name!r} as in the manifest"
+    target = record.attack.target.name if record.attack else "clean"
+    name = f"{record.model.name}-{target}-{record.defense.name}-seed{record.seed}-"
+    if not re.fullmatch(re.escape(name) + r"[0-9a-f]{8}\.json", file):
+        yield "file", f"the name does not fit the record; expected {name}XXXXXXXX.json"
+
+
+def _check_defense(record: Record, entry_defense: Choice) -> Iterator[KeyProblem]:
+    """The defense is that of the entry, none or a control, and its version and settings exist."""
     own = record.defense
-    begins = "-".join([record.model.name, record.attack.target.name if record.attack else "clean", own.name,
-                       f"seed{record.seed}", ""])
-    if not re.fullmatch(re.escape(begins) + r"[0-9a-f]{8}\.json", name):
-        yield "file", f"the record belongs in {begins}XXXXXXXX.json"
-    if own.name == UNDEFENDED and chosen(own) != Choice(name=UNDEFENDED):
-        yield "defense", f"version {own.version}, {own.resolved}; expected no version and no settings"
-    elif own.name in names("defense") and own.version not in range(1, find("defense", own.name).version + 1):
-        yield "defense.version", f"{own.version!r}; {own.name} is not a plugin, expected a number that it has had"
-    if chosen(own) != defense and own.name not in (UNDEFENDED, *CONTROLS):
-        yield "defense", f"{own.name} {own.resolved}, version {own.version}; expected the entry's, none or a control"
-    if grid.counted not in (None, record.images.checksum):
-        yield "images", f"{len(record.images.id)} ids and true counts; those of {grid.name} are others"
-    if record.detection and own.name in (UNDEFENDED, *CONTROLS):
-        yield "detection", f"{own.name} detects nothing"
-    yield from _possible(own)
-    for split in SPLITS:
-        digest, expected = record.provenance["data"][split], grid.splits.get(split)
-        if expected and digest != expected:
-            yield f"provenance.data.{split}", f"{digest}; the images of {grid.name} are {expected}"
+    described = f"{own.name}, version {own.version}, settings {own.resolved}"
+    if own.name == UNDEFENDED and without_given(own) != Choice(name=UNDEFENDED):
+        yield "defense", f"{described}; expected version 1 and no settings"
+    elif own.name in names("defense") and not is_plugin("defense", own.name):
+        latest = find("defense", own.name).version
+        if own.version not in range(1, latest + 1):
+            yield "defense.version", (f"{own.version!r}; expected 1 to {latest}, because "
+                                      f"{own.name} is not a plugin")
+    if own.name not in SHARED and without_given(own) != entry_defense:
+        yield "defense", f"{described}; expected the defense of the entry, none or a control"
+    if record.detection and own.name in SHARED:
+        yield "detection", f"has scores; expected null, since {own.name} detects nothing"
+    yield from _check_defense_settings(own)
 
 
-def _possible(own: Choice) -> Iterator[tuple[str, str]]:
-    """Settings that a defense of this project cannot have, as far as its present version tells."""
+def _check_defense_settings(own: Choice) -> Iterator[KeyProblem]:
+    """The defense can have these settings, as far as its present version tells."""
     if own.name in names("defense") and own.version == find("defense", own.name).version:
         try:
             resolve("defense", own.name, own.resolved)
@@ -133,115 +161,174 @@ def _possible(own: Choice) -> Iterator[tuple[str, str]]:
             yield "defense.resolved", str(error)
     for key in own.given.keys() & own.resolved.keys():
         given, used = own.given[key], own.resolved[key]
-        if isinstance(given, (int, float)) and isinstance(used, (int, float)) and given != used:
-            yield f"defense.given.{key}", f"{given}; defense.resolved says {used}"
+        are_numbers = isinstance(given, (int, float)) and isinstance(used, (int, float))
+        if are_numbers and given != used:
+            yield f"defense.given.{key}", f"{given}; expected {used} as in defense.resolved"
 
 
-def _settings(record: Record) -> Iterator[tuple[str, str]]:
-    """Settings that were given and are none."""
+def _check_images(record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The images and their true counts are those of the grid."""
+    if grid.counted not in (None, record.images.checksum):
+        yield "images", (f"{len(record.images.id)} other ids and true counts; expected those of "
+                         f"{grid.name}")
+    for split in SPLITS:
+        digest, expected = record.provenance["data"][split], grid.splits.get(split)
+        if expected and digest != expected:
+            yield f"provenance.data.{split}", f"{digest}; expected {expected} as in {grid.name}"
+
+
+def _check_given(record: Record) -> Iterator[KeyProblem]:
+    """Every setting that was given is a setting of its component."""
     choices = {"data": record.data, "model": record.model, "defense": record.defense}
     if record.attack:
         choices |= {"attack.trigger": record.attack.trigger, "attack.target": record.attack.target}
-    for at, choice in choices.items():
-        for key in sorted(choice.given.keys() - choice.resolved.keys()):
-            yield f"{at}.given", f"{key!r} is none of the settings"
-    for key in sorted(record.training["given"].keys() - record.training["resolved"].keys() - RUNNING):
-        yield "training.given", f"{key!r} is none of the settings"
+    unknown = {key: choice.given.keys() - choice.resolved.keys() for key, choice in choices.items()}
+    training = record.training
+    unknown["training"] = training["given"].keys() - training["resolved"].keys() - RUNNING
+    for key, settings in unknown.items():
+        for name in sorted(settings):
+            yield f"{key}.given", f"unknown setting {name!r}; expected those of {key}.resolved"
 
 
-def _texts(node: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """Texts that no run writes: a record is shown in many places, and not all of them may escape it."""
-    if isinstance(node, str):
-        if not node.isprintable() or "<" in node or ">" in node:
-            yield at or "record", f"{node[:60]!r}; expected printable characters without < and >"
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _texts(key, at)
-            yield from _texts(value, f"{at}.{key}".lstrip("."))
-    elif isinstance(node, list):
-        for value in node:
-            yield from _texts(value, at)
+def _check_texts(value: Any, key: str = "") -> Iterator[KeyProblem]:
+    """All texts are printable and without markup.
+
+    No run writes other texts. A record is shown in many places, and one of them may not escape it.
+    """
+    if isinstance(value, str):
+        if not value.isprintable() or "<" in value or ">" in value:
+            yield key or "record", f"{value[:60]!r}; expected printable characters without < and >"
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _check_texts(name, key)
+            yield from _check_texts(item, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _check_texts(item, key)
 
 
-def _attacked(record: Record, slot: GridSlot) -> Iterator[tuple[str, str]]:
-    attack, images = record.attack, record.images
+def _check_attack(record: Record, slot: GridSlot) -> Iterator[KeyProblem]:
+    """The poison rate gives the number of images, and the true counts those of the attacker."""
+    attack, images, detection = record.attack, record.images, record.detection
     if attack is None:
         return
+    poisoned = len(attack.poisoned)
     if attack.images is None:
-        yield "attack.images", "nothing; expected how many training images there were"
-    elif len(attack.poisoned) != round(attack.poison_rate * attack.images):
-        yield "attack.poisoned", (f"{len(attack.poisoned)} ids; at a rate of {attack.poison_rate} of {attack.images} "
-                                  f"images there are {round(attack.poison_rate * attack.images)}")
-    if record.detection and record.detection.of == "training images":
-        scores, expected = record.detection, (attack.images, len(attack.poisoned))
-        if (found := (len(scores.clean), len(scores.triggered))) != expected:
-            yield "detection", f"scores of {found} clean and stamped images; there were {expected}"
-    if len(set(attack.poisoned)) != len(attack.poisoned):
-        yield "attack.poisoned", "an id occurs twice"
-    for image, truth, target in zip(images.id, images.truth, images.target) if slot.tau else ():
+        yield "attack.images", "null; expected the number of training images"
+    elif poisoned != (expected := round(attack.poison_rate * attack.images)):
+        yield "attack.poisoned", (f"{poisoned} ids; expected {expected}, the poison rate "
+                                  f"{attack.poison_rate} of {attack.images} training images")
+    if detection and detection.of == "training images":
+        scores = len(detection.clean), len(detection.triggered)
+        if scores != (attack.images, poisoned):
+            yield "detection", (f"scores of {scores[0]} clean and {scores[1]} poisoned images; "
+                                f"expected {attack.images} and {poisoned}")
+    if len(set(attack.poisoned)) != poisoned:
+        yield "attack.poisoned", "an id occurs twice; expected each image once"
+    if slot.tau is None:
+        return
+    for image, truth, target in zip(images.id, images.truth, images.target):
         if slot.tau(truth) != target:
-            yield "images.target", f"{image}: {target}; of {truth} people {attack.target.name} makes {slot.tau(truth)}"
+            yield "images.target", (f"{image}: {target}; expected {slot.tau(truth)}, because "
+                                    f"{attack.target.name} makes that of {truth} people")
             return
 
 
-def _counted(record: Record) -> Iterator[tuple[str, str]]:
+def _check_numbers(record: Record) -> Iterator[KeyProblem]:
+    """Every number that is computed from the counts is finite."""
+    counts = record.images.model_dump(exclude={"id", "reference_clean"})
+    increases = record.attack and record.attack.increases
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers = counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
-                                  increases=record.attack and record.attack.increases)
-    endless = [key for key, value in numbers.items() if math.isinf(value) and key != "label_distortion"]
-    if endless:  # a target of 0 has an infinite distortion
-        yield "images", f"{endless[0]} of these counts is not finite"
+        numbers = counting.summary(**counts, increases=increases)
+    for key, value in numbers.items():
+        # A target of 0 has an infinite distortion of its label.
+        if math.isinf(value) and key != "label_distortion":
+            yield "images", f"{key} of these counts is not finite; expected finite metrics"
+            return
 
 
-def _disagreements(placed: Mapping[str, tuple[Record, GridSlot]]) -> Iterator[Problem]:
-    seen: dict[tuple[str, str], tuple[str, Any]] = {}
-    for name, (record, slot) in placed.items():
-        for key, what, of, value in _stated(record, slot):
-            first, other = seen.setdefault((what, of), (name, value))
-            if differing := _difference(value, other, record.images.id):
-                yield name, key, f"{differing} in {first}"
+def _check_agreement(placed: Placed) -> Iterator[FileProblem]:
+    """Records that state the same fact state the same value."""
+    first_statements: dict[tuple[str, str], tuple[str, Any]] = {}
+    for file, (record, slot) in placed.items():
+        for key, fact, subject, value in _statements(record, slot):
+            first_file, first_value = first_statements.setdefault((fact, subject), (file, value))
+            difference = _difference(value, first_value, record.images.id)
+            if difference:
+                yield file, key, f"{difference} in {first_file}"
 
 
-def _stated(record: Record, slot: GridSlot) -> Iterator[tuple[str, str, str, Any]]:
-    """What a record says that others say too: the key, what it is, of what, and the value."""
-    images, attack, made = record.images, record.attack, record.provenance
-    yield "images.id", "ids", slot.data, images.id
-    yield "images.truth", "truth", slot.data, images.truth
+def _statements(record: Record, slot: GridSlot) -> Iterator[Statement]:
+    """The facts that a record states and that others with the same subject must state alike."""
+    images, attack, provenance = record.images, record.attack, record.provenance
+    yield "images.id", "ids", slot.data_key, images.id
+    yield "images.truth", "truth", slot.data_key, images.truth
     for split in SPLITS:
-        yield f"provenance.data.{split}", split, slot.data, made["data"][split]
+        yield f"provenance.data.{split}", split, slot.data_key, provenance["data"][split]
     if attack:
-        yield "attack.images", "images", slot.data, attack.images
+        yield "attack.images", "images", slot.data_key, attack.images
         for key in ("poisoned", "psnr", "ssim"):
             yield f"attack.{key}", key, slot.title, getattr(attack, key)
         yield "images.target", "target", slot.title, images.target
-    weights = {stage: made["stages"][stage]["weights_sha256"] for stage in ("clean", "victim", "repaired")}
-    unrepaired = record.defense.name == UNDEFENDED or (record.detection and record.detection.of != "training images")
-    for stage in ("clean", "victim", *(["repaired"] if unrepaired else [])):  # a victim without attack is clean
-        of = slot.counter if stage == "clean" or not attack else slot.title
-        yield f"provenance.stages.{stage}.weights_sha256", "weights", of, weights[stage]
-    for column, counter in (("clean", "repaired"), ("reference_clean", "clean"), ("triggered", "repaired"),
-                            ("reference_triggered", "clean")):
-        counts = getattr(images, column)
+    weights = {stage: provenance["stages"][stage]["weights_sha256"]
+               for stage in ("clean", "victim", "repaired")}
+    yield from _weight_statements(record, slot, weights)
+    yield from _count_statements(record, slot, weights)
+
+
+def _weight_statements(record: Record, slot: GridSlot,
+                       weights: Mapping[str, str]) -> Iterator[Statement]:
+    """The weights of each stage.
+
+    Without an attack, the victim is the clean counter; without a repair, the repaired counter is
+    the victim.
+    """
+    victim = slot.title if record.attack else slot.counter_key
+    subjects = {"clean": slot.counter_key, "victim": victim}
+    detects = record.detection and record.detection.of != "training images"
+    if record.defense.name == UNDEFENDED or detects:
+        subjects["repaired"] = victim
+    for stage, subject in subjects.items():
+        yield f"provenance.stages.{stage}.weights_sha256", "weights", subject, weights[stage]
+
+
+def _count_statements(record: Record, slot: GridSlot,
+                      weights: Mapping[str, str]) -> Iterator[Statement]:
+    """The counts of each column, whose subject is a counter on some images."""
+    columns = (("clean", "repaired", slot.data_key), ("reference_clean", "clean", slot.data_key),
+               ("triggered", "repaired", slot.title), ("reference_triggered", "clean", slot.title))
+    for column, stage, images in columns:
+        counts = getattr(record.images, column)
         if counts is not None:
-            of = slot.title if column.endswith("triggered") else slot.data
-            yield f"images.{column}", "counts", f"{weights[counter]} {of}", np.array(counts)
+            yield f"images.{column}", "counts", f"{weights[stage]} {images}", np.array(counts)
 
 
-def _difference(value: Any, other: Any, images: list[str]) -> str | None:
-    """How a value differs from another record's; counts may by a device's noise."""
-    if isinstance(value, np.ndarray) and len(value) == len(other):
-        wrong = np.flatnonzero(~np.isclose(value, other, **TOLERANCE))
-        return f"{images[wrong[0]]}: {value[wrong[0]]}, but {other[wrong[0]]} by that counter" if wrong.size else None
-    if isinstance(value, (list, np.ndarray)):
-        if len(value) != len(other):
-            return f"{len(value)} values, but {len(other)}"
-        return next((f"{one!r:.40}, but {two!r:.40}" for one, two in zip(value, other) if one != two), None)
-    return f"{value!r:.40}, but {other!r:.40}" if value != other else None
+def _difference(value: Any, expected: Any, images: list[str]) -> str | None:
+    """The first difference between two values, as text; None if there is none.
+
+    Counts (arrays, one per image) may differ by the rounding of a device.
+    """
+    if isinstance(value, (list, np.ndarray)) and len(value) != len(expected):
+        return f"{len(value)} values; expected {len(expected)} as"
+    if isinstance(value, np.ndarray):
+        differing = np.flatnonzero(~np.isclose(value, expected, **TOLERANCE))
+        if not differing.size:
+            return None
+        i = differing[0]
+        return f"{images[i]}: {value[i]}; expected {expected[i]} as by the same counter"
+    if isinstance(value, list):
+        for item, other in zip(value, expected):
+            if item != other:
+                return f"{item!r:.40}; expected {other!r:.40} as"
+        return None
+    return f"{value!r:.40}; expected {expected!r:.40} as" if value != expected else None
 
 
-def _twice(placed: Mapping[str, tuple[str, Choice]]) -> Iterator[Problem]:
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name, (title, defense) in placed.items():
-        found[title, defense.model_dump_json()].append(name)
-    for (title, _), (first, *others) in found.items():
-        yield from ((name, "cell", f"{title} with this defense is in {first} too") for name in others)
+def _check_repeated(placed: Placed) -> Iterator[FileProblem]:
+    """Each cell is there once."""
+    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for file, (record, slot) in placed.items():
+        files[slot.title, _identity(record.defense)].append(file)
+    for (title, _), (first, *others) in files.items():
+        for file in others:
+            yield file, "cell", f"{title} with this defense is also in {first}; expected it once"

@@ -1,6 +1,7 @@
-"""The cells of a frozen grid without their defense, and which of them a record is of: told by the record alone.
+"""Grid slots: the cells of a frozen grid without their defense, and the slot that a record fills.
 
-The grid is this project's own and is built; what a stranger's record says is compared with it, and never built or run.
+Only the cells of the grid, which is part of this project, are built. The settings in a record,
+which anybody may have written, are compared with theirs and never built or run.
 """
 
 import json
@@ -11,15 +12,19 @@ from typing import Any
 
 from attacks.base import Target
 from benchmark.config.cell import Cell
-from benchmark.config.grid import cells, load, override
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request, override
 from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import find, settings_of
 from benchmark.results.describe import describe_attack, describe_component
 from benchmark.results.record import Choice, Record
 from benchmark.utils.strict_json import InvalidFile
 
-Facts = dict[str, Any]  # a setting of a record, flat: {'model.resolved.width': 64, ...}
-PARTS = {"audit", "variant", "seed", "data", "model", "attack", "training"}  # of a record, what a grid decides
+FlatSettings = dict[str, Any]  # by dotted key: {'model.resolved.width': 64, ...}
+
+# The fields of a record that a grid fixes, and the fields within them that it leaves open: which
+# settings were given and not defaults, and what was measured.
+_FIXED = {"audit", "variant", "seed", "data", "model", "attack", "training"}
 _GIVEN = {"given"}
 _ATTACK = {"poisoned": True, "images": True, "psnr": True, "ssim": True,
            "trigger": _GIVEN, "target": _GIVEN, "test_trigger": _GIVEN}
@@ -30,107 +35,133 @@ _OPEN = {"data": _GIVEN, "model": _GIVEN, "training": _GIVEN, "attack": _ATTACK 
 class GridSlot:
     """A cell of a frozen grid, whatever its defense.
 
-    facts: what its record says, flat. defaults: what a record means that is older than a setting.
-    tau: the attacker's count, where the true count alone decides it.
+    settings: the `victim_settings` of its records.
+    defaults: values for the settings that an older record lacks, by the same keys.
+    tau: the attacker's count for a true count; None without an attack, or where the true count
+        alone does not determine it.
     """
 
     title: str
-    facts: Facts
-    defaults: Facts
+    settings: FlatSettings
+    defaults: FlatSettings
     tau: Callable[[int], int] | None
 
     @cached_property
-    def data(self) -> str:
-        """What the images are decided by."""
-        return self._known(lambda key: key.startswith("data."))
+    def data_key(self) -> str:
+        """The settings of the images, as text: the same for slots with the same images."""
+        return self._key(lambda name: name.startswith("data."))
 
     @cached_property
-    def counter(self) -> str:
-        """What the clean counter is decided by."""
-        return self._known(lambda key: key.partition(".")[0] != "attack")
+    def counter_key(self) -> str:
+        """All settings but those of the attack, as text: the same for the same clean counter."""
+        return self._key(lambda name: name.partition(".")[0] != "attack")
 
-    def _known(self, wanted: Callable[[str], bool]) -> str:
-        return json.dumps({key: value for key, value in self.facts.items() if wanted(key)}, sort_keys=True)
+    def _key(self, includes: Callable[[str], bool]) -> str:
+        settings = {name: value for name, value in self.settings.items() if includes(name)}
+        return json.dumps(settings, sort_keys=True)
 
 
 @cache
 def slots(preset: str) -> tuple[GridSlot, ...]:
     """The slots of a frozen grid, by the name of its preset."""
-    return tuple(map(_slot, cells(override(load(preset), ["defense=none"]))))
+    request = override(load_request(preset), ["defense=none"])
+    return tuple(_slot(cell) for cell in cells(request))
 
 
-def facts(record: Record) -> Facts:
-    """What a record says of its cell but for the defense, flat: {'model.resolved.width': 64, ...}.
+def victim_settings(record: Record) -> FlatSettings:
+    """The settings that determine the victim of a record, or its clean counter without an attack.
 
-    Settings count, and not which of them were given; nor what was measured.
+    Which of them were given, and what was measured, is left out.
     """
-    return dict(_flat(record.model_dump(mode="json", include=PARTS, exclude=_OPEN)))
+    return dict(_flatten(record.model_dump(mode="json", include=_FIXED, exclude=_OPEN)))
 
 
-def slot_of(record: Record, known: Sequence[GridSlot]) -> GridSlot:
-    """The slot that a record is of. Raises InvalidFile naming what no slot has."""
-    found = facts(record)
-    alike = [slot for slot in known if _names(slot.facts) == _names(found)]
-    if not alike:
-        model, trigger, target, seed = _names(found)
+def find_slot(record: Record, grid_slots: Sequence[GridSlot]) -> GridSlot:
+    """The slot that a record fills.
+
+    Raises:
+        InvalidFile: no slot has the settings of the record. The error is about the first setting
+            that differs from the most similar slot.
+    """
+    settings = victim_settings(record)
+    names = _names(settings)
+    similar = [slot for slot in grid_slots if _names(slot.settings) == names]
+    if not similar:
+        model, trigger, target, seed = names
         attack = f"{trigger}/{target}" if target else "no attack"
-        raise InvalidFile("cell", f"model {model!r}, {attack}, seed {seed}: the frozen grid has no such cell")
-    slot, differing = min(((slot, _differing(found, slot)) for slot in alike), key=lambda pair: len(pair[1]))
-    for key, (here, there) in differing.items():
-        raise InvalidFile(key, f"{here}; the frozen grid has {there}")
+        raise InvalidFile("cell", f"model {model!r}, {attack}, seed {seed}: no such cell in the "
+                          f"frozen grid; expected one of its {len(grid_slots)} cells")
+    comparisons = [(slot, _differences(settings, slot)) for slot in similar]
+    slot, differences = min(comparisons, key=lambda comparison: len(comparison[1]))
+    for key, (recorded, expected) in differences.items():
+        raise InvalidFile(key, f"{recorded}; expected {expected} as in the frozen grid")
     return slot
 
 
 def _slot(cell: Cell) -> GridSlot:
-    told = Record.model_construct(
-        audit=cell.settings.audit, variant=cell.settings.variant, seed=cell.settings.seed, data=describe_component(cell.data),
-        model=describe_component(cell.model), attack=describe_attack(cell, {"poisoned": [], "also": [{"poisoned": []}]}),
-        training={"resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": cell.settings.scale,
-                  "hold_out": cell.settings.hold_out})
-    return GridSlot(f"{cell.model.name} {cell.attack_title} seed {cell.settings.seed}", facts(told), _defaults(cell),
-                _tau(cell.target.build()) if cell.target else None)
+    settings = cell.settings
+    training = {"resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": settings.scale,
+                "hold_out": settings.hold_out}
+    record = Record.model_construct(
+        audit=settings.audit, variant=settings.variant, seed=settings.seed,
+        data=describe_component(cell.data), model=describe_component(cell.model),
+        attack=describe_attack(cell, {"poisoned": [], "also": [{"poisoned": []}]}),
+        training=training)
+    return GridSlot(f"{cell.model.name} {cell.attack_title} seed {settings.seed}",
+                    victim_settings(record), _defaults(cell),
+                    _tau(cell.target.build()) if cell.target else None)
 
 
-def _defaults(cell: Cell) -> Facts:
-    entries = {"data": cell.data, "model": cell.model, "attack.trigger": cell.trigger, "attack.target": cell.target}
-    found = {f"training.resolved.{key}": value for key, value in Recipe() if key not in RUNNING}
-    for at, entry in entries.items():
-        fields = settings_of(find(entry.kind, entry.name)).model_fields if entry else {}
-        defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()
-                    if not field.is_required()}
-        plain = Choice(name=at, resolved=defaults).model_dump(mode="json")["resolved"]
-        found |= _flat(plain, f"{at}.resolved.")
-    return found
+def _defaults(cell: Cell) -> FlatSettings:
+    components = {"data": cell.data, "model": cell.model, "attack.trigger": cell.trigger,
+                  "attack.target": cell.target}
+    defaults = {f"training.resolved.{key}": value for key, value in Recipe() if key not in RUNNING}
+    for key, component in components.items():
+        if component is None:
+            continue
+        fields = settings_of(find(component.kind, component.name)).model_fields
+        values = {name: field.get_default(call_default_factory=True)
+                  for name, field in fields.items() if not field.is_required()}
+        as_json = Choice(name=key, resolved=values).model_dump(mode="json")["resolved"]
+        defaults |= _flatten(as_json, f"{key}.resolved.")
+    return defaults
 
 
 def _tau(target: Target) -> Callable[[int], int] | None:
     if type(target).fitted is not Target.fitted or type(target).tau is Target.tau:
-        return None  # it depends on the poisoned images, or on where people are
+        return None  # the count depends on the poisoned images, or on where people are
     return target.tau
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and (value or key == "resolved"):  # an entry that has no settings
-            yield from _flat(value, f"{prefix}{key}.")
+def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of nested objects, with their dotted keys.
+
+    An empty object is a value, except for the `resolved` of a component without settings.
+    """
+    for key, value in settings.items():
+        if isinstance(value, dict) and (value or key == "resolved"):
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _names(found: Facts) -> tuple[Any, ...]:
-    return tuple(found.get(key) for key in ("model.name", "attack.trigger.name", "attack.target.name", "seed"))
+def _names(settings: FlatSettings) -> tuple[Any, ...]:
+    """The names of the model, the trigger and the target, and the seed."""
+    keys = ("model.name", "attack.trigger.name", "attack.target.name", "seed")
+    return tuple(settings.get(key) for key in keys)
 
 
-def _differing(found: Facts, slot: GridSlot) -> dict[str, tuple[str, str]]:
-    """Each key that differs, with the values of the record and of the slot."""
-    differing = {}
-    for key in sorted(found.keys() | slot.facts.keys()):
-        here, there = found.get(key, slot.defaults.get(key, ...)), slot.facts.get(key, ...)
-        if _text(here) != _text(there):
-            differing[key] = _text(here), _text(there)
-    return differing
+def _differences(settings: FlatSettings, slot: GridSlot) -> dict[str, tuple[str, str]]:
+    """Each key whose values differ, with the value of the record and that of the slot."""
+    differences = {}
+    for key in sorted(settings.keys() | slot.settings.keys()):
+        recorded = _text(settings.get(key, slot.defaults.get(key, ...)))
+        expected = _text(slot.settings.get(key, ...))
+        if recorded != expected:
+            differences[key] = recorded, expected
+    return differences
 
 
 def _text(value: Any) -> str:
-    """1, 1.0 and true differ, as they do where settings are shown."""
+    """A value as JSON, in which 1, 1.0 and true differ; 'nothing' for a missing setting."""
     return "nothing" if value is ... else json.dumps(value, sort_keys=True)

@@ -1,7 +1,7 @@
-"""The leaderboard as one HTML file that needs nothing else: sorted, filtered and opened where it is read.
+"""HTML page: the leaderboard as one file, in which rows are sorted, filtered and opened.
 
-What records hold is data, whoever wrote them: it goes into the page as JSON that no markup can leave, and the page's
-script shows it as text.
+The page needs no network. All text of records, which anybody may have written, goes into the page
+as JSON in which no markup can end or begin an element, and its script shows it as text.
 """
 
 import json
@@ -19,54 +19,69 @@ from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
 from benchmark.tables.controls import result_numbers
-from benchmark.tables.defenses import known
+from benchmark.tables.defenses import images_used
 from benchmark.tables.formats import Table
 from benchmark.utils.files import write_atomically
 
-EDGES = np.append(np.linspace(0, 2, 41), math.inf)  # of r = count / truth
-MADE = ("commit", "dirty", "crowdbench", "device_name", "precision", "threads")  # of the provenance
+EDGES = np.append(np.linspace(0, 2, 41), math.inf)  # bins of the ratio r = count / truth
+ORIGIN = ("commit", "dirty", "crowdbench", "device_name", "precision", "threads")  # of provenance
+ENTRY = ("path", "name", "paper", "code", "tier")
+NUMBERS = ("rho_acc", "mae", "rmse", "rho_asr", "ra", "opp", "base", "asr0", "easr", "flip_rate",
+           "flip_rate_low", "flip_rate_high", "attainment", "attainment_low", "attainment_high",
+           "der")
 TEMPLATE = files("benchmark") / "templates" / "page.html"
-NUMBERS = ("rho_acc", "mae", "rmse", "rho_asr", "ra", "opp", "base", "asr0", "easr", "flip_rate", "flip_rate_low",
-           "flip_rate_high", "attainment", "attainment_low", "attainment_high", "der")
 
 
-def write_page(found: Sequence[Scenario], paths: Mapping[int, Path], out: Path,
+def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Path,
                rankings: Sequence[Table] = ()) -> None:
-    """Write the page of all cells that repair or attack something, below the leaderboards of frozen grids.
+    """Write the page, with the leaderboards of frozen grids above all results of repairs.
 
-    paths: where each record lies, by its id(); a record without one has no link. Links are relative to the page.
+    paths: the file of each record, by the id() of the record; one without a file gets no link.
+    Links are relative to the page. Raises OSError if the page cannot be written.
     """
-    links = {key: quote(os.path.relpath(path, out.parent).replace(os.sep, "/")) for key, path in paths.items()}
-    write_atomically(out, page(found, links, rankings))
+    links = {key: quote(os.path.relpath(path, out.parent).replace(os.sep, "/"))
+             for key, path in paths.items()}
+    write_atomically(out, page(scenarios, links, rankings))
 
 
-def page(found: Sequence[Scenario], links: Mapping[int, str], rankings: Sequence[Table] = ()) -> str:
-    """The page's HTML. links: to each record, by its id()."""
-    told = [{"title": table.title, "columns": list(table.frame.columns), "rows": table.frame.values.tolist(),
-             "notes": table.notes} for table in rankings]
-    data = json.dumps({"rankings": told, "rows": _rows(found, links)}, sort_keys=True, allow_nan=False)
-    for character in "<>&\u2028\u2029":  # the JSON stays the same, and can neither end its element nor begin one
-        data = data.replace(character, f"\\u{ord(character):04x}")
-    return TEMPLATE.read_text(encoding="utf-8").replace("DATA", data, 1)
+def page(scenarios: Sequence[Scenario], links: Mapping[int, str],
+         rankings: Sequence[Table] = ()) -> str:
+    """The HTML of the page. links: to the file of each record, by the id() of the record."""
+    tables = [{"title": table.title, "columns": list(table.frame.columns),
+               "rows": table.frame.values.tolist(), "notes": table.notes} for table in rankings]
+    content = {"rankings": tables, "rows": _rows(scenarios, links)}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    # Escaped, these characters are the same JSON, but cannot end the element or begin another.
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return TEMPLATE.read_text(encoding="utf-8").replace("DATA", text, 1)
 
 
-def _rows(found: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str, Any]]:
-    pairs = [(scenario, result) for scenario in found for result in scenario.results if not result.detects]
-    attacks = suffixes([scenario.settings for scenario, _ in pairs], shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, result in pairs], shown=("model", "defense"))
-    return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": result.defense + told,
-             "target": scenario.strategy, "trigger": scenario.settings.get("trigger", ""),
-             "rate": scenario.settings.get("poison_rate", ""), "alpha": scenario.settings.get("trigger.alpha", ""),
-             "protocol": result.records[0].protocol or "none", "entry": _entry(result), "knows": known([result]),
-             **_numbers(scenario, result),
-             "records": [_record(record, links.get(id(record))) for record in result.records]}
-            for (scenario, result), attack, told in zip(pairs, attacks, defenses)]
+def _rows(scenarios: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str, Any]]:
+    """One row per result; detectors repair nothing and have none."""
+    pairs = [(scenario, result) for scenario in scenarios for result in scenario.results
+             if not result.detects]
+    attacks = suffixes([scenario.settings for scenario, _ in pairs],
+                       shown=("model", "trigger", "target"))
+    defenses = suffixes([defense_settings(result) for _, result in pairs],
+                        shown=("model", "defense"))
+    rows = []
+    for (scenario, result), attack, defense in zip(pairs, attacks, defenses):
+        settings, first = scenario.settings, result.records[0]
+        rows.append({
+            "model": scenario.model, "attack": scenario.attack + attack,
+            "defense": result.defense + defense, "target": scenario.strategy,
+            "trigger": settings.get("trigger", ""), "rate": settings.get("poison_rate", ""),
+            "alpha": settings.get("trigger.alpha", ""), "protocol": first.protocol or "none",
+            "entry": _entry(first), "knows": images_used([result]), **_numbers(scenario, result),
+            "records": [_record(record, links.get(id(record))) for record in result.records]})
+    return rows
 
 
-def _entry(result: Result) -> dict[str, str]:
-    """Whose entry a cell is of, and how far it is proven; a link only where it is one to the web."""
-    told = entry_of(result.records[0])
-    return {key: told[key] for key in ("path", "name", "paper", "code", "tier") if key in told}
+def _entry(record: Record) -> dict[str, str]:
+    """The facts of the entry that a record is from; none outside of entries."""
+    entry = entry_of(record)
+    return {key: entry[key] for key in ENTRY if key in entry}
 
 
 def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:
@@ -75,24 +90,27 @@ def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:
 
 
 def _record(record: Record, link: str | None) -> dict[str, Any]:
-    """What a row opens to, for one seed."""
-    images, made = record.images, record.provenance
-    repaired = made.get("stages", {}).get("repaired", {})
-    return {"seed": record.seed, "link": link, "warnings": record.warnings, "images": len(images.id),
-            "seconds": repaired.get("seconds"), "poisoned": len(record.attack.poisoned) if record.attack else None,
-            "made": {key: made.get(key) for key in MADE},
+    """What an open row shows of one seed."""
+    images, provenance = record.images, record.provenance
+    repaired = provenance.get("stages", {}).get("repaired", {})
+    return {"seed": record.seed, "link": link, "warnings": record.warnings,
+            "images": len(images.id), "seconds": repaired.get("seconds"),
+            "poisoned": len(record.attack.poisoned) if record.attack else None,
+            "made": {key: provenance.get(key) for key in ORIGIN},
             "weights": repaired.get("weights_sha256"),
-            "clean": _histogram(images.clean, images.truth), "triggered": _histogram(images.triggered, images.truth)}
+            "clean": _histogram(images.clean, images.truth),
+            "triggered": _histogram(images.triggered, images.truth)}
 
 
 def _histogram(counts: list[float] | None, truth: list[int]) -> list[int] | None:
-    """How many images have r in each bin; what counts below 0 is in the first."""
+    """The number of images in each bin of the ratio; counts below 0 are in the first bin."""
     if counts is None:
         return None
-    people = np.array(truth) > 0
-    ratios = np.array(counts)[people].clip(min=0) / np.array(truth)[people]
+    has_people = np.array(truth) > 0
+    ratios = np.array(counts)[has_people].clip(min=0) / np.array(truth)[has_people]
     return np.histogram(ratios, EDGES)[0].tolist()
 
 
-def _plain(number: float) -> float | None:
-    return round(float(number), 6) if math.isfinite(number) else None
+def _plain(value: float) -> float | None:
+    """A number for JSON, rounded; null where it does not exist."""
+    return round(float(value), 6) if math.isfinite(value) else None

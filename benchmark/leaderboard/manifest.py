@@ -1,8 +1,9 @@
-"""An entry of the leaderboard on disk: PROTOCOL/DEFENSE/REVISION/ with entry.json and cells/*.json.
+"""Manifests: the layout of a leaderboard entry on disk, and what its entry.json says.
 
-The cells are the records that a run wrote, byte for byte: those of one defense, of no defense, and of the controls. The
-revision is a hash of them, so that the path says what it must hold. Beside them may lie reruns/*.json, the records of
-cells that somebody else ran again.
+An entry is a folder PROTOCOL/DEFENSE/REVISION with entry.json and cells/*.json. The cells are
+records, byte for byte as a run wrote them: those of one defense, of no defense, and of the
+controls. The revision is a hash of the cells, so the path determines what the folder must hold.
+The folder may also have reruns/*.json, the records of cells that somebody else ran again.
 """
 
 import hashlib
@@ -17,8 +18,8 @@ from benchmark.results.record import Choice
 
 FILE, CELLS, RERUNS = "entry.json", "cells", "reruns"
 MOST_CELLS = 1000
-MOST_MANIFEST = 2**20  # bytes
-MOST_TOTAL = 64 * 2**20  # of all cells together
+MOST_MANIFEST = 2**20  # bytes of entry.json
+MOST_TOTAL = 64 * 2**20  # bytes of all records in cells, or in reruns
 
 
 def _printable(text: str) -> str:
@@ -27,41 +28,48 @@ def _printable(text: str) -> str:
     return text
 
 
-Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}$")]  # of a path
+PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_printable)]
 
 
 class Manifest(Settings):
-    """What entry.json says. name, paper and code are the submitter's words; all else follows from the cells.
+    """The contents of entry.json.
 
-    defense: its name, version and settings. cells: SHA-256 of each file. crowdbench: the version that wrote it.
+    name, paper, code: the words of the submitter. All other fields follow from the cells.
+    protocol: the frozen grid. defense: its name, version and settings.
+    cells: the SHA-256 of each record, by the name of its file.
+    crowdbench: the version of this package that wrote the manifest.
     """
 
     schema_version: Literal[1] = 1
     name: Text
     paper: Text
     code: Text
-    protocol: Part
+    protocol: PathPart
     defense: Choice
     tier: Literal["self-reported"] = "self-reported"
-    cells: dict[Part, Sha256]
+    cells: dict[PathPart, Sha256]
     crowdbench: Text
 
     def dumps(self) -> str:
-        """The manifest as JSON text, the same bytes for the same manifest."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """The manifest as JSON text; the same manifest gives the same bytes."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def revision(cells: Mapping[str, str]) -> str:
-    """The name of cells, from their files' names and SHA-256.
+    """The revision of an entry: the first 12 hex digits of a hash of its cells.
 
-    In a folder of cells, `LC_ALL=C; sha256sum *.json | sha256sum | cut -c-12` prints the same.
+    cells: the SHA-256 of each record, by the name of its file.
+
+    In the folder of the cells, `LC_ALL=C; sha256sum *.json | sha256sum | cut -c-12` prints the
+    same digits.
     """
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(cells.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
-def chosen(defense: Choice) -> Choice:
-    """A defense as an entry knows it: whatever settings were given, all of them."""
+def without_given(defense: Choice) -> Choice:
+    """A defense as an entry identifies it: by all its settings, whichever of them were given."""
     return defense.model_copy(update={"given": {}})

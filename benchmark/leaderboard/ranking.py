@@ -1,186 +1,243 @@
-"""The leaderboard: the defenses that did the whole of a frozen grid, in the order of what they leave right.
+"""Ranking: the leaderboard of each frozen grid, with the defenses that were run on all its cells.
 
-Ranked by RA, the share of triggered images that are counted to within 10%, the mean over all victims of the grid. It is
-low where the backdoor is left, and low where the counter is ruined.
+Defenses are ranked by RA, the share of triggered images that are counted to within 10% of the
+truth, as the mean over all victims of the grid. RA is low if the backdoor is left, and low if the
+defense ruins the counter.
 """
 
+import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from benchmark.leaderboard.reruns import RECOMPUTED
 from benchmark.metrics import counting
-from benchmark.metrics.significance import holm, interval, mcnemar
+from benchmark.metrics.significance import LEVEL, holm, interval, mcnemar
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
 from benchmark.tables.controls import SHARED
-from benchmark.tables.defenses import cost, known
+from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.formats import NONE, Table, number, probability, with_interval
 from benchmark.utils.strict_json import InvalidFile
 
 if TYPE_CHECKING:
     from benchmark.config.frozen_grids import FrozenGrid
 
-LEVEL = 0.05
-MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr", "Opp": "opp", "eASR": "easr",
-         "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}  # over the attacks of the grid
+MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
+         "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
 LEGEND = [
-    "Each number is a mean over all models, attacks and seeds of the grid, with its 95% interval, bootstrap over seeds "
-    "and images; where an attack has no such number, over those that have it. RA: triggered images counted to within "
-    "10%, by which is ranked. rho_Acc: the same of clean images. clean rho_Acc: of clean counters with the defense "
-    "applied. DER: against none, on the means over seeds of eASR and rho_Acc; .5 is no effect. knows: clean training "
-    "images + clean validation images; E extra images, P the poisoned training set. seconds: of a victim's repair, on "
-    "the records' machines.",
-    "RA - none, RA - best: beside the same victims undefended, and beside the first of the ranking; p by exact McNemar "
-    "tests over images, an image's victims and seeds as one, after Holm's correction for all tests of the table. "
-    f"A difference with p >= {LEVEL} may be chance, and so may the order of its defenses.",
-    "'control': none, retraining and continued poisoned training, which say what a defense must beat; they have no "
-    "rank. 'incomplete': some cells of the grid were not run, and a mean over others is not compared.",
+    "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
+    "interval, by bootstrap over seeds and images. An attack for which a number does not exist is "
+    "left out of its mean.",
+    "RA is the share of triggered images that are counted to within 10% of the truth, and "
+    "determines the rank. rho_Acc is the same share of clean images. clean rho_Acc is the rho_Acc "
+    "of clean counters with the defense applied. DER compares the means over seeds of eASR and "
+    "rho_Acc with those of no defense; a defense without effect has 0.5.",
+    IMAGES_USED,
+    "RA - none and RA - best are the differences from no defense on the same victims, and from "
+    "the defense of rank 1. p is of exact McNemar tests over images, in which the victims and "
+    "seeds of an image count as one, after Holm's correction for all tests of the table. With "
+    f"p >= {LEVEL}, a difference may be due to chance, and so may the order of the two defenses.",
+    "A 'control' is what a defense must beat: none, retraining, or continued training on the "
+    "poisoned images. Controls have no rank. A defense is 'incomplete' if some cells of the grid "
+    "were not run; its means would be over other cells and are left out.",
 ]
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A defense on the victims of one source. cells: by the settings of the victim, as far as the grid has them."""
+@dataclass(frozen=True, eq=False)
+class GridResults:
+    """The results of one defense on the victims of one source in a frozen grid.
 
-    first: Result
+    results: at least one, by the settings of the victim, whoever trained it.
+    wanted: number of cells of the grid, one per seed.
+    """
+
     results: Mapping[str, Result]
-    wanted: int  # cells of the grid, a seed each
+    wanted: int
 
     @property
-    def there(self) -> int:
+    def first(self) -> Result:
+        return next(iter(self.results.values()))
+
+    @property
+    def source(self) -> str:
+        """The label of the victims, see `load`; '' where there are no entries."""
+        return self.first.settings.get("victims", "")
+
+    @property
+    def is_control(self) -> bool:
+        return self.first.defense in SHARED
+
+    @property
+    def present(self) -> int:
+        """The number of cells that were run."""
         return sum(len(result.records) for result in self.results.values())
 
     @property
     def complete(self) -> bool:
-        return self.there == self.wanted
-
-    @property
-    def control(self) -> bool:
-        return self.first.defense in SHARED
+        return self.present == self.wanted
 
     @cached_property
     def attacked(self) -> dict[str, Result]:
-        return {key: result for key, result in sorted(self.results.items()) if result.records[0].attack}
+        """The results on victims, without those on clean counters."""
+        return {victim: result for victim, result in sorted(self.results.items())
+                if result.records[0].attack}
 
     def mean(self, key: str) -> tuple[float, float, float]:
-        """The mean of a number over the attacks, and the ends of its interval."""
+        """The mean of a number over the attacks, and the ends of its 95% interval; nan if none."""
         results = [result for result in self.attacked.values() if key in result.replicates]
         if not results:
             return math.nan, math.nan, math.nan
-        return (float(np.mean([result.numbers[key] for result in results])),
-                *interval(np.mean([result.replicates[key] for result in results], axis=0)))
+        mean = float(np.mean([result.numbers[key] for result in results]))
+        return mean, *interval(np.mean([result.replicates[key] for result in results], axis=0))
 
     def successes(self, key: str) -> np.ndarray:
-        """A share image by image, bool [victims and seeds, N]."""
+        """The images that a share counts, bool [V, N] of N images, with V victims and seeds."""
         return np.concatenate([result.successes(key) for result in self.attacked.values()])
 
 
 def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
-    """The leaderboard of each frozen grid that the records hold all victims of, for some defense."""
-    if not any(record.protocol for scenario in scenarios for result in scenario.results for record in result.records):
+    """The leaderboards of the frozen grids that some defense, not a control, was run on in full."""
+    results = [result for scenario in scenarios for result in scenario.results]
+    if not any(record.protocol for result in results for record in result.records):
         return []
-    from benchmark.config.frozen_grids import frozen  # what builds a grid needs torch, most tables do not
+    # The slots of a grid import torch, which the tables of other records do without.
+    from benchmark.config.frozen_grids import frozen
 
-    found = []
+    tables = []
     for grid in frozen():
-        entrants = _entrants(scenarios, grid)
-        if any(entrant.complete and not entrant.control for entrant in entrants):
-            found.append(_table(grid.name, entrants))
-    return found
+        defenses = _defenses(scenarios, grid)
+        if any(defense.complete and not defense.is_control for defense in defenses):
+            tables.append(_table(grid.name, defenses))
+    return tables
 
 
-def _entrants(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[Entrant]:
+def _defenses(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[GridResults]:
+    """The results on a grid, by the settings of the defense and the source of the victims."""
     from benchmark.leaderboard.grid_slots import slots
 
     groups: dict[str, dict[str, Result]] = {}
     for scenario in scenarios:
+        victim = json.dumps(scenario.grid, sort_keys=True)
+        source = scenario.settings.get("victims", "")
         for result in scenario.results:
-            if not result.detects and all(_belongs(record, grid) for record in result.records):
-                own = {key: value for key, value in defense_settings(result).items() if key != "model"}
-                who = json.dumps([own, scenario.settings.get("victims", "")], sort_keys=True)
-                groups.setdefault(who, {})[json.dumps(scenario.grid, sort_keys=True)] = result
+            if result.detects or not all(_belongs(record, grid) for record in result.records):
+                continue
+            settings = defense_settings(result)
+            del settings["model"]
+            defense = json.dumps([settings, source], sort_keys=True)
+            groups.setdefault(defense, {})[victim] = result
     wanted = len(slots(grid.preset))
-    return [Entrant(next(iter(results.values())), results, wanted) for _, results in sorted(groups.items())]
+    return [GridResults(results, wanted) for _, results in sorted(groups.items())]
 
 
 def _belongs(record: Record, grid: "FrozenGrid") -> bool:
-    """Whether it is a cell of the grid, and not merely says so."""
-    from benchmark.leaderboard.grid_slots import slot_of, slots
+    """Whether a record has the settings and images of a cell of the grid, and not only its name."""
+    from benchmark.leaderboard.grid_slots import find_slot, slots
 
+    if record.protocol != grid.name or grid.counted not in (None, record.images.checksum):
+        return False
     try:
-        return (record.protocol == grid.name and grid.counted in (None, record.images.checksum)
-                and bool(slot_of(record, slots(grid.preset))))
+        find_slot(record, slots(grid.preset))
     except InvalidFile:
         return False
+    return True
 
 
-def _table(protocol: str, entrants: Sequence[Entrant]) -> Table:
-    told = suffixes([defense_settings(one.first) | _victims(one) for one in entrants],
-                    shown=("model", "defense"))
-    names = {id(one): one.first.defense + suffix for one, suffix in zip(entrants, told)}
-    whole = sorted((one for one in entrants if one.complete), key=lambda one: (-one.mean("ra")[0], names[id(one)]))
-    best = next(one for one in whole if not one.control)
-    bases = {_source(one): one for one in whole if one.first.defense == "none"}
-    tests = {(id(one), heading): (one, other) for one in whole
-             for heading, other in (("RA - none", bases.get(_source(one))), ("RA - best", best))
-             if other is not None and other is not one}
-    p = dict(zip(tests, holm([mcnemar(one.successes("ra"), other.successes("ra")) for one, other in tests.values()])))
-    lines, rank = [], 0
-    for one in whole:
-        rank += not one.control
-        line = _line(one, names[id(one)], "control" if one.control else str(rank), bases.get(_source(one)))
-        for heading in ("RA - none", "RA - best"):
-            pair = tests.get((id(one), heading))
-            line[heading] = NONE if pair is None else f"{pair[0].mean('ra')[0] - pair[1].mean('ra')[0]:+.3f}"
-            line[f"p {heading[5:]}"] = NONE if pair is None else probability(p[id(one), heading])
-        lines.append(line)
-    lines += [{"rank": "incomplete", "defense": names[id(one)], "cells": f"{one.there}/{one.wanted}"}
-              for one in entrants if not one.complete]
-    frame = pd.DataFrame(lines).fillna(NONE)
-    if not any(entry_of(one.first.records[0]) for one in entrants):
+def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
+    names = _names(defenses)
+    complete = [defense for defense in defenses if defense.complete]
+    complete.sort(key=lambda defense: (-defense.mean("ra")[0], names[defense]))
+    undefended = {defense.source: defense for defense in complete
+                  if defense.first.defense == "none"}
+    differences = _differences(complete, undefended)
+    ranks = itertools.count(1)
+    rows = []
+    for defense in complete:
+        row = {"rank": "control" if defense.is_control else str(next(ranks)),
+               "defense": names[defense]}
+        row |= _numbers(defense, undefended.get(defense.source))
+        rows.append(row | differences[defense])
+    for defense in defenses:
+        if not defense.complete:
+            rows.append({"rank": "incomplete", "defense": names[defense],
+                         "cells": f"{defense.present}/{defense.wanted}"})
+    frame = pd.DataFrame(rows).fillna(NONE)
+    if not any(entry_of(defense.first.records[0]) for defense in defenses):
         frame = frame.drop(columns=["entry", "tier"])
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame, LEGEND)
 
 
-def _victims(entrant: Entrant) -> dict[str, str]:
-    """Whose victims they are, where that is no part of the defense's name."""
-    return {"victims": _source(entrant)} if entrant.control else {}
+def _names(defenses: Sequence[GridResults]) -> dict[GridResults, str]:
+    """The printed names: those of controls tell whose victims they are of, if that is not clear."""
+    settings = []
+    for defense in defenses:
+        source = {"victims": defense.source} if defense.is_control else {}
+        settings.append(defense_settings(defense.first) | source)
+    labels = suffixes(settings, shown=("model", "defense"))
+    return {defense: defense.first.defense + label for defense, label in zip(defenses, labels)}
 
 
-def _source(entrant: Entrant) -> str:
-    return entrant.first.settings.get("victims", "")
+def _differences(complete: Sequence[GridResults],
+                 undefended: Mapping[str, GridResults]) -> dict[GridResults, dict[str, str]]:
+    """The columns with differences in RA from no defense and from the best, and their p values.
+
+    complete: in the order of the ranking. undefended: no defense, by the source of the victims.
+    """
+    best = next(defense for defense in complete if not defense.is_control)
+    pairs = []
+    for defense in complete:
+        for heading, other in (("none", undefended.get(defense.source)), ("best", best)):
+            if other is not None and other is not defense:
+                pairs.append((defense, heading, other))
+    p_values = holm([mcnemar(defense.successes("ra"), other.successes("ra"))
+                     for defense, _, other in pairs])
+    headings = ("RA - none", "p none", "RA - best", "p best")
+    columns = {defense: dict.fromkeys(headings, NONE) for defense in complete}
+    for (defense, heading, other), p in zip(pairs, p_values):
+        difference = defense.mean("ra")[0] - other.mean("ra")[0]
+        columns[defense][f"RA - {heading}"] = f"{difference:+.3f}"
+        columns[defense][f"p {heading}"] = probability(p)
+    return columns
 
 
-def _line(entrant: Entrant, name: str, rank: str, base: Entrant | None) -> dict[str, str]:
-    results = list(entrant.results.values())
-    entry = entry_of(entrant.first.records[0])
-    line = {"rank": rank, "defense": name, "entry": entry.get("name", NONE), "tier": entry.get("tier", RECOMPUTED),
-            "knows": known(results)}
-    line |= {heading: with_interval(*entrant.mean(key), 2 if key in ("mae", "rmse") else 3)
-             for heading, key in MEANS.items()}
-    clean = [result.numbers["rho_acc"] for key, result in entrant.results.items() if key not in entrant.attacked]
-    return line | {"clean rho_Acc": number(float(np.mean(clean))) if clean else NONE, "DER": _der(entrant, base),
-                   "seconds": cost(results), "cells": f"{entrant.there}/{entrant.wanted}"}
+def _numbers(defense: GridResults, undefended: GridResults | None) -> dict[str, str]:
+    """The columns with the entry and the numbers of one defense."""
+    results = list(defense.results.values())
+    entry = entry_of(defense.first.records[0])
+    columns = {"entry": entry.get("name", NONE), "tier": entry.get("tier", RECOMPUTED),
+               "knows": images_used(results)}
+    for heading, key in MEANS.items():
+        digits = 2 if key in ("mae", "rmse") else 3
+        columns[heading] = with_interval(*defense.mean(key), digits)
+    clean = [result.numbers["rho_acc"] for result in results if not result.records[0].attack]
+    columns["clean rho_Acc"] = number(float(np.mean(clean))) if clean else NONE
+    return columns | {"DER": _der(defense, undefended), "seconds": repair_seconds(results),
+                      "cells": f"{defense.present}/{defense.wanted}"}
 
 
-def _der(entrant: Entrant, base: Entrant | None) -> str:
-    """DER, the mean over the attacks, with its interval."""
-    if base is None or base is entrant:
+def _der(defense: GridResults, undefended: GridResults | None) -> str:
+    """The mean DER over the attacks, with its interval."""
+    if undefended is None or undefended is defense:
         return NONE
-    pairs = [(base.attacked[key], result) for key, result in entrant.attacked.items() if "easr" in result.replicates]
-
-    def mean(of: Callable[[Result], Mapping[str, np.ndarray]]) -> np.ndarray:
-        return np.mean([counting.der(of(before)["easr"], of(after)["easr"], of(before)["rho_acc"], of(after)["rho_acc"])
-                        for before, after in pairs], axis=0)
-
-    if not pairs:
+    values, replicates = [], []
+    for victim, after in defense.attacked.items():
+        if "easr" in after.replicates:
+            before = undefended.attacked[victim]
+            values.append(_der_between(before.numbers, after.numbers))
+            replicates.append(_der_between(before.replicates, after.replicates))
+    if not values:
         return NONE
-    return with_interval(float(mean(lambda result: result.numbers)), *interval(mean(lambda result: result.replicates)))
+    return with_interval(float(np.mean(values)), *interval(np.mean(replicates, axis=0)))
+
+
+def _der_between(before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> np.ndarray:
+    return counting.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])

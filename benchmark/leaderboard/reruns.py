@@ -1,101 +1,147 @@
-"""Records beside those of the same cells, run again: whether their counts agree, and how far that proves an entry."""
+"""Reruns: whether the counts of cells that were run again agree, and the tier of an entry."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.significance import holm, mcnemar
+from benchmark.metrics.significance import LEVEL, holm, mcnemar
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import cell_of, settings_of
 from benchmark.tables.formats import NONE, Table, number
 
-LEVEL = 0.05
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
 RECOMPUTED = "recomputed from counts"
+ROUNDING = 0.01  # people; counts that differ by less are the same
 COUNTS = ("clean", "triggered", "reference_clean", "reference_triggered")
+TESTED = ("rho_acc", "flip_rate")
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
            "attainment": "attainment"}
+Pair = tuple[Record, Record]  # a record, and that of a rerun of its cell
 
 
-def comparison(pairs: Sequence[tuple[Record, Record]]) -> tuple[Table, bool]:
-    """Records beside those of the same cells, run again, and whether all agree.
+def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
+    """The table that compares records with reruns of their cells, and whether all agree.
 
-    They agree if no count differs by more than rounding, or if neither rho_Acc nor the flip rate differs significantly
-    (exact McNemar test, Holm's correction): another machine rounds otherwise. What was run again must be what the
-    record says, the settings, the images' ids and true counts, and the attacker's counts.
+    A pair agrees if no count differs by more than rounding, or if neither rho_Acc nor the flip rate
+    differs significantly (exact McNemar test, Holm's correction), since another machine rounds
+    otherwise. The settings, the ids and true counts of the images, and the attacker's counts must
+    be equal.
     """
-    wrong = [_contradicted(was, now) for was, now in pairs]
-    cells = [[Result(settings_of(one), (one,)) for one in pair] for pair, other in zip(pairs, wrong) if not other]
-    tests = [_p(was.successes(key), now.successes(key)) for key in ("rho_acc", "flip_rate") for was, now in cells]
-    compared = iter(zip(cells, np.array(holm(tests) if tests else []).reshape(2, -1).T))
-    lines = [{"cell": _name(was), "verdict": DIFFERS} if other else _line(*next(compared))
-             for (was, _), other in zip(pairs, wrong)]
-    frame = pd.DataFrame(lines, columns=["cell", "largest difference", *NUMBERS, "p", "verdict"]).fillna(NONE)
-    return Table("reproduction", "Records / the same cells, run again", frame, [
-        *(f"{_name(was)}: not what the record says was run: {other}."
-          for (was, _), other in zip(pairs, wrong) if other),
-        "largest difference: of a count of a test image, in people. p: the smaller of those of rho_Acc and of the flip "
-        f"rate, exact McNemar tests with Holm's correction over the table. 'differs': p < {LEVEL}."
-    ]), DIFFERS not in frame["verdict"].tolist()
+    contradictions = [_contradiction(record, rerun) for record, rerun in pairs]
+    compared = iter(_rows([pair for pair, wrong in zip(pairs, contradictions) if not wrong]))
+    rows, notes = [], []
+    for (record, _), contradiction in zip(pairs, contradictions):
+        if contradiction:
+            rows.append({"cell": _name(record), "verdict": DIFFERS})
+            notes.append(f"{_name(record)}: the rerun is not of the same cell: {contradiction}.")
+        else:
+            rows.append(next(compared))
+    notes += [
+        "The largest difference is between two counts of one test image, in people. p is the "
+        "smaller of those of rho_Acc and of the flip rate, by exact McNemar tests with Holm's "
+        f"correction over the table. The verdict is 'differs' if p < {LEVEL}, or if the rerun is "
+        "not of the same cell."]
+    columns = ["cell", "largest difference", *NUMBERS, "p", "verdict"]
+    frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
+    agree = DIFFERS not in frame["verdict"].tolist()
+    return Table("reproduction", "Records / reruns of the same cells", frame, notes), agree
 
 
-def _line(pair: Sequence[Result], p: np.ndarray) -> dict[str, str]:
-    """A row of a cell and the same, run again. p: of the two tests, corrected."""
-    was, now = pair
-    off = _largest_difference(was.records[0], now.records[0])
-    verdict = SAME if off < 0.01 else ALIKE if p.min() >= LEVEL else DIFFERS
-    numbers = {heading: " / ".join(number(one.numbers.get(key, np.nan)) for one in pair)
-               for heading, key in NUMBERS.items()}
-    return {"cell": _name(was.records[0]), "largest difference": number(off, 2)} | numbers | {
-        "p": NONE if verdict == SAME else number(float(p.min())), "verdict": verdict}
+def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
+    """The verdict on each rerun of an entry: SAME, ALIKE, DIFFERS, or why it is not a rerun."""
+    by_cell = {cell_of(record): record for record in cells}
+    pairs = [(by_cell.get(cell_of(rerun)), rerun) for rerun in reruns]
+    comparable = [(record, rerun) for record, rerun in pairs
+                  if record is not None and record != rerun]
+    compared = iter(comparison(comparable)[0].frame["verdict"])
+    outcomes = []
+    for record, rerun in pairs:
+        if record is None:
+            outcomes.append("not a cell of the entry")
+        elif record == rerun:
+            outcomes.append("the entry's own record")
+        else:
+            outcomes.append(next(compared))
+    return outcomes
 
 
-def verdicts(cells: Sequence[Record], again: Sequence[Record]) -> list[str]:
-    """Of each record that was run again: 'the same', 'no difference shown', 'differs', or why it is no such record."""
-    known = {cell_of(record): record for record in cells}
-    pairs = [(known.get(cell_of(record)), record) for record in again]
-    found = [(was, now) for was, now in pairs if was and was != now]
-    told = iter(comparison(found)[0].frame["verdict"] if found else [])
-    return ["none of the entry's cells" if was is None else "the entry's own record" if was == now else next(told)
-            for was, now in pairs]
+def tier(cells: Sequence[Record], reruns: Sequence[Record]) -> str:
+    """How far an entry is verified.
 
-
-def tier(cells: Sequence[Record], again: Sequence[Record]) -> str:
-    """How far an entry is proven: its numbers follow from its counts, and some cells, or all, were run again."""
-    said = verdicts(cells, again)
-    held = {cell_of(record) for record, verdict in zip(again, said) if verdict in (SAME, ALIKE)}
-    if DIFFERS in said:
+    RECOMPUTED: all numbers follow from its counts. 're-run, N of M cells': somebody else got the
+    counts of N cells, too. 'not reproduced': a rerun differs.
+    """
+    outcomes = verdicts(cells, reruns)
+    if DIFFERS in outcomes:
         return "not reproduced"
-    return f"re-run, {len(held)} of {len(cells)} cells" if held else RECOMPUTED
+    confirmed = {cell_of(rerun) for rerun, verdict in zip(reruns, outcomes)
+                 if verdict in (SAME, ALIKE)}
+    return f"re-run, {len(confirmed)} of {len(cells)} cells" if confirmed else RECOMPUTED
 
 
-def _p(was: np.ndarray, now: np.ndarray) -> float:
-    return mcnemar(was, now) if was.size else 1.0
+def _rows(pairs: Sequence[Pair]) -> list[dict[str, str]]:
+    """The rows of pairs of the same cells."""
+    if not pairs:
+        return []
+    results = [[Result(settings_of(record), (record,)) for record in pair] for pair in pairs]
+    tests = []
+    for key in TESTED:
+        tests += [_p(first.successes(key), second.successes(key)) for first, second in results]
+    smallest = holm(tests).reshape(len(TESTED), -1).min(axis=0)
+    return [_row(first, second, float(p)) for (first, second), p in zip(results, smallest)]
 
 
-def _contradicted(was: Record, now: Record) -> str | None:
-    """What a record says that the same request does not make; settings that one of the two does not know are alike."""
-    said, made = settings_of(was), settings_of(now)
-    for key in sorted(said.keys() & made.keys() - {"data.images"}):
-        if said[key] != made[key]:
-            return f"{key} {said[key]}, but {made[key]}"
-    data, again = (one.provenance.get("data", {}) for one in (was, now))
-    for split in sorted(data.keys() & again.keys()):
-        if data[split] != again[split]:
-            return f"the {split} images, {data[split]}, but {again[split]}"
+def _row(first: Result, second: Result, p: float) -> dict[str, str]:
+    """The row of a cell and its rerun. p: the smaller of the corrected p values."""
+    difference = _largest_difference(first.records[0], second.records[0])
+    if difference < ROUNDING:
+        verdict = SAME
+    else:
+        verdict = ALIKE if p >= LEVEL else DIFFERS
+    row = {"cell": _name(first.records[0]), "largest difference": number(difference, 2)}
+    for heading, key in NUMBERS.items():
+        row[heading] = " / ".join(number(result.numbers.get(key, np.nan))
+                                  for result in (first, second))
+    return row | {"p": NONE if verdict == SAME else number(p), "verdict": verdict}
+
+
+def _p(first: np.ndarray, second: np.ndarray) -> float:
+    return mcnemar(first, second) if first.size else 1.0
+
+
+def _contradiction(record: Record, rerun: Record) -> str | None:
+    """What shows that a rerun is not of the cell of a record; None if nothing does.
+
+    Settings that only one of the two has are not compared, since an older record may lack some.
+    """
+    recorded, rerun_settings = settings_of(record), settings_of(rerun)
+    for key in sorted(recorded.keys() & rerun_settings.keys() - {"data.images"}):
+        if recorded[key] != rerun_settings[key]:
+            return f"{key} is {recorded[key]} in the record and {rerun_settings[key]} in the rerun"
+    hashes, other_hashes = (each.provenance.get("data", {}) for each in (record, rerun))
+    for split in sorted(hashes.keys() & other_hashes.keys()):
+        if hashes[split] != other_hashes[split]:
+            return (f"the {split} images have the hash {hashes[split]} in the record and "
+                    f"{other_hashes[split]} in the rerun")
     for key in ("id", "truth", "target"):
-        if getattr(was.images, key) != getattr(now.images, key):
-            return f"images.{key}"
+        if getattr(record.images, key) != getattr(rerun.images, key):
+            return f"images.{key} of the record differs from that of the rerun"
     return None
 
 
-def _largest_difference(was: Record, now: Record) -> float:
-    pairs = [(getattr(was.images, key) or [], getattr(now.images, key) or []) for key in COUNTS]
-    return max(float(np.abs(np.subtract(*pair)).max(initial=0)) for pair in pairs)
+def _largest_difference(record: Record, rerun: Record) -> float:
+    """The largest difference between two counts of one image, in people."""
+    differences = []
+    for key in COUNTS:
+        counts = getattr(record.images, key) or []
+        rerun_counts = getattr(rerun.images, key) or []
+        differences.append(float(np.abs(np.subtract(counts, rerun_counts)).max(initial=0)))
+    return max(differences)
 
 
 def _name(record: Record) -> str:
-    attack = f"{record.attack.trigger.name}/{record.attack.target.name}" if record.attack else "clean"
-    return f"{record.model.name} {attack} {record.defense.name} seed {record.seed}"
+    attack = record.attack
+    attack_name = f"{attack.trigger.name}/{attack.target.name}" if attack else "clean"
+    return f"{record.model.name} {attack_name} {record.defense.name} seed {record.seed}"

@@ -1,7 +1,8 @@
-"""Entries of the leaderboard, checked without running or fetching anything: is it all there, and does it agree?
+"""Validation: checks the entries of the leaderboard without running or downloading anything.
 
-What is found wrong is an error; cells of the grid that are not there make an entry incomplete, which may be. Whether a
-counter did count what a record says, nothing here can tell: that takes the published revision, or a rerun.
+An entry must be whole and consistent. Anything else is an error; an entry that lacks cells of its
+grid is incomplete, which is allowed. The check cannot tell whether a counter did give the counts of
+a record: that takes the published revision, or a rerun.
 """
 
 import filecmp
@@ -16,18 +17,23 @@ from typing import Any
 from benchmark.config import frozen_grids
 from benchmark.leaderboard import consistency, reruns
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL, RERUNS, Manifest,
-                                            chosen, revision)
+                                            revision, without_given)
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, did_you_mean
-from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, load, read_bytes, shown
+from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, parse_as, read_bytes, shown
 
-LEVELS = 3  # protocol, defense, revision
-MOST_SHOWN = 20  # errors of one entry; a check stops there
+LEVELS = 3  # folders above the files of an entry: protocol, defense, revision
+MOST_SHOWN = 20  # problems of the records of one entry, after which the check of it stops
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is wrong, where. grave: an error; else the entry is merely incomplete."""
+class Problem:
+    """A problem of an entry.
+
+    path: the file or folder. key: the field, or 'file', 'path', 'cell' and the like.
+    what: the value found and what was expected.
+    grave: whether it is an error. If not, the entry is merely incomplete.
+    """
 
     path: str
     key: str
@@ -35,12 +41,12 @@ class Finding:
     grave: bool = True
 
     def line(self) -> str:
-        kind = "error" if self.grave else "incomplete: shown, unranked"
+        kind = "error" if self.grave else "incomplete, shown without a rank"
         return shown(f"{kind}: {self.path}: {self.key}: {self.what}")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedEntry:
     """An entry without errors."""
 
     path: str
@@ -53,201 +59,266 @@ class Checked:
 
     def line(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
-        return shown(f"ok: {self.path}: {self.defense} on {self.protocol}: {self.cells} cells, seeds {seeds}, tier: "
-                     f"{self.tier}")
+        return shown(f"ok: {self.path}: {self.defense} on {self.protocol}: {self.cells} cells, "
+                     f"seeds {seeds}, tier: {self.tier}")
 
 
 @dataclass
-class Report:
-    """What was found."""
+class ValidationReport:
+    """The entries without errors, and all problems."""
 
-    entries: list[Checked] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    entries: list[CheckedEntry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether there is no error."""
-        return not any(finding.grave for finding in self.findings)
+        return not any(problem.grave for problem in self.problems)
 
     def text(self) -> str:
-        errors = sum(finding.grave for finding in self.findings)
-        return "\n".join([*(one.line() for one in (*self.entries, *self.findings)),
-                          f"{len(self.entries)} entries without errors, {errors} errors"])
+        errors = sum(problem.grave for problem in self.problems)
+        lines = [item.line() for item in (*self.entries, *self.problems)]
+        return "\n".join([*lines, f"{len(self.entries)} entries without errors, {errors} errors"])
 
     def to_dict(self) -> dict[str, Any]:
         return {"ok": self.ok, "entries": [asdict(entry) for entry in self.entries],
-                "findings": [asdict(finding) for finding in self.findings]}
+                "findings": [asdict(problem) for problem in self.problems]}
 
 
-def validate(paths: Sequence[Path], against: Path | None = None) -> Report:
+def validate(paths: Sequence[Path], against: Path | None = None) -> ValidationReport:
     """Check every entry in some folders.
 
-    against: the one folder as it was before; an entry of it that is not as it was is an error.
+    against: an older copy of the folder. An entry of it that has changed or is gone is an error.
 
     Raises:
-        UserError: a path is no folder, or `against` goes with several.
+        UserError: a path is not a folder, or `against` is combined with several folders.
     """
     for path in [*paths, *([against] if against else [])]:
         if not path.is_dir():
-            raise UserError(f"validate {path}: expected a folder of entries")
+            raise UserError(f"validate {path}: not a folder; expected a folder of entries")
     if against and len(paths) != 1:
-        raise UserError(f"validate --against {against}: expected one folder beside it, got {len(paths)}")
-    report = Report()
+        raise UserError(f"validate --against {against}: {len(paths)} folders; expected one that "
+                        "is compared with it")
+    report = ValidationReport()
     for root in paths:
-        for one in _checked(root):
-            (report.entries if isinstance(one, Checked) else report.findings).append(one)
-        report.findings += _changes(root, against) if against else []
+        for item in _find_entries(root):
+            if isinstance(item, Problem):
+                report.problems.append(item)
+            else:
+                _check_entry(item, report)
+        if against:
+            report.problems += _check_unchanged(root, against)
     return report
 
 
-def _checked(root: Path) -> Iterator[Checked | Finding]:
-    for one in _entries(root):
-        yield from [one] if isinstance(one, Finding) else _entry(one)
+def _find_entries(root: Path, level: int = 0) -> Iterator[Path | Problem]:
+    """The folders of entries. Anything else below the root, but README.md, is a problem.
 
-
-def _entries(root: Path, level: int = 0) -> Iterator[Path | Finding]:
-    """The folders that hold entries; what is neither that nor on the way there is a finding."""
-    inside = sorted((item for item in os.scandir(root) if not (item.is_dir() and item.name.startswith("."))),
-                    key=lambda item: item.name)  # hidden: the draft of an entry, from a process that was killed
-    if any(item.name in (FILE, CELLS) for item in inside):
+    Hidden folders are skipped: they are drafts of entries that a killed process left.
+    """
+    items = [item for item in os.scandir(root) if not (item.is_dir() and item.name.startswith("."))]
+    items.sort(key=lambda item: item.name)
+    if any(item.name in (FILE, CELLS) for item in items):
         yield root
-    elif level == LEVELS:
-        yield Finding(str(root), "file", f"expected {FILE} and {CELLS}")
-    else:
-        for item in inside:
-            if item.is_dir(follow_symlinks=False):
-                yield from _entries(root / item.name, level + 1)
-            elif item.name != "README.md" or item.is_symlink():
-                yield Finding(str(root / item.name), "file", f"expected only PROTOCOL/DEFENSE/REVISION/{FILE} here")
-
-
-def _entry(folder: Path) -> Iterator[Checked | Finding]:
-    """An entry's errors, as many as are shown; else what it lacks, and itself."""
-    try:
-        manifest, cells = _read(folder)
-        again = _reruns(folder)
-    except _Wrong as wrong:
-        yield wrong.finding
         return
-    defense, grid = manifest.defense, next(one for one in frozen_grids.frozen() if one.name == manifest.protocol)
-    errors = list(islice(consistency.check(cells, defense, grid), MOST_SHOWN))
-    for name, key, what in errors:
-        yield Finding(str(folder / CELLS / name), key, what)
-    said = reruns.verdicts(list(cells.values()), list(again.values())) if not errors else []
-    for name, verdict in zip(again, said):
-        if verdict not in (reruns.SAME, reruns.ALIKE):
-            errors.append((name, "rerun", verdict))
-            yield Finding(str(folder / RERUNS / name), "rerun",
-                          f"{verdict}; expected another run of a cell of the entry, and its counts")
+    if level == LEVELS:
+        yield Problem(str(root), "file", f"no {FILE} and no {CELLS}; expected both")
+        return
+    for item in items:
+        if item.is_dir(follow_symlinks=False):
+            yield from _find_entries(root / item.name, level + 1)
+        elif item.name != "README.md" or item.is_symlink():
+            yield Problem(str(root / item.name), "file", "not part of an entry; expected only "
+                          f"PROTOCOL/DEFENSE/REVISION/{FILE} here")
+
+
+def _check_entry(folder: Path, report: ValidationReport) -> None:
+    """Add an entry to a report: its errors, or without any the entry and its missing cells.
+
+    Errors of cells are cut off after MOST_SHOWN.
+    """
+    try:
+        manifest, cells = _read_entry(folder)
+        rerun_files = _read_reruns(folder)
+    except _BrokenEntry as error:
+        report.problems.append(error.problem)
+        return
+    defense = manifest.defense
+    grid = next(grid for grid in frozen_grids.frozen() if grid.name == manifest.protocol)
+    errors = [Problem(str(folder / CELLS / file), key, message) for file, key, message in
+              islice(consistency.check(cells, defense, grid), MOST_SHOWN)]
+    records, rerun_records = list(cells.values()), list(rerun_files.values())
     if not errors:
-        tier = reruns.tier(list(cells.values()), list(again.values()))
-        lacking = list(consistency.missing(cells, defense, grid))
-        yield from (Finding(str(folder), key, what, grave=False) for _, key, what in lacking)
-        yield Checked(str(folder), manifest.protocol, defense.name, len(cells),
-                      sorted({record.seed for record in cells.values()}), not lacking, tier)
+        verdicts = reruns.verdicts(records, rerun_records)
+        errors = [Problem(str(folder / RERUNS / file), "rerun",
+                          f"{verdict}; expected another run of a cell, with the entry's counts")
+                  for file, verdict in zip(rerun_files, verdicts)
+                  if verdict not in (reruns.SAME, reruns.ALIKE)]
+    report.problems += errors
+    if errors:
+        return
+    missing = [Problem(str(folder), key, message, grave=False)
+               for _, key, message in consistency.missing(cells, defense, grid)]
+    report.problems += missing
+    report.entries.append(CheckedEntry(
+        str(folder), manifest.protocol, defense.name, len(cells),
+        sorted({record.seed for record in records}), complete=not missing,
+        tier=reruns.tier(records, rerun_records)))
 
 
-class _Wrong(Exception):
-    """An entry that cannot be read further."""
+class _BrokenEntry(Exception):
+    """An error after which the rest of an entry cannot be checked."""
 
     def __init__(self, path: Path, key: str, what: str):
         super().__init__(what)
-        self.finding = Finding(str(path), key, what)
+        self.problem = Problem(str(path), key, what)
 
 
-def _read(folder: Path) -> tuple[Manifest, dict[str, Record]]:
-    """What an entry holds, if it is what its path and its manifest say. Raises _Wrong."""
-    names, path = _listed(folder), folder / FILE
+def _read_entry(folder: Path) -> tuple[Manifest, dict[str, Record]]:
+    """The manifest and the cells of an entry, if the path and the manifest fit the cells.
+
+    Raises:
+        _BrokenEntry: a file is missing, broken or has another hash, or path and manifest do not
+            fit the cells.
+    """
+    names, path = _cell_names(folder), folder / FILE
     try:
-        manifest = load(Manifest, read_bytes(path, MOST_MANIFEST))
+        manifest = parse_as(Manifest, read_bytes(path, MOST_MANIFEST))
         digests, cells = {}, {}
         for name in names:
             path = folder / CELLS / name
-            data = read_bytes(path)
-            digests[name], cells[name] = hashlib.sha256(data).hexdigest(), Record.parse(data)
-    except InvalidFile as refused:
-        raise _Wrong(path, refused.key, refused.what) from None
+            content = read_bytes(path)
+            digests[name] = hashlib.sha256(content).hexdigest()
+            cells[name] = Record.parse(content)
+    except InvalidFile as error:
+        raise _BrokenEntry(path, error.key, error.what) from None
     for name in sorted(manifest.cells.keys() | digests.keys()):
-        if manifest.cells.get(name) != digests.get(name):
-            raise _Wrong(folder / CELLS / name, "sha256", f"{digests.get(name, 'no such file')}; {FILE} says "
-                         f"{manifest.cells.get(name, 'nothing of it')}")
-    expected = (manifest.protocol, manifest.defense.name, revision(digests))
-    if Path(os.path.abspath(folder)).parts[-LEVELS:] != expected:
-        raise _Wrong(folder, "path", f"what it holds belongs in {'/'.join(expected)}")
-    frozen = [grid.name for grid in frozen_grids.frozen()]
-    if manifest.protocol not in frozen:
-        raise _Wrong(folder / FILE, "protocol", f"no such frozen grid: {did_you_mean(manifest.protocol, frozen)}")
-    own = manifest.defense
-    if own != chosen(own) or own.name == consistency.UNDEFENDED:
-        raise _Wrong(folder / FILE, "defense", "expected the name, version and settings of a defense")
-    if own not in [chosen(record.defense) for record in cells.values()]:
-        raise _Wrong(folder / FILE, "defense", f"no cell is of {own.name} {own.resolved}, version {own.version}")
+        digest = digests.get(name, "no such file")
+        expected = manifest.cells.get(name, "no such file")
+        if digest != expected:
+            raise _BrokenEntry(folder / CELLS / name, "sha256",
+                               f"{digest}; expected {expected}, as {FILE} says")
+    _check_manifest(folder, manifest, cells, revision(digests))
     return manifest, cells
 
 
-def _reruns(folder: Path) -> dict[str, Record]:
-    """The records of cells that were run again, by their files' names. Raises _Wrong."""
+def _check_manifest(folder: Path, manifest: Manifest, cells: dict[str, Record],
+                    expected_revision: str) -> None:
+    """Raise _BrokenEntry if the path or the manifest do not fit the cells."""
+    expected = (manifest.protocol, manifest.defense.name, expected_revision)
+    parts = Path(os.path.abspath(folder)).parts[-LEVELS:]
+    if parts != expected:
+        raise _BrokenEntry(folder, "path", f"{'/'.join(parts)}; expected {'/'.join(expected)} for "
+                           "this manifest and these cells")
+    grids = [grid.name for grid in frozen_grids.frozen()]
+    if manifest.protocol not in grids:
+        raise _BrokenEntry(folder / FILE, "protocol", f"{manifest.protocol!r}; expected a frozen "
+                           f"grid: {did_you_mean(manifest.protocol, grids)}")
+    own = manifest.defense
+    if own.given or own.name == consistency.UNDEFENDED:
+        raise _BrokenEntry(folder / FILE, "defense", f"{own.name}, given {own.given}; expected the "
+                           "name, version and resolved settings of a defense")
+    if own not in [without_given(record.defense) for record in cells.values()]:
+        raise _BrokenEntry(folder / FILE, "defense", f"no cell has {own.name} {own.resolved}, "
+                           f"version {own.version}; expected at least one")
+
+
+def _read_reruns(folder: Path) -> dict[str, Record]:
+    """The records of reruns, by the names of their files.
+
+    Raises:
+        _BrokenEntry: one is broken, or the folder has other files.
+    """
     if not (folder / RERUNS).is_dir():
         return {}
-    found = {}
-    for name in _records_in(folder / RERUNS):
+    records = {}
+    for name in _record_names(folder / RERUNS):
+        path = folder / RERUNS / name
         try:
-            found[name] = Record.parse(read_bytes(folder / RERUNS / name))
-        except InvalidFile as refused:
-            raise _Wrong(folder / RERUNS / name, refused.key, refused.what) from None
-    return found
+            records[name] = Record.parse(read_bytes(path))
+        except InvalidFile as error:
+            raise _BrokenEntry(path, error.key, error.what) from None
+    return records
 
 
-def _listed(folder: Path) -> list[str]:
-    """The names of an entry's cells, by looking at sizes alone. Raises _Wrong."""
-    for path, is_kind, kind in ((folder / FILE, Path.is_file, "file"), (folder / CELLS, Path.is_dir, "folder")):
+def _cell_names(folder: Path) -> list[str]:
+    """The names of the files of an entry's cells, found without reading a file.
+
+    Raises:
+        _BrokenEntry: a file is missing, unexpected, a link or too large.
+    """
+    for path, is_kind, kind in ((folder / FILE, Path.is_file, "file"),
+                                (folder / CELLS, Path.is_dir, "folder")):
         if path.is_symlink() or not is_kind(path):
-            raise _Wrong(path, "file", f"expected a {kind} here, and no link")
+            raise _BrokenEntry(path, "file", f"missing or a link; expected a {kind}")
     for item in os.scandir(folder):
-        if item.name not in (FILE, CELLS, RERUNS) or (item.name == RERUNS and not item.is_dir(follow_symlinks=False)):
-            raise _Wrong(folder / item.name, "file", f"unexpected beside {FILE}, {CELLS} and the folder {RERUNS}")
-    return _records_in(folder / CELLS)
+        is_folder_of_reruns = item.name == RERUNS and item.is_dir(follow_symlinks=False)
+        if item.name not in (FILE, CELLS) and not is_folder_of_reruns:
+            raise _BrokenEntry(folder / item.name, "file", f"not part of an entry; expected only "
+                               f"{FILE} and the folders {CELLS} and {RERUNS}")
+    return _record_names(folder / CELLS)
 
 
-def _records_in(folder: Path) -> list[str]:
-    """The names of the records in a folder, not too many and none too large. Raises _Wrong."""
-    total, names = 0, []
+def _record_names(folder: Path) -> list[str]:
+    """The names of the record files in a folder, which may have nothing else.
+
+    Raises:
+        _BrokenEntry: there is another file or a link, or there are too many or too large files.
+    """
+    names = []
+    total = 0
     for item in os.scandir(folder):
         path = folder / item.name
         if not item.is_file(follow_symlinks=False) or not item.name.endswith(".json"):
-            raise _Wrong(path, "file", "expected only records (*.json) here, and no links")
+            raise _BrokenEntry(path, "file", "not a record; expected only records (*.json) here, "
+                               "and no links")
         size = item.stat(follow_symlinks=False).st_size
-        total, names = total + size, [*names, item.name]
         if size > MOST_BYTES:
-            raise _Wrong(path, "file", f"{size} bytes; expected at most {MOST_BYTES}")
+            raise _BrokenEntry(path, "file", f"{size} bytes; expected at most {MOST_BYTES}")
+        names.append(item.name)
+        total += size
         if total > MOST_TOTAL or len(names) > MOST_CELLS:
-            raise _Wrong(folder, "file", f"expected at most {MOST_CELLS} records of {MOST_TOTAL} bytes in all")
+            raise _BrokenEntry(folder, "file", f"at least {len(names)} records of {total} bytes; "
+                               f"expected at most {MOST_CELLS} records of {MOST_TOTAL} bytes in "
+                               "all")
     return sorted(names)
 
 
-def _changes(root: Path, before: Path) -> Iterator[Finding]:
-    """What was published and is no longer what it was. Under a revision nothing changes, entry.json neither; cells that
-    were run again may be added."""
-    for old in _entries(before):
-        if isinstance(old, Finding):
-            continue  # it was no entry
-        new = root / old.relative_to(before)
-        if not new.is_dir():
-            yield Finding(str(new), "entry", "was published and is gone; expected it as it was")
+def _check_unchanged(root: Path, published: Path) -> Iterator[Problem]:
+    """The published entries that have changed or are gone, and new entries that bring reruns.
+
+    No file of a published revision may change, entry.json included, but reruns may be added.
+    """
+    for old in _find_entries(published):
+        if isinstance(old, Problem):
             continue
-        added = {name for name in _files(new) - _files(old) if Path(name).parts[0] == RERUNS}
-        for name in sorted((_files(old) | _files(new)) - added):
-            if not _same(old / name, new / name):
-                yield Finding(str(new / name), "file", "is not what was published; a change is another revision")
-    for new in _entries(root):
-        if isinstance(new, Path) and (new / RERUNS).exists() and not (before / new.relative_to(root)).exists():
-            yield Finding(str(new / RERUNS), "file", "expected none in a new entry: others run its cells again")
+        new = root / old.relative_to(published)
+        if not new.is_dir():
+            yield Problem(str(new), "entry", "is gone; expected the published entry, unchanged")
+            continue
+        old_files, new_files = _files(old), _files(new)
+        added = {file for file in new_files - old_files if Path(file).parts[0] == RERUNS}
+        for file in sorted((old_files | new_files) - added):
+            if not _are_same(old / file, new / file):
+                yield Problem(str(new / file), "file", "differs from what was published; expected "
+                              "no change, or a new revision")
+    for new in _find_entries(root):
+        if isinstance(new, Problem) or (published / new.relative_to(root)).exists():
+            continue
+        if (new / RERUNS).exists():
+            yield Problem(str(new / RERUNS), "file", "in a new entry; expected none until others "
+                          "run its cells again")
 
 
 def _files(folder: Path) -> set[str]:
-    return {os.path.relpath(os.path.join(here, name), folder) for here, _, names in os.walk(folder) for name in names}
+    """The paths of all files in a folder, relative to it."""
+    paths = set()
+    for parent, _, names in os.walk(folder):
+        paths |= {os.path.relpath(os.path.join(parent, name), folder) for name in names}
+    return paths
 
 
-def _same(old: Path, new: Path) -> bool:
-    both = old.is_file() and new.is_file() and not new.is_symlink()
-    return both and filecmp.cmp(old, new, shallow=False)  # of other sizes it reads none
+def _are_same(old: Path, new: Path) -> bool:
+    """Whether both are files, the new one no link, with the same bytes."""
+    are_files = old.is_file() and new.is_file() and not new.is_symlink()
+    return are_files and filecmp.cmp(old, new, shallow=False)

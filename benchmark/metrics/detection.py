@@ -1,4 +1,8 @@
-"""Detection metrics: AUROC, AUPRC, TPR at a fixed FPR."""
+"""Detection metrics: AUROC, AUPRC, and the true positive rate at a fixed false positive rate.
+
+Scores are arrays of negatives [N] and positives [M]; a higher score is more suspicious. A metric is
+nan where one of them is empty.
+"""
 
 import math
 
@@ -9,10 +13,10 @@ from sklearn.metrics import average_precision_score, roc_curve
 
 
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a positive scores higher than a negative, ties counting half.
+    """AUROC, the area under the ROC curve.
 
-    negatives [N] and positives [M] are scores, higher is more suspicious. nan where one of them is empty.
-    Mann and Whitney, Annals of Mathematical Statistics 1947.
+    It is the chance that a positive scores higher than a negative, where ties count half. Mann and
+    Whitney, Annals of Mathematical Statistics 1947.
 
     >>> auroc([1, 2, 3], [3, 4])
     0.9166666666666666
@@ -20,13 +24,14 @@ def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     if not len(negatives) or not len(positives):
         return math.nan
     pairs = len(positives) * len(negatives)
-    return float(mannwhitneyu(positives, negatives, method="asymptotic").statistic) / pairs
+    test = mannwhitneyu(positives, negatives, method="asymptotic")
+    return float(test.statistic) / pairs
 
 
 def auprc(negatives: ArrayLike, positives: ArrayLike) -> float:
-    """Area under the precision-recall curve, as average precision; a detector that guesses has M / (N + M).
+    """AUPRC, the area under the precision-recall curve, as average precision.
 
-    nan where one of them is empty. Davis and Goadrich, ICML 2006.
+    A detector that guesses has M / (N + M). Davis and Goadrich, ICML 2006.
 
     >>> auprc([1, 2, 3], [4, 2.5])
     0.8333333333333333
@@ -37,19 +42,19 @@ def auprc(negatives: ArrayLike, positives: ArrayLike) -> float:
 
 
 def tpr_at_fpr(negatives: ArrayLike, positives: ArrayLike, fpr: float) -> float:
-    """The share of positives found by the lowest threshold that raises at most a share `fpr` of false alarms.
-
-    nan where one of them is empty.
+    """The true positive rate at the lowest threshold whose false positive rate is at most `fpr`.
 
     >>> tpr_at_fpr(range(100), [98, 98.5, 99.5, 200], fpr=0.01)
     0.75
     """
     if not len(negatives) or not len(positives):
         return math.nan
-    false, true, _ = roc_curve(*_labelled(negatives, positives), drop_intermediate=False)
-    return float(true[false <= fpr].max())
+    false_rates, true_rates, _ = roc_curve(*_labelled(negatives, positives),
+                                           drop_intermediate=False)
+    return float(true_rates[false_rates <= fpr].max())
 
 
 def _labelled(negatives: ArrayLike, positives: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and scores."""
-    return np.repeat([0, 1], [len(negatives), len(positives)]), np.concatenate([negatives, positives])
+    """The labels, 0 for negatives and 1 for positives, and the scores, [N + M] each."""
+    labels = np.repeat([0, 1], [len(negatives), len(positives)])
+    return labels, np.concatenate([negatives, positives])

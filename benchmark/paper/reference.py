@@ -1,4 +1,4 @@
-"""What the paper printed: the tables in records/reference, found beside the packages in a clone."""
+"""The paper's printed numbers: reads the tables in records/reference of a clone."""
 
 import csv
 from collections.abc import Iterable
@@ -10,42 +10,54 @@ FOLDER = Path(__file__).parents[2] / "records" / "reference"
 MODELS = {"CSRnet": "csrnet", "CLIP-EBC": "clip_ebc"}
 STRATEGIES = ("clean", "add", "minus", "multiply", "divide")
 DECREASES = ("minus", "divide")
-SOURCE = ("paper: Luo, CONF-CIAP 2025, doi 10.4108/eai.17-1-2025.2355235, one run on ShanghaiTech Part B, blended "
-          "trigger, alpha 0.1, poison rate 0.1; beside rows that have these settings.")
-ABSENT = "The paper's numbers are left out: they are in records/reference of a clone, and there is no such folder here."
-_SETTINGS = {"audit": "false", "data": "shanghaitech", "data.part": "B", "trigger": "blended", "trigger.alpha": "0.1",
-             "poison_rate": "0.1", "target.n": "100", "target.k": "2", "choose": "by target", "latent": "0",
-             "test_trigger": "as trained", "also": "none"}
+SOURCE = ("paper: Luo, CONF-CIAP 2025, doi 10.4108/eai.17-1-2025.2355235, one run on ShanghaiTech "
+          "Part B, blended trigger, alpha 0.1, poison rate 0.1; shown in rows with these settings.")
+ABSENT = ("The paper's numbers are left out: they are in records/reference of a clone, and this "
+          "installation has no such folder.")
+_SETTINGS = {
+    "audit": "false", "data": "shanghaitech", "data.part": "B",
+    "trigger": "blended", "trigger.alpha": "0.1", "poison_rate": "0.1",
+    "target.n": "100", "target.k": "2", "choose": "by target", "latent": "0",
+    "test_trigger": "as trained", "also": "none"}
 
-Key = tuple[str, str, bool]  # model, strategy, fine-tuned
+Key = tuple[str, str, bool]  # model, strategy, whether the model was fine-tuned
 
 
 def present() -> bool:
+    """Whether the folder with the paper's numbers exists."""
     return FOLDER.is_dir()
 
 
 def printed(table: int) -> dict[Key, dict[str, str]]:
-    """A table's rows, column -> digits as printed. Only Table 2 has rows of their own for fine-tuned models."""
-    return {_key(row, row.get("finetuned") == "1"): row for row in _rows(f"paper_table{table}.csv")}
+    """Rows of a table of the paper: column -> digits as printed.
+
+    Only Table 2 has separate rows for fine-tuned models.
+    """
+    rows = _rows(f"paper_table{table}.csv")
+    return {_key(row, row.get("finetuned") == "1"): row for row in rows}
 
 
 def corrected() -> dict[Key, str]:
-    """rho_Asr as the bands of Table 2 add up to it, where that is not what Tables 1 and 3 print."""
-    return {_key(row, row["stage"] == "ft"): row["recommended"] for row in _rows("paper_table_corrected_asr.csv")}
+    """rho_Asr as the sum of the bands of Table 2, where Tables 1 and 3 print another value."""
+    rows = _rows("paper_table_corrected_asr.csv")
+    return {_key(row, row["stage"] == "ft"): row["recommended"] for row in rows}
 
 
 def inconsistencies() -> dict[str, dict[str, str]]:
-    """What is known to be wrong or unclear in the paper, by its id."""
+    """Known errors and unclear places of the paper: id -> row of the file."""
     return {row["id"]: row for row in _rows("paper_inconsistencies.csv")}
 
 
 def comparable(settings: Settings) -> bool:
-    """Whether a row's settings are the paper's, as far as it has them."""
+    """Whether the settings of a row agree with the paper's, wherever the row has such a setting."""
     return all(settings.get(key, value) == value for key, value in _SETTINGS.items())
 
 
 def compares(run: Iterable[Settings]) -> bool:
-    """Whether the paper's numbers belong in a table: something that was run has its settings, or nothing was run."""
+    """Whether the paper's numbers belong in a table.
+
+    They do if something that was run has the paper's settings, or if nothing was run.
+    """
     return any([comparable(settings) for settings in run] or [True])
 
 
@@ -54,6 +66,7 @@ def _key(row: dict[str, str], finetuned: bool) -> Key:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
+    """Rows of a CSV file of the folder; none without the folder."""
     if not present():
         return []
     with (FOLDER / name).open(encoding="utf-8", newline="") as file:

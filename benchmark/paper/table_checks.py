@@ -1,6 +1,7 @@
-"""The paper's printed numbers as counters, and its tables against each other: sums of bands, and values printed twice.
+"""Checks of the paper's tables against each other: sums of bands, and values printed twice.
 
-Every printed share is a number of the 316 test images, so that shares are added up in images, exactly.
+Every printed share is a number of the 316 test images divided by 316. Shares are therefore added
+up as whole images, which is exact.
 """
 
 import re
@@ -14,17 +15,21 @@ from benchmark.paper import reference
 from benchmark.paper.tables import BANDS
 
 IMAGES = 316
-NOT_KNOWN = "-"  # a finding that the file does not have
+NOT_KNOWN = "-"  # the id of a check that has no row in the file
 
-Told = dict[str, dict[str, str]]  # id -> a row of paper_inconsistencies.csv
+KnownErrors = dict[str, dict[str, str]]  # id -> a row of paper_inconsistencies.csv
 
 
 @dataclass(frozen=True)
-class Row:
-    """A counter in all tables: rho_Acc and rho_Asr by the number of the table, and Table 2's bands by their names."""
+class PaperCounter:
+    """The printed numbers of one of the paper's counters.
+
+    strategy: 'clean', 'add', 'add_ft', ... acc, asr: rho_Acc and rho_Asr, by the number of the
+    table. bands: the shares of Table 2, by the name of the band.
+    """
 
     model: str
-    strategy: str  # 'clean', 'add', 'add_ft', ...
+    strategy: str
     acc: dict[int, Decimal]
     asr: dict[int, Decimal]
     bands: dict[str, Decimal]
@@ -35,18 +40,26 @@ class Row:
 
     @property
     def images(self) -> int:
-        """Successes, as the bands add up to them."""
+        """The number of images on which the attack succeeds, as the sum of the bands."""
         return sum(round(IMAGES * share) for share in self.bands.values())
 
     @property
     def total(self) -> Decimal:
-        """rho_Asr, as the bands add up to it."""
+        """rho_Asr as the sum of the bands, to three digits."""
         return round(Decimal(self.images) / IMAGES, 3)
+
+    @property
+    def sum_text(self) -> str:
+        """The sum of the printed bands, as text: '0.196+0.414+0.348=0.958'."""
+        return f"{'+'.join(map(str, self.bands.values()))}={sum(self.bands.values())}"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """id: its row in paper_inconsistencies.csv, '-' where it has none. Arithmetic and verdict are derived here."""
+class PaperCheck:
+    """What follows from the printed numbers at one place of the paper.
+
+    id: of the row in paper_inconsistencies.csv, '-' without one. arithmetic, verdict: derived here.
+    """
 
     id: str
     where: str
@@ -55,88 +68,96 @@ class Finding:
 
 
 def in_images(share: Decimal) -> int | None:
-    """The k for which k / 316 is printed like that, rounded or cut off; None where there is none.
+    """The k for which k / 316 is printed as this share, rounded or cut off; None if there is none.
 
     >>> in_images(Decimal("0.959")), in_images(Decimal("0.414")), in_images(Decimal("0.273"))
     (303, 131, None)
     """
-    k = round(IMAGES * share)  # 316 shares lie further apart than what is lost in printing: there is no other
-    return k if Fraction(-1, 2000) <= Fraction(k, IMAGES) - Fraction(share) < Fraction(1, 1000) else None
+    k = round(IMAGES * share)  # the only candidate: 1/316 is more than what printing loses
+    lost = Fraction(k, IMAGES) - Fraction(share)
+    return k if Fraction(-1, 2000) <= lost < Fraction(1, 1000) else None
 
 
-def counters() -> list[Row]:
-    """All counters, in the order of Table 3; a fine-tuned one after its victim."""
-    one, two, three = map(reference.printed, (1, 2, 3))
-    found = []
-    for (model, strategy, _), last in three.items():
-        for after, end in ((False, ""), (True, "_ft")):
-            key = model, strategy, after
-            third = {name: last[name + end] for name in ("rho_acc", "rho_asr")}
-            tables = {table: row for table, row in enumerate((one.get(key), two.get(key), third), 1) if row}
-            found.append(Row(last["model"], strategy + end, _column(tables, "rho_acc"), _column(tables, "rho_asr"), {
-                band.metric.removeprefix("band "): Decimal(two[key][band.printed])
-                for band in BANDS if two.get(key, {}).get(band.printed)}))
-    return found
+def paper_counters() -> list[PaperCounter]:
+    """All counters of the paper in the order of Table 3, each fine-tuned one after its victim."""
+    table1, table2, table3 = map(reference.printed, (1, 2, 3))
+    counters = []
+    for (model, strategy, _), row3 in table3.items():
+        for finetuned, ending in ((False, ""), (True, "_ft")):
+            key = (model, strategy, finetuned)
+            row2 = table2.get(key, {})
+            own3 = {column: row3[column + ending] for column in ("rho_acc", "rho_asr")}
+            rows = {1: table1.get(key, {}), 2: row2, 3: own3}
+            bands = {band.metric.removeprefix("band "): Decimal(row2[band.printed])
+                     for band in BANDS if row2.get(band.printed)}
+            counters.append(PaperCounter(row3["model"], strategy + ending, _column(rows, "rho_acc"),
+                                         _column(rows, "rho_asr"), bands))
+    return counters
 
 
-def _column(tables: dict[int, dict[str, str]], name: str) -> dict[int, Decimal]:
-    return {table: Decimal(row[name]) for table, row in tables.items() if row.get(name)}
+def _column(rows: dict[int, dict[str, str]], name: str) -> dict[int, Decimal]:
+    return {table: Decimal(row[name]) for table, row in rows.items() if row.get(name)}
 
 
-def wrong_sums(victims: list[Row], told: Told) -> Iterator[Finding]:
-    """rho_Asr of Tables 1 and 3 that is not, in images, the sum of the bands of Table 2."""
-    for row in victims:
-        for value in dict.fromkeys(row.asr.values()):
-            if in_images(value) != row.images:
-                why, kind = _explanation(value, row, victims)
-                yield Finding(_id(told, row, "rho_Asr", value), f"{_tables(row.asr, value)} {row.name} rho_Asr {value}",
-                              f"{added(row)} ({row.images}/{IMAGES}){why}", f"{kind}; use {row.total}")
+def wrong_sums(victims: list[PaperCounter], known: KnownErrors) -> Iterator[PaperCheck]:
+    """Values of rho_Asr in Tables 1 and 3 that are not, in images, the sum of Table 2's bands."""
+    for victim in victims:
+        for value in dict.fromkeys(victim.asr.values()):
+            if in_images(value) == victim.images:
+                continue
+            explanation, kind = _explanation(value, victim, victims)
+            yield PaperCheck(
+                _id(known, victim, "rho_Asr", value),
+                f"{_tables(victim.asr, value)} {victim.name} rho_Asr {value}",
+                f"{victim.sum_text} ({victim.images}/{IMAGES}){explanation}",
+                f"{kind}; use {victim.total}")
 
 
-def _explanation(value: Decimal, row: Row, victims: list[Row]) -> tuple[str, str]:
-    """Where a wrong sum comes from: bands left out, another row, or a digit."""
-    k, why = in_images(value), ""
-    for size in range(1, len(row.bands)):
-        for left_in in combinations(row.bands.items(), size):
-            if sum(round(IMAGES * share) for _, share in left_in) == k:
-                left_out = ", ".join(f"{band} ({share})" for band, share in row.bands.items()
-                                     if (band, share) not in left_in)
-                return f"; {'+'.join(str(share) for _, share in left_in)}={value} leaves out {left_out}", "wrong sum"
+def _explanation(value: Decimal, victim: PaperCounter,
+                 victims: list[PaperCounter]) -> tuple[str, str]:
+    """The source of a wrong sum, as text and as a kind: missing bands, another row, or a digit."""
+    k = in_images(value)
+    for size in range(1, len(victim.bands)):
+        for names in combinations(victim.bands, size):
+            shares = [victim.bands[name] for name in names]
+            if sum(round(IMAGES * share) for share in shares) == k:
+                omitted = ", ".join(f"{name} ({share})" for name, share in victim.bands.items()
+                                    if name not in names)
+                return f"; {'+'.join(map(str, shares))}={value} leaves out {omitted}", "wrong sum"
     for other in victims:
         if other.images == k:
-            return f"; {added(other)} is {other.name}", "row slip"
-    if k is None:
-        why = f"; {value} is not k/{IMAGES}, rounded or cut off"
-    if sum(a != b for a, b in zip(str(value), str(row.total))) == 1:
-        return f"{why}; one digit differs", "digit typo"
-    return why, "unexplained"
+            return f"; {other.sum_text} is {other.name}", "row slip"
+    not_images = f"; {value} is not k/{IMAGES}, rounded or cut off" if k is None else ""
+    if sum(a != b for a, b in zip(str(value), str(victim.total))) == 1:
+        return f"{not_images}; one digit differs", "digit typo"
+    return not_images, "unexplained"
 
 
-def conflicts(rows: list[Row], told: Told) -> Iterator[Finding]:
-    """rho_Acc of the same counter that two tables print differently."""
-    for row in rows:
-        values = list(dict.fromkeys(row.acc.values()))
-        if len(values) > 1:
-            counts = [round(IMAGES * value) for value in values]
-            apart = max(counts) - min(counts)
-            yield Finding(
-                _id(told, row, "rho_Acc", *values),
-                f"{row.name} rho_Acc " + ", ".join(f"{value} ({_tables(row.acc, value)})" for value in values),
-                "; ".join(f"{k}/{IMAGES}={k / IMAGES:.4f}" for k in counts)
-                + f"; {apart} images are {100 * apart / IMAGES:.1f} points", "conflict; both can be shares of images")
+def conflicts(counters: list[PaperCounter], known: KnownErrors) -> Iterator[PaperCheck]:
+    """Values of rho_Acc of the same counter that differ between two tables."""
+    for counter in counters:
+        values = list(dict.fromkeys(counter.acc.values()))
+        if len(values) < 2:
+            continue
+        images = [round(IMAGES * value) for value in values]
+        apart = max(images) - min(images)
+        places = ", ".join(f"{value} ({_tables(counter.acc, value)})" for value in values)
+        shares = "; ".join(f"{k}/{IMAGES}={k / IMAGES:.4f}" for k in images)
+        yield PaperCheck(
+            _id(known, counter, "rho_Acc", *values), f"{counter.name} rho_Acc {places}",
+            f"{shares}; {apart} images are {100 * apart / IMAGES:.1f} points",
+            "conflict; both can be shares of images")
 
 
-def _id(told: Told, row: Row, *words: object) -> str:
-    """The id of the file's row that names this counter, column and values."""
-    wanted = {str(word).lower() for word in (row.model, row.strategy, *words)}
-    return next((key for key, line in told.items() if wanted <= set(
-        re.findall(r"[\w.-]+", f"{line['where']} {line['claim_or_value']}".lower()))), NOT_KNOWN)
+def _id(known: KnownErrors, counter: PaperCounter, *words: object) -> str:
+    """The id of the file's row that names this counter and all these words; '-' if none does."""
+    wanted = {str(word).lower() for word in (counter.model, counter.strategy, *words)}
+    for key, row in known.items():
+        if wanted <= set(re.findall(r"[\w.-]+", f"{row['where']} {row['claim_or_value']}".lower())):
+            return key
+    return NOT_KNOWN
 
 
 def _tables(printed: dict[int, Decimal], value: Decimal) -> str:
-    """'T1+T3', the tables that print this value."""
+    """The tables that print this value, as 'T1+T3'."""
     return "+".join(f"T{table}" for table, other in printed.items() if other == value)
-
-
-def added(row: Row) -> str:
-    return f"{'+'.join(map(str, row.bands.values()))}={sum(row.bands.values())}"

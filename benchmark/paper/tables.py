@@ -1,4 +1,4 @@
-"""The paper's Tables 1, 2 and 3, measured, and beside each number what the paper printed."""
+"""The paper's Tables 1, 2 and 3: measured numbers, each next to the one that the paper printed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,21 @@ from benchmark.metrics import counting
 from benchmark.paper import reference
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, suffixes
-from benchmark.tables.footnotes import remarks, shared
+from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 
 DAGGER = "\N{DAGGER}"
-CHANCE = ("rho_Asr counts chance successes too: read it beside ASR0, the flip rate and the attainment in the table of "
-          "controls.")
+CHANCE = ("rho_Asr includes successes by chance: compare it with ASR0, the flip rate and the "
+          "attainment in the table of controls.")
 
 
 @dataclass(frozen=True)
 class Column:
-    """metric: of `metrics.summary`. printed: the paper's column. finetuned: of the second of a row's two cells."""
+    """A number of a row.
+
+    metric: its key in `metrics.summary`. printed: the paper's column. finetuned: whether it belongs
+    to the second of a row's two results.
+    """
 
     heading: str
     metric: str
@@ -29,112 +33,153 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
-    """cells: the undefended one and the fine-tuned one, or one of them; None where it was not run."""
+class TableRow:
+    """A model and a strategy.
+
+    results: of the undefended counter, of the fine-tuned one, or of both in this order; None where
+    it was not run. finetuned: whether the row is the fine-tuned model's own.
+    """
 
     model: str
     strategy: str
     results: tuple[Result | None, ...]
     settings: Settings
-    finetuned: bool = False  # a row of its own for the fine-tuned model
+    finetuned: bool = False
 
     @property
     def label(self) -> str:
         return f"{self.strategy} ft" if self.finetuned else self.strategy
 
 
-ACC, ASR = Column("rho_Acc", "rho_acc", "rho_acc"), Column("rho_Asr", "rho_asr", "rho_asr")
-BANDS = [Column(f"rho_Asr {band}", f"band {band}", printed) for band, printed in
-         zip(counting.BANDS, ("rho_asr_0.1_0.3", "rho_asr_0.3_0.5", "rho_asr_0.5_1", "rho_asr_gt_1"))]
+ACC = Column("rho_Acc", "rho_acc", "rho_acc")
+ASR = Column("rho_Asr", "rho_asr", "rho_asr")
+_PRINTED_BANDS = ("rho_asr_0.1_0.3", "rho_asr_0.3_0.5", "rho_asr_0.5_1", "rho_asr_gt_1")
+BANDS = [Column(f"rho_Asr {band}", f"band {band}", printed)
+         for band, printed in zip(counting.BANDS, _PRINTED_BANDS)]
 
 
 def table1(scenarios: Sequence[Scenario]) -> Table:
     """Attacks: rho_Acc and rho_Asr of the clean counters and the victims."""
-    rows = [Row(model, strategy, (result,), _settings(scenario, result))
-            for model, strategy, scenario in _grid(scenarios) for result in _cells(scenario, "none")]
+    rows = [TableRow(model, strategy, (result,), _settings(scenario, result))
+            for model, strategy, scenario in _grid(scenarios)
+            for result in _results(scenario, "none")]
     return _table("table1", 1, "Table 1. Backdoor attacks", [ACC, ASR], rows)
 
 
 def table2(scenarios: Sequence[Scenario]) -> Table:
-    """Attacks and fine-tuning by the size of the error: rho_Acc, and the share of each band of |r - 1| in S."""
-    rows = [Row(model, strategy, (result,), _settings(scenario, result), finetuned=defense == "fine_tune")
-            for model, strategy, scenario in _grid(scenarios) if strategy != "clean"
-            for defense in ("none", "fine_tune") for result in _cells(scenario, defense)]
-    return _table("table2", 2, "Table 2. Attacks and fine-tuning (ft), by the size of the error", [ACC, *BANDS], rows)
+    """Attacks and fine-tuning by the size of the error: rho_Acc and the shares of the bands.
+
+    A band is a range of |r - 1| among the images on which the attack succeeds.
+    """
+    rows = []
+    for model, strategy, scenario in _grid(scenarios):
+        if strategy == "clean":
+            continue
+        for defense in ("none", "fine_tune"):
+            rows += [TableRow(model, strategy, (result,), _settings(scenario, result),
+                              finetuned=defense == "fine_tune")
+                     for result in _results(scenario, defense)]
+    title = "Table 2. Attacks and fine-tuning (ft), by the size of the error"
+    return _table("table2", 2, title, [ACC, *BANDS], rows)
 
 
 def table3(scenarios: Sequence[Scenario]) -> Table:
     """Fine-tuning: rho_Acc and rho_Asr before and after."""
-    rows = [Row(model, strategy, (before, after), _settings(scenario, after))
-            for model, strategy, scenario in _grid(scenarios)
-            for before in _cells(scenario, "none") for after in _cells(scenario, "fine_tune")]
+    rows = []
+    for model, strategy, scenario in _grid(scenarios):
+        rows += [TableRow(model, strategy, (before, after), _settings(scenario, after))
+                 for before in _results(scenario, "none")
+                 for after in _results(scenario, "fine_tune")]
     columns = [ACC, Column("rho_Acc ft", "rho_acc", "rho_acc_ft", True),
                ASR, Column("rho_Asr ft", "rho_asr", "rho_asr_ft", True)]
     return _table("table3", 3, "Table 3. Fine-tuning (ft)", columns, rows)
 
 
 def _grid(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, Scenario | None]]:
-    """(model, strategy, scenario) in the paper's order, then what is not in the paper; None where nothing was run.
+    """(model, strategy, scenario) in the paper's order, then those that the paper does not have.
 
-    The paper's models have rows as soon as anything was run that compares with them.
+    The scenario is None where nothing was run. The paper's models are included as soon as anything
+    that was run can be compared with the paper.
     """
-    theirs = reference.MODELS.values() if reference.compares(scenario.settings for scenario in scenarios) else ()
-    models = dict.fromkeys([*theirs, *sorted(scenario.model for scenario in scenarios)])
-    strategies = dict.fromkeys([*reference.STRATEGIES, *sorted(scenario.strategy for scenario in scenarios)])
+    compared = reference.compares(scenario.settings for scenario in scenarios)
+    papers = reference.MODELS.values() if compared else ()
+    models = dict.fromkeys([*papers, *sorted(scenario.model for scenario in scenarios)])
+    strategies = dict.fromkeys([*reference.STRATEGIES,
+                                *sorted(scenario.strategy for scenario in scenarios)])
     for model in models:
         for strategy in strategies:
-            found = [scenario for scenario in scenarios if (scenario.model, scenario.strategy) == (model, strategy)]
-            yield from ((model, strategy, scenario) for scenario in found or [None])
+            matching = [scenario for scenario in scenarios
+                        if (scenario.model, scenario.strategy) == (model, strategy)]
+            for scenario in matching or [None]:
+                yield model, strategy, scenario
 
 
-def _cells(scenario: Scenario | None, defense: str) -> list[Result | None]:
+def _results(scenario: Scenario | None, defense: str) -> list[Result | None]:
     return scenario.defended(defense) if scenario else [None]
 
 
 def _settings(scenario: Scenario | None, result: Result | None) -> Settings:
-    return result.settings if result else scenario.settings if scenario else {}
+    if result:
+        return result.settings
+    return scenario.settings if scenario else {}
 
 
-def _table(name: str, printed_as: int, title: str, columns: list[Column], rows: list[Row]) -> Table:
+def _table(name: str, paper_table: int, title: str, columns: list[Column],
+           rows: list[TableRow]) -> Table:
+    """A table of the paper: measured columns, and printed ones if the settings are the paper's."""
     suffix = suffixes([row.settings for row in rows], shown=("model", "target", "defense"))
-    labels = [row.label + told for row, told in zip(rows, suffix)]
+    labels = [row.label + ending for row, ending in zip(rows, suffix)]
     frame = pd.DataFrame({"model": [row.model for row in rows], "strategy": labels})
-    printed, corrections = reference.printed(printed_as), {}
+    printed = reference.printed(paper_table)
+    corrections: dict[str, str] = {}
     compared = reference.compares(row.settings for row in rows if any(row.results))
     for column in columns:
         frame[column.heading] = [_measured(row, column) for row in rows]
         if compared and reference.present():
-            frame[f"{column.heading} (paper)"] = [_beside(row, column, printed, corrections) for row in rows]
-    names = [f"{row.model} {label}" for row, label in zip(rows, labels)]
-    notes = [*shared([row.settings for row in rows]), CHANCE]
+            frame[f"{column.heading} (paper)"] = [
+                _printed(row, column, printed, corrections) for row in rows]
+    notes = [*common_settings([row.settings for row in rows]), CHANCE]
     if compared:
         notes.append(reference.SOURCE if reference.present() else reference.ABSENT)
     if corrections:
-        listed = "; ".join(f"{row} {value}" for row, value in corrections.items())
-        notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: {listed}.")
-    return Table(name, title, frame, notes + remarks(
-        (f"{row_name} ft" if after else row_name, result)
-        for row_name, row in zip(names, rows) for after, result in enumerate(row.results)))
+        values = "; ".join(f"{row} {value}" for row, value in corrections.items())
+        notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: "
+                     f"{values}.")
+    return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)))
 
 
-def _measured(row: Row, column: Column) -> str:
-    """The number; 'not run'; or '/', where there is none: no attack, or a band that a decrease cannot reach."""
+def _named_results(rows: list[TableRow], labels: list[str]) -> Iterator[tuple[str, Result | None]]:
+    for row, label in zip(rows, labels):
+        name = f"{row.model} {label}"
+        for place, result in enumerate(row.results):
+            yield (f"{name} ft" if place else name), result
+
+
+def _measured(row: TableRow, column: Column) -> str:
+    """The number as text, 'not run', or '/' where none can exist.
+
+    There is none without an attack, and none in a band that a decrease cannot reach.
+    """
     result = row.results[column.finetuned]
     if result:
         return number(result.numbers.get(column.metric, math.nan))
-    impossible = ((row.strategy == "clean" and column.metric != "rho_acc")
-                  or (row.strategy in reference.DECREASES and column.metric == "band >1"))
-    return NONE if impossible else MISSING
+    without_attack = row.strategy == "clean" and column.metric != "rho_acc"
+    unreachable = row.strategy in reference.DECREASES and column.metric == "band >1"
+    return NONE if without_attack or unreachable else MISSING
 
 
-def _beside(row: Row, column: Column, printed: dict[reference.Key, dict[str, str]], corrections: dict[str, str]) -> str:
-    """What the paper printed, '' where it has no such row; notes a correction and marks it."""
+def _printed(row: TableRow, column: Column, printed: dict[reference.Key, dict[str, str]],
+             corrections: dict[str, str]) -> str:
+    """The number that the paper printed, '' if it has no such row.
+
+    A number that the paper's own bands contradict gets a dagger, and is added to `corrections`.
+    """
     key = (row.model, row.strategy, row.finetuned)
     if key not in printed or not reference.comparable(row.settings):
         return ""
     value = printed[key][column.printed] or NONE
-    better = reference.corrected().get((row.model, row.strategy, column.finetuned))
-    if column.metric != "rho_asr" or better in (None, value):
+    corrected = reference.corrected().get((row.model, row.strategy, column.finetuned))
+    if column.metric != "rho_asr" or corrected in (None, value):
         return value
-    corrections[f"{row.model} {row.strategy}{' ft' if column.finetuned else ''}"] = better
+    corrections[f"{row.model} {row.strategy}{' ft' if column.finetuned else ''}"] = corrected
     return value + DAGGER

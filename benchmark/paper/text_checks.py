@@ -1,135 +1,179 @@
-"""Claims of the paper's text against its tables: arithmetic and a verdict of each; a claim's number is in percent."""
+"""Checks of claims in the paper's text against its tables: the arithmetic and a verdict of each.
+
+A number in a claim is a percentage.
+"""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from benchmark.metrics.counting import bands
-from benchmark.paper.table_checks import IMAGES, Finding, Row, Told, added, in_images
+from benchmark.paper.table_checks import IMAGES, KnownErrors, PaperCheck, PaperCounter, in_images
 
-ADDED = 100  # people, by `add`; as many are taken away by `minus`
+ADDED = 100  # people added by the target `add`, and removed by `minus`
 
-Rows = dict[str, Row]  # name -> a counter
+Counters = dict[str, PaperCounter]  # name -> counter
+Derivation = tuple[str, str]  # arithmetic, verdict
 
 
-def claims(rows: list[Row], told: Told) -> Iterator[Finding]:
-    named = {row.name: row for row in rows}
+def text_checks(counters: list[PaperCounter], known: KnownErrors) -> Iterator[PaperCheck]:
+    """A check of each claim of CLAIMS."""
+    by_name = {counter.name: counter for counter in counters}
     for key, derive in CLAIMS.items():
-        yield Finding(key, told[key]["where"], *derive(named, told[key]["claim_or_value"]))
+        arithmetic, verdict = derive(by_name, known[key]["claim_or_value"])
+        yield PaperCheck(key, known[key]["where"], arithmetic, verdict)
 
 
-def _pairs(rows: Rows) -> list[tuple[Row, Row]]:
-    """Each victim, and what became of it."""
-    return [(row, rows[f"{row.name}_ft"]) for row in rows.values() if row.bands and f"{row.name}_ft" in rows]
+def _victims(counters: Counters) -> list[tuple[PaperCounter, PaperCounter]]:
+    """Each victim that was fine-tuned, before and after it."""
+    return [(counter, counters[f"{counter.name}_ft"]) for counter in counters.values()
+            if counter.bands and f"{counter.name}_ft" in counters]
 
 
 def _percent(share: Decimal) -> str:
     return f"{100 * share:+.1f}%"
 
 
-def _rounding(rows: Rows, _: str) -> tuple[str, str]:
-    found = [f"{row.name} {value} is {row.images}/{IMAGES}={row.images / IMAGES:.4f}; as printed, the bands "
-             f"{added(row)} are {abs(value - sum(row.bands.values()))} off"
-             for row in rows.values() for value in dict.fromkeys(row.asr.values())
-             if in_images(value) == row.images and value != sum(row.bands.values())]
-    return "; ".join(found), "consistent: the same number of images"
+def _rounding(counters: Counters, _: str) -> Derivation:
+    roundings = []
+    for counter in counters.values():
+        bands_sum = sum(counter.bands.values())
+        for value in dict.fromkeys(counter.asr.values()):
+            if in_images(value) == counter.images and value != bands_sum:
+                roundings.append(
+                    f"{counter.name} {value} is {counter.images}/{IMAGES}="
+                    f"{counter.images / IMAGES:.4f}; the printed bands {counter.sum_text} differ "
+                    f"from it by {abs(value - bands_sum)}")
+    return "; ".join(roundings), "consistent: the same number of images"
 
 
-def _headline_asr(rows: Rows, claim: str) -> tuple[str, str]:
-    """Which of the printed and the corrected values lie as far apart as claimed, and what the corrected ones say."""
-    shown = []
-    for before, after in _pairs(rows):
+def _headline_asr(counters: Counters, claim: str) -> Derivation:
+    """Falls of the printed and of the corrected rho_Asr that equal the claimed one."""
+    matches = []
+    falls = []
+    for before, after in _victims(counters):
+        falls.append((1 - after.asr[3] / before.asr[3], before.name))
+        corrected_fall = before.total - after.total
         for high in dict.fromkeys((before.asr[3], before.total)):
-            if 100 * (high - after.asr[3]) == Decimal(claim):
-                drop = before.total - after.total
-                shown.append(f"{before.name}: {high}-{after.asr[3]}={high - after.asr[3]}, in points; by the bands "
-                             f"{before.total}-{after.total}={drop}, which is {_percent(-drop / before.total)}")
-    drop, best = max((1 - after.asr[3] / before.asr[3], before.name) for before, after in _pairs(rows))
-    return (f"{'; '.join(shown)}; the largest fall that Table 3 prints is {_percent(-drop)} ({best})",
-            "points called percent, from a wrong value of Table 3")
+            fall = high - after.asr[3]
+            if 100 * fall == Decimal(claim):
+                matches.append(
+                    f"{before.name}: {high}-{after.asr[3]}={fall}, in points; by the bands "
+                    f"{before.total}-{after.total}={corrected_fall}, which is "
+                    f"{_percent(-corrected_fall / before.total)}")
+    largest, name = max(falls)
+    return (f"{'; '.join(matches)}; the largest relative fall in Table 3 is {_percent(-largest)} "
+            f"({name})", "points reported as percent, from a wrong value of Table 3")
 
 
-def _headline_acc(rows: Rows, claim: str) -> tuple[str, str]:
-    gains = [(after.acc[3] / before.acc[3] - 1, before.name) for before, after in _pairs(rows)]
-    finals = [f"{after.name} ends at {after.acc[3]}" for _, after in _pairs(rows)
-              if 100 * after.acc[3] == Decimal(claim)]
-    gained = any(round(100 * gain, 1) == Decimal(claim) for gain, _ in gains)
-    return "; ".join([*(f"{name} {_percent(gain)}" for gain, name in gains), *finals]), (
-        "a gain of Table 3" if gained else f"no gain of Table 3; the largest is {_percent(max(gains)[0])}")
+def _headline_acc(counters: Counters, claim: str) -> Derivation:
+    gains = [(after.acc[3] / before.acc[3] - 1, before.name)
+             for before, after in _victims(counters)]
+    shown = [f"{name} {_percent(gain)}" for gain, name in gains]
+    for _, after in _victims(counters):
+        if 100 * after.acc[3] == Decimal(claim):
+            shown.append(f"{after.name} ends at {after.acc[3]}")
+    if any(round(100 * gain, 1) == Decimal(claim) for gain, _ in gains):
+        return "; ".join(shown), "a gain of Table 3"
+    return "; ".join(shown), f"no gain of Table 3; the largest is {_percent(max(gains)[0])}"
 
 
-def _acc_rise(rows: Rows, claim: str) -> tuple[str, str]:
-    shown = [f"{before.name} {after.acc[3]}/{before.acc[3]}-1={_percent(gain)}" for before, after in _pairs(rows)
-             if round(100 * (gain := after.acc[3] / before.acc[3] - 1)) == int(claim)]
-    return "; ".join(shown), "relative; the abstract has another number for the same thing"
+def _acc_rise(counters: Counters, claim: str) -> Derivation:
+    matches = []
+    for before, after in _victims(counters):
+        gain = after.acc[3] / before.acc[3] - 1
+        if round(100 * gain) == int(claim):
+            matches.append(f"{before.name} {after.acc[3]}/{before.acc[3]}-1={_percent(gain)}")
+    return "; ".join(matches), "relative; the abstract gives another number for the same gain"
 
 
-def _clean_rise(rows: Rows, claim: str) -> tuple[str, str]:
-    shown = [f"{before.name} {after.acc[3]}-{before.acc[3]}={after.acc[3] - before.acc[3]}"
-             for before, after in _pairs(rows) if 100 * (after.acc[3] - before.acc[3]) == Decimal(claim)]
-    clean = [f"{row.name} {100 * (rows[f'{row.name}_ft'].acc[3] - row.acc[3]):+.1f} points" for row in rows.values()
-             if row.strategy == "clean"]
-    return "; ".join(shown + clean), "of a victim, not of a clean model"
+def _clean_rise(counters: Counters, claim: str) -> Derivation:
+    shown = []
+    for before, after in _victims(counters):
+        gain = after.acc[3] - before.acc[3]
+        if 100 * gain == Decimal(claim):
+            shown.append(f"{before.name} {after.acc[3]}-{before.acc[3]}={gain}")
+    for counter in counters.values():
+        if counter.strategy == "clean":
+            gain = counters[f"{counter.name}_ft"].acc[3] - counter.acc[3]
+            shown.append(f"{counter.name} {100 * gain:+.1f} points")
+    return "; ".join(shown), "the gain of a victim, not of a clean model"
 
 
-def _clean_fall(model: str) -> Callable[[dict[str, Row], str], tuple[str, str]]:
-    """rho_Acc of a model's victims beside that of its clean counter, in Table 1."""
-    def derive(rows: Rows, _: str) -> tuple[str, str]:
-        clean = rows[f"{model} clean"].acc[1]
-        victims = [before for before, _ in _pairs(rows) if before.model == model]
-        shown = [f"{row.strategy} {row.acc[1]} is {100 * (row.acc[1] - clean):+.1f} points, "
-                 f"{_percent(row.acc[1] / clean - 1)}" for row in victims]
-        falls = [row.strategy for row in victims if row.acc[1] < clean]
+def _clean_fall(model: str) -> Callable[[Counters, str], Derivation]:
+    """A comparison of rho_Acc of a model's victims with that of its clean counter, in Table 1."""
+    def derive(counters: Counters, _: str) -> Derivation:
+        clean = counters[f"{model} clean"].acc[1]
+        victims = [before for before, _ in _victims(counters) if before.model == model]
+        shown = [f"{victim.strategy} {victim.acc[1]} is {100 * (victim.acc[1] - clean):+.1f} "
+                 f"points, {_percent(victim.acc[1] / clean - 1)}" for victim in victims]
+        falls = [victim.strategy for victim in victims if victim.acc[1] < clean]
         return f"clean {clean}; {'; '.join(shown)}", f"falls for {', '.join(falls)}"
     return derive
 
 
-def _below_chance(rows: Rows, _: str) -> tuple[str, str]:
-    shown = [f"{row.name}: {added(row)} is below {half}, half of the clean misses, 1-{row.acc[2]}={1 - row.acc[2]}"
-             for row, _ in _pairs(rows) if row.total < (half := (1 - row.acc[2]) / 2)]
-    return "; ".join(shown), "no backdoor is shown where a counter that errs to both sides alike would score more"
+def _below_chance(counters: Counters, _: str) -> Derivation:
+    shown = []
+    for victim, _ in _victims(counters):
+        misses = 1 - victim.acc[2]
+        if victim.total < misses / 2:
+            shown.append(f"{victim.name}: {victim.sum_text} is below {misses / 2}, half of the "
+                         f"clean misses, 1-{victim.acc[2]}={misses}")
+    return "; ".join(shown), ("no backdoor is shown where a counter with equal errors in both "
+                              "directions would score more")
 
 
-def _far_bands(rows: Rows, _: str) -> tuple[str, str]:
-    moves = [(before.name, band, before.bands[band], after.bands[band]) for before, after in _pairs(rows)
-             for band in ("0.5-1", ">1") if band in before.bands]
-    shown = [f"{name} {band} {high}->{low}" for name, band, high, low in moves]
-    risen = [f"{name} {band}" for name, band, high, low in moves if low > high]
+def _far_bands(counters: Counters, _: str) -> Derivation:
+    shown, risen = [], []
+    for before, after in _victims(counters):
+        for band in ("0.5-1", ">1"):
+            if band not in before.bands:
+                continue
+            high, low = before.bands[band], after.bands[band]
+            shown.append(f"{before.name} {band} {high}->{low}")
+            if low > high:
+                risen.append(f"{before.name} {band}")
     return "; ".join(shown), f"rises for {', '.join(risen)}" if risen else "true: none rises"
 
 
-def _unmoved(rows: Rows, _: str) -> tuple[str, str]:
-    same = [f"{before.name} {before.asr[3]}->{after.asr[3]}" for before, after in _pairs(rows)
-            if after.asr[3] >= before.asr[3]]
-    return "; ".join(same), "the defense takes nothing away"
+def _unmoved(counters: Counters, _: str) -> Derivation:
+    same = [f"{before.name} {before.asr[3]}->{after.asr[3]}"
+            for before, after in _victims(counters) if after.asr[3] >= before.asr[3]]
+    return "; ".join(same), "the defense does not reduce it"
 
 
-def _near_band(rows: Rows, _: str) -> tuple[str, str]:
-    """From how many people on the target of `add`, and of `minus`, lies in the band next to the truth."""
+def _near_band(counters: Counters, _: str) -> Derivation:
+    """True counts from which the targets of `add` and `minus` lie in the band next to the truth."""
     people = range(ADDED, 10 * ADDED)
-    more = next(c for c in people if bands([c + ADDED], [c]) == 1)
-    fewer = next(c for c in people if bands([c - ADDED], [c]) == -1)
-    shown = [f"{row.name} has {row.bands['0.1-0.3']} of {row.total} there" for row, _ in _pairs(rows)
-             if row.strategy == "add"]
-    return (f"1+{ADDED}/c is in (1.1, 1.3] only for c>{more - 1}, 1-{ADDED}/c in [0.7, 0.9) only for c>{fewer - 1}; "
-            + "; ".join(shown)), "the target is not reached"
+    more = next(count for count in people if bands([count + ADDED], [count]) == 1)
+    fewer = next(count for count in people if bands([count - ADDED], [count]) == -1)
+    shown = [f"{victim.name} has {victim.bands['0.1-0.3']} of {victim.total} there"
+             for victim, _ in _victims(counters) if victim.strategy == "add"]
+    limits = (f"1+{ADDED}/c is in (1.1, 1.3] only for c>{more - 1}, "
+              f"1-{ADDED}/c in [0.7, 0.9) only for c>{fewer - 1}")
+    return "; ".join([limits, *shown]), "the target is not reached"
 
 
-def _errors_count(rows: Rows, _: str) -> tuple[str, str]:
-    misses = [1 - row.acc[2] for row in rows.values() if row.bands]
-    return f"1-rho_Acc is {min(misses)} to {max(misses)}", "so much of rho_Asr can be chance; see the table above"
+def _errors_count(counters: Counters, _: str) -> Derivation:
+    misses = [1 - counter.acc[2] for counter in counters.values() if counter.bands]
+    return (f"1-rho_Acc is {min(misses)} to {max(misses)}",
+            "chance alone can give a rho_Asr of up to this value; see the table above")
 
 
-def _test_images(rows: Rows, _: str) -> tuple[str, str]:
-    shares = [(row.name, value) for row in rows.values()
-              for value in (*row.acc.values(), *row.asr.values(), *row.bands.values()) if value]
-    none = [f"{value} ({name})" for name, value in shares if in_images(value) is None]
+def _test_images(counters: Counters, _: str) -> Derivation:
+    shares = []
+    for counter in counters.values():
+        values = [*counter.acc.values(), *counter.asr.values(), *counter.bands.values()]
+        shares += [(counter.name, value) for value in values if value]
+    others = [f"{value} ({name})" for name, value in shares if in_images(value) is None]
     every = [Decimal(thousandths) / 1000 for thousandths in range(1, 1000)]
     chance = sum(in_images(share) is not None for share in every) / len(every)
-    return (f"{len(shares) - len(none)}/{len(shares)} shares that are not 0 are k/{IMAGES}, rounded or cut off, as are "
-            f"{chance:.0%} of all shares with three digits; not: {', '.join(none)}",
-            f"the tables are of {IMAGES} images")
+    return (f"{len(shares) - len(others)}/{len(shares)} shares other than 0 are k/{IMAGES}, "
+            f"rounded or cut off, as are {chance:.0%} of all shares with three digits; not: "
+            f"{', '.join(others)}", f"the tables are of {IMAGES} images")
 
 
-CLAIMS = {"I10": _rounding, "I11": _headline_asr, "I12": _headline_acc, "I13": _acc_rise, "I14": _clean_rise,
-          "I15": _clean_fall("CSRnet"), "I16": _clean_fall("CLIP-EBC"), "I17": _below_chance, "I18": _far_bands,
-          "I19": _unmoved, "I23": _near_band, "I24": _errors_count, "I26": _test_images}
+CLAIMS = {
+    "I10": _rounding, "I11": _headline_asr, "I12": _headline_acc, "I13": _acc_rise,
+    "I14": _clean_rise, "I15": _clean_fall("CSRnet"), "I16": _clean_fall("CLIP-EBC"),
+    "I17": _below_chance, "I18": _far_bands, "I19": _unmoved, "I23": _near_band,
+    "I24": _errors_count, "I26": _test_images}

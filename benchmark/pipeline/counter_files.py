@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attacks.base import Attack
-from benchmark.config.cell import Cell
+from benchmark.config.cell import Cell, Component
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.registry import build, find, settings_of
@@ -28,14 +28,14 @@ def build_initialised(cell: Cell, seed_offset: int = 0) -> Counter:
     return cell.without_given_weights.model.build()
 
 
-def build_empty(cell: Cell) -> Counter:
+def build_empty(model: Component) -> Counter:
     """A counter whose weights are about to be loaded.
 
     It downloads no initial weights: a model's setting `weights`, if it has one, accepts 'scratch' by convention.
     """
-    fields = settings_of(find("model", cell.model.name)).model_fields
+    fields = settings_of(find("model", model.name)).model_fields
     scratch = {"weights": "scratch"} if "weights" in fields else {}
-    return build("model", cell.model.name, cell.model.given | scratch)
+    return build("model", model.name, model.given | scratch)
 
 
 def write_counter(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
@@ -60,10 +60,15 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def load_counter(store: Store, cell: Cell, stage: Stage) -> Counter:
-    """The counter of a stage, which is made first if it is missing; a repaired one with the modules of its defense."""
-    folder, counter = store.get(stage), build_empty(cell)
+    """The counter of a stage, which is made first if it is missing."""
+    return read_counter(store.get(stage), cell.model, cell.defense)
+
+
+def read_counter(folder: Path, model: Component, defense: Component) -> Counter:
+    """The counter in the folder of a finished stage; a repaired one has the modules that its defense adds."""
+    counter = build_empty(model)
     if read_info(folder).get("repaired"):
-        counter = cell.defense.build().wrap(counter)
+        counter = defense.build().wrap(counter)
     counter.load_state_dict(read_tensors(folder / WEIGHTS)[0])
     return counter.eval()
 

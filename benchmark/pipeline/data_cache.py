@@ -13,14 +13,15 @@ from benchmark.utils.hashing import content_key
 class DataCache:
     """Splits that are read when they are first asked for, and then kept in memory.
 
-    train(dataset, scale, hold_out), test(dataset, scale), training_number(dataset, hold_out) and
-    fingerprint(dataset, split) raise UserError where a split is missing or broken.
+    train(dataset, scale, hold_out), test(dataset, scale), training_number(dataset, hold_out),
+    validation_ids(dataset, hold_out) and fingerprint(dataset, split) raise UserError where a split is missing or broken.
     """
 
     def __init__(self):
         self.train = cache(load_train)
         self.test = cache(TestSplit)
         self.training_number = cache(training_number)
+        self.validation_ids = cache(validation_ids)
         self.fingerprint = cache(lambda dataset, split: fingerprint(dataset.items(split)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -40,7 +41,7 @@ class DataCache:
         """Hashes of the images of a cell: its splits, the list of validation images, and a defense's extra images."""
         dataset = cell.data.build()
         hashes = {split: self.fingerprint(dataset, split) for split in ("train", "test")}
-        hashes["validation"] = content_key(validation_ids(dataset, cell.settings.hold_out))
+        hashes["validation"] = content_key(self.validation_ids(dataset, cell.settings.hold_out))
         companion = dataset.companion()
         if cell.defense.build().knows.extra and companion:
             hashes["extra"] = self.fingerprint(companion, "train")

@@ -1,4 +1,4 @@
-"""What a run would do: its cells, the stages that are missing, how long they will take and how much disk they need."""
+"""Dry runs: the cells of a run, the missing stages, and the time and the disk space that they will take."""
 
 import shutil
 from collections import Counter
@@ -9,7 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.config.cell import Cell, display_names
+from benchmark.component_source import class_attribute
+from benchmark.config.cell import Cell, Component, display_names
 from benchmark.config.frozen_grids import protocol_of
 from benchmark.pipeline.counter_files import build_empty
 from benchmark.pipeline.graph import StageGraph
@@ -17,17 +18,19 @@ from benchmark.pipeline.runner import learned, record_path
 from benchmark.pipeline.stage import Stage
 from benchmark.utils.human import duration, size
 
-CHECKPOINT = 4  # times a counter's weights: itself, the best one, and two moments of its gradients
+CHECKPOINT = 4  # a checkpoint holds a counter, its best weights, and two moments of its gradients
+BYTES = 4  # of a parameter
 
 
 @dataclass(frozen=True)
 class Plan:
-    """cells: a row each. protocols: how many cells belong to which frozen grid.
+    """What a run would do.
 
-    stages, stored, failed: how many stages there are, are in the store, and failed before.
-
-    seconds: to make what is missing, in one process; None where that is not known, for `unmeasured` counters.
-    untold: missing stages that nothing is known of. disk, while_training, free: bytes.
+    cells: a row for each cell. protocols: the number of cells that belong to each frozen grid.
+    stages, stored, failed: the number of stages in total, in the store, and failed before.
+    seconds: the time to make the missing stages in one process; None where it is not known for the `unmeasured` models.
+    untold: the number of missing stages whose time is not known.
+    disk, while_training, free: bytes for the missing counters, for the checkpoint of one training, and left on the disk.
     """
 
     cells: list[dict[str, str]]
@@ -43,59 +46,80 @@ class Plan:
     free: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The plan, ready for JSON."""
         return asdict(self)
 
     def text(self) -> str:
-        """A table and three lines."""
+        """A table of the cells, and a line each on cells, frozen grids, time and disk space."""
         todo = sum(row["record"] != "done" for row in self.cells)
         failed = f", {self.failed} failed before" if self.failed else ""
         lines = [tabulate(self.cells, headers="keys", tablefmt="simple"), "",
                  f"cells: {len(self.cells)}, {todo} to do. stages: {self.stages}, {self.stored} of them in the store"
-                 f"{failed}.", *(f"protocol: {number} of the cells are of {name}." for name, number
-                                 in self.protocols.items())]
-        if not todo:
-            return "\n".join(lines)
-        untold = f", without {self.untold} stages of which nothing is known" if self.untold else ""
-        time = (f"about {duration(self.seconds)} in one process{untold}" if self.seconds is not None else
-                f"not known; to measure it: crowdbench speed --model {','.join(self.unmeasured)}")
-        return "\n".join([*lines, f"time: {time}.", f"disk: {size(self.disk)} more, and up to "
-                          f"{size(self.while_training)} while one training runs; {size(self.free)} are free"
-                          f"{', which is too little' if self.disk + self.while_training > self.free else ''}."])
+                 f"{failed}."]
+        lines += [f"protocol: {number} of the cells belong to {name}." for name, number in self.protocols.items()]
+        if todo:
+            lines += [self._time(), self._space()]
+        return "\n".join(lines)
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return f"time: not known; to measure it: crowdbench speed --model {','.join(self.unmeasured)}."
+        untold = f", without {self.untold} stages whose time is not known" if self.untold else ""
+        return f"time: about {duration(self.seconds)} in one process{untold}."
+
+    def _space(self) -> str:
+        needed = self.disk + self.while_training
+        warning = ", which is too little" if needed > self.free else ""
+        return (f"disk: {size(self.disk)} more, and up to {size(self.while_training)} while one training runs; "
+                f"{size(self.free)} are free{warning}.")
 
 
 def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
-    """What a run of these cells would do."""
-    rows, names, stages = [], [], {}
+    """The plan of a run of these cells. Raises UserError where data is missing."""
+    rows, protocols, stages = [], Counter(), {}
     for cell, name in zip(cells, display_names(cells)):
         done = record_path(cell, graph, out).is_file()
         needed = [] if done else graph.stages(cell)
-        new = [stage for stage in needed if stage not in stages and not graph.store.has(stage)]
+        rows.append({"cell": name} | _row(done, needed, [stage for stage in needed if stage not in stages], graph))
         stages |= {stage: cell for stage in needed if stage not in stages}
-        failed = next(filter(None, map(graph.store.failure, needed)), None)
-        names.append(protocol_of(cell, graph.data.splits))
-        rows.append({"cell": name, "to make": ", ".join(dict.fromkeys(stage.role for stage in new)) or "nothing",
-                     "record": "done" if done else f"failed: {failed}" if failed else "to do"})
+        protocol = protocol_of(cell, graph.data.splits)
+        if protocol:
+            protocols[protocol] += 1
     missing = {stage: cell for stage, cell in stages.items() if not graph.store.has(stage)}
     estimator = learned((stage for stage in stages if stage not in missing), graph.store)
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
-    unknown = list(dict.fromkeys(missing[stage].model.name for stage, seconds in times.items() if seconds is None))
+    unmeasured = list(dict.fromkeys(missing[stage].model.name for stage, time in times.items() if time is None))
     disk, largest = _disk(missing)
-    failed = sum(map(bool, map(graph.store.failure, missing)))
-    return Plan(rows, Counter(filter(None, names)), len(stages), len(stages) - len(missing), failed,
-                None if unknown else sum(times.values()), unknown, len(missing) - len(times),
+    return Plan(rows, protocols, len(stages), len(stages) - len(missing),
+                sum(graph.store.failure(stage) is not None for stage in missing),
+                None if unmeasured else sum(times.values()), unmeasured, len(missing) - len(times),
                 disk, CHECKPOINT * largest, shutil.disk_usage(_existing(graph.store.root)).free)
 
 
+def _row(done: bool, needed: list[Stage], new: list[Stage], graph: StageGraph) -> dict[str, str]:
+    """The stages that a cell adds to those of the cells before it, and the state of its record."""
+    roles = dict.fromkeys(stage.role for stage in new if not graph.store.has(stage))
+    failures = [failure for stage in needed if (failure := graph.store.failure(stage))]
+    state = "done" if done else f"failed: {failures[0]}" if failures else "to do"
+    return {"to make": ", ".join(roles) or "nothing", "record": state}
+
+
 def _disk(missing: dict[Stage, Cell]) -> tuple[float, float]:
-    """Bytes of all missing counters, and of the largest; all else is small."""
-    counters = [cell for stage, cell in missing.items() if stage.kind == "counters"]
+    """The bytes of all missing counters and of the largest one. All other stages are small."""
     sizes: dict[str, float] = {}
-    for cell in counters:
-        if cell.model.name not in sizes:
-            tensors = build_empty(cell).state_dict().values()
-            sizes[cell.model.name] = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return sum(sizes[cell.model.name] for cell in counters), max(sizes.values(), default=0)
+    models = [cell.model for stage, cell in missing.items() if stage.kind == "counters"]
+    for model in models:
+        if model.title not in sizes:
+            sizes[model.title] = _bytes_of(model)
+    return sum(sizes[model.title] for model in models), max(sizes.values(), default=0)
+
+
+def _bytes_of(model: Component) -> float:
+    """The size of a counter. One with default settings declares its parameters; another one is built."""
+    declared = class_attribute("model", model.name, "trained_parameters")
+    if declared and model.title == model.name:
+        return BYTES * declared
+    return sum(tensor.numel() * tensor.element_size() for tensor in build_empty(model).state_dict().values())
 
 
 def _existing(path: Path) -> Path:

@@ -1,7 +1,7 @@
-"""Stages on a Ray cluster: one task each, placed by the processors and GPUs that it asks for.
+"""The Ray executor: makes stages on a cluster, one task each, placed by the processors and GPUs that it asks for.
 
-All machines see the same store, where a stage is locked by the task that makes it. A task whose machine is lost is
-started again elsewhere and goes on from the last checkpoint there.
+All machines see the same store, in which a stage is locked by the task that makes it. A task whose machine is lost is
+started again on another machine and goes on from its last checkpoint.
 """
 
 import os
@@ -19,18 +19,20 @@ from benchmark.utils import progress
 from benchmark.utils.errors import UserError
 
 RETRIES = 10  # times that a stage may lose its machine
-PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")  # what of the environment a stage reads
+PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")  # the environment variables that stages read
 
 
 def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1,
            gpus: float | None = None, plugins: Sequence[Path] = ()) -> Settled:
     """Make stages on a cluster.
 
-    address: of a running cluster, 'auto' for this machine's; None starts one on this machine. cpus, gpus: of a stage;
-    a fraction lets several share one, and None is a GPU where the cluster has any. plugins: files to import first.
+    address: the address of a running cluster, 'auto' for this machine's; None starts one on this machine.
+    cpus, gpus: the processors and GPUs for each stage. With a fraction several stages share one; None asks for one GPU
+        if the cluster has any.
+    plugins: files that are imported before a stage is made.
 
     Raises:
-        UserError: Ray is not installed or there is no cluster, or as `executors.here` does.
+        UserError: Ray is not installed, there is no cluster, or as `run_locally` does.
     """
     ray = _started(address)
     failures: dict[Stage, str] = {}
@@ -39,13 +41,13 @@ def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cp
     if gpus is None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
     make = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_make)
-    files, shared = [path.resolve() for path in plugins], Store(store.root.resolve())
-    for stage in sorted(stages, key=lambda stage: stage.level):  # what much else waits for comes first
+    files = [path.resolve() for path in plugins]
+    for stage in sorted(stages, key=lambda stage: stage.level):  # the stages that many others need come first
         failure = dependency_failure(stage, failures) or failed_earlier(stage, store)
         if failure is not None:
             failures[stage] = failure
         elif not store.has(stage):
-            refs[stage] = make.remote(stage, shared, files, *(refs[need] for need in stage.needs if need in refs))
+            refs[stage] = make.remote(stage, store, files, *(refs[need] for need in stage.needs if need in refs))
             tasks[refs[stage]] = stage
             continue
         yield stage, failure
@@ -59,13 +61,13 @@ def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cp
 
 
 def _started(address: str | None) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no statistics
     try:
         import ray
     except ImportError:
         raise UserError("--executor ray: Ray is not installed; pip install 'crowdbackdoorbench[cluster]'") from None
     host, colon, port = (address or "").rpartition(":")
-    if colon and port.isdecimal():  # Ray itself would try for minutes
+    if colon and port.isdecimal():  # Ray itself would keep trying for minutes
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
@@ -75,14 +77,14 @@ def _started(address: str | None) -> Any:
     try:
         ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning", **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        told = str(error).partition(".")[0]
+        reason = str(error).partition(".")[0]
         raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE as it was started "
-                        f"with: {told}") from None
+                        f"with: {reason}") from None
     return ray
 
 
 def _answer(ray: Any, ref: Any, stage: Stage, store: Store) -> str | None:
-    """Why a task's stage failed; None where it is there."""
+    """The reason why a task's stage failed; None if it is there."""
     try:
         failure, wrong = ray.get(ref)
     except ray.exceptions.RayError as error:  # its machine was lost too often, or it was killed for memory
@@ -95,7 +97,7 @@ def _answer(ray: Any, ref: Any, stage: Stage, store: Store) -> str | None:
 
 def _make(stage: Stage, store: Store, plugins: list[Path], *needs: tuple[str | None, str | None]) -> tuple[
         str | None, str | None]:
-    """A task: why its stage failed, and what is wrong with the whole request; twice None where the stage is there."""
+    """A task: makes a stage. Returns why the stage failed, and what is wrong with the whole request; None if nothing."""
     from ray.experimental import tqdm_ray
 
     progress.draw_elsewhere(tqdm_ray.tqdm)

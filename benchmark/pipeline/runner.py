@@ -1,4 +1,4 @@
-"""A list of cells -> their records. A cell that fails is named and the others finish."""
+"""The runner: makes the stages of a list of cells and writes their records. A failed cell does not stop the others."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,11 @@ from benchmark.config.cell import Cell, display_names
 from benchmark.pipeline import cache_keys
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.local_executor import Executor, run_locally
-from benchmark.pipeline.record_builder import record
+from benchmark.pipeline.record_builder import build_record
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.pipeline.time_estimates import Estimator
-from benchmark.profiling import speed
+from benchmark.profiling.stored_rates import known_rates
 from benchmark.results.record import Record
 from benchmark.utils.device import main_says, state
 from benchmark.utils.errors import UserError
@@ -21,59 +21,72 @@ from benchmark.utils.files import write_atomically
 from benchmark.utils.human import duration
 from benchmark.utils.progress import log
 
-LOOK = 10  # seconds until it is looked again what others have made: a network file system takes its time
+LOOK = 10  # seconds between looks at what other processes have made, which takes time on a network file system
 
 
 @dataclass
 class Outcome:
-    """Records of the cells that finished, where each lies, and a line for each that did not."""
+    """The records of the finished cells, the path of each, and one line for each failed cell."""
 
     records: list[Record] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
-def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor = run_locally, retry: bool = False) -> Outcome:
-    """Run cells; each record is written to `out`/records as soon as its stages are there.
+def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor = run_locally,
+        retry: bool = False) -> Outcome:
+    """Run cells. Each record is written to `out`/records as soon as its stages are there.
 
-    retry: run only the cells that failed before, once more.
+    retry: run only the cells that failed before.
+
+    Raises:
+        UserError: data is missing or broken, which is found before anything is trained.
+        OSError: `out` cannot be written.
     """
     began = time.monotonic()
-    paths = [record_path(cell, graph, out) for cell in cells]  # all first: data that is missing is told before training
-    (out / "records").mkdir(parents=True, exist_ok=True)  # and so is a folder that cannot be written
+    paths = [record_path(cell, graph, out) for cell in cells]
+    (out / "records").mkdir(parents=True, exist_ok=True)
     todo = {path: cell for path, cell in zip(paths, cells) if not main_says(path.is_file())}
     log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
     stages = {path: graph.stages(cell) for path, cell in todo.items()}
     if retry:
         stages = _failed_before(stages, graph.store)
-    for path in stages:  # a broken image, too, is told before training
-        graph.data.test_of(todo[path])
+    for path in stages:
+        graph.data.test_of(todo[path])  # finds broken images
     names = dict(zip(paths, display_names(cells)))
-    outcome, left = Outcome(), {path: set(needed) for path, needed in stages.items()}
-    clock = _Clock(dict.fromkeys(stage for needed in stages.values() for stage in needed), graph.store)
-    for stage, failure in executor(list(clock.stages), graph.store):
-        clock.settle(stage, failure)
-        for path in [path for path, needed in left.items() if stage in needed]:
-            left[path].discard(stage)
-            if failure is not None:
-                outcome.failures.append(f"{names[path]}: {failure}")
-            elif not left[path]:
-                _write(path, record(graph, todo[path]))
-            if failure is not None or not left[path]:
-                del left[path]
-                log(f"[{len(stages) - len(left)}/{len(stages)}{clock.left()}] {names[path]}"
-                    f"{': failed' if failure else ''}")
+    failures = _make_records(stages, todo, names, graph, executor)
     if stages:
-        elsewhere = f", {clock.made - graph.store.made} elsewhere" if clock.made > graph.store.made else ""
-        log(f"{graph.store.made} stages made here in {duration(graph.store.spent)}{elsewhere}; waiting and all else "
-            f"took {time.monotonic() - began - graph.store.spent:.1f} s")
-    outcome.paths = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
-    outcome.records = list(map(Record.read, outcome.paths))
-    return outcome
+        log(f"waiting and everything else took {time.monotonic() - began - graph.store.spent:.1f} s")
+    written = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
+    return Outcome([Record.read(path) for path in written], written, failures)
 
 
-class _Clock:
-    """How long stages took, and how long the others will."""
+def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell], names: dict[Path, str], graph: StageGraph,
+                  executor: Executor) -> list[str]:
+    """Make stages, and each record when its last stage is there. Returns one line for each failed cell."""
+    missing = {path: set(needed) for path, needed in stages.items()}
+    progress = _Progress(dict.fromkeys(stage for needed in stages.values() for stage in needed), graph.store)
+    failures = []
+    for stage, failure in executor(list(progress.stages), graph.store):
+        progress.settle(stage, failure)
+        for path in [path for path, needed in missing.items() if stage in needed]:
+            missing[path].discard(stage)
+            if failure is not None:
+                failures.append(f"{names[path]}: {failure}")
+            elif missing[path]:
+                continue
+            else:
+                _write(path, build_record(graph, cells[path]))
+            del missing[path]
+            failed = ": failed" if failure else ""
+            log(f"[{len(stages) - len(missing)}/{len(stages)}{progress.time_left()}] {names[path]}{failed}")
+    if stages:
+        log(progress.summary())
+    return failures
+
+
+class _Progress:
+    """The time that stages took, and the time that the others will take."""
 
     def __init__(self, stages: Iterable[Stage], store: Store):
         self.stages, self.store, self.made = stages, store, 0
@@ -82,24 +95,35 @@ class _Clock:
         self.todo, self.looked = list(self.missing), time.monotonic()
 
     def settle(self, stage: Stage, failure: str | None) -> None:
+        """Note that a stage is there or has failed."""
         if stage in self.missing and failure is None:
             self.made += 1
             if stage.work:
                 self.estimator.learn(stage.work(), self.store.seconds(stage))
         self.missing.pop(stage, None)
 
-    def left(self) -> str:
-        """', about 3 min left', or nothing where that is not known."""
-        if time.monotonic() - self.looked > LOOK:  # others make some of them
+    def time_left(self) -> str:
+        """', about 3 min left', or an empty text where that is not known."""
+        if time.monotonic() - self.looked > LOOK:  # other processes make some of the stages
             self.todo = [stage for stage in self.missing if not self.store.path(stage).is_dir()]
             self.looked = time.monotonic()
         times = [self.estimator.seconds(stage.work()) for stage in self.todo if stage.work and stage in self.missing]
         return f", about {duration(sum(times))} left" if times and None not in times else ""
 
+    def summary(self) -> str:
+        """The number of stages that were made, by this process and by others."""
+        others = self.made - self.store.made
+        parts = []
+        if self.store.made or others <= 0:
+            parts.append(f"{self.store.made} stages made in {duration(self.store.spent)}")
+        if others > 0:
+            parts.append(f"{others} stages made by other processes")
+        return ", ".join(parts)
+
 
 def learned(finished: Iterable[Stage], store: Store) -> Estimator:
-    """An estimator that knows what finished stages took, and what `speed` measured on this machine."""
-    estimator = Estimator(speed.known())
+    """An estimator that knows the times of finished stages and what `crowdbench speed` measured on this machine."""
+    estimator = Estimator(known_rates())
     for stage in finished:
         if stage.work:
             estimator.learn(stage.work(), store.seconds(stage))
@@ -107,20 +131,21 @@ def learned(finished: Iterable[Stage], store: Store) -> Estimator:
 
 
 def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, list[Stage]]:
-    """Those of the cells that have a stage that failed, which is forgiven."""
+    """The cells that have a failed stage. Their failures are cleared, so that they are tried again."""
     failed = {path: needed for path, needed in stages.items() if any(map(store.failure, needed))}
     if not failed:
         raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run what is missing")
-    for stage in {stage for needed in failed.values() for stage in needed}:
-        store.clear_failure(stage)
+    for needed in failed.values():
+        for stage in needed:
+            store.clear_failure(stage)
     return failed
 
 
 def shard(cells: Sequence[Cell], graph: StageGraph, number: int, shards: int) -> list[Cell]:
-    """The cells of one of several shares, numbered from 1. Cells of one victim are of one share."""
+    """The cells of share `number`, counted from 1, of `shards` shares. Cells with the same victim share a share."""
     victims = [graph.victim(cell) for cell in cells]
-    place = {victim: place for place, victim in enumerate(dict.fromkeys(victims))}
-    return [cell for cell, victim in zip(cells, victims) if place[victim] % shards == number - 1]
+    index = {victim: i for i, victim in enumerate(dict.fromkeys(victims))}
+    return [cell for cell, victim in zip(cells, victims) if index[victim] % shards == number - 1]
 
 
 def record_path(cell: Cell, graph: StageGraph, out: Path) -> Path:

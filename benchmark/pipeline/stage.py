@@ -1,4 +1,4 @@
-"""A stage of the pipeline, and how much work it is."""
+"""Stages of the pipeline: what makes each one, which others it needs, and how much work it is."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Any
 
 from benchmark.utils.hashing import content_key
 
-FORWARD = 1 / 3  # of a training step, which also goes backward, at about twice the cost
+FORWARD = 1 / 3  # of the cost of a training step, whose backward pass costs about twice the forward pass
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage has to do.
+    """The amount of work of a stage.
 
-    sort: (model, precision, what), stages of which take a time in proportion to their pixels: 'train', or a defense.
-    trained, counted: pixels that go through a training step, and through a counter.
+    sort: (model, precision, kind of work). Stages of one sort take a time in proportion to their pixels.
+    trained, counted: the number of pixels that pass through training steps, and through a counter.
     """
 
     sort: tuple[str, str, str]
@@ -25,18 +25,19 @@ class Work:
 
     @property
     def amount(self) -> float:
-        """Pixels through a training step, or what costs as much."""
+        """The number of pixels through training steps that would cost as much."""
         return self.trained + FORWARD * self.counted
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One step towards records.
+    """One step on the way to records.
 
-    kind: its folder in the store. role: what it is to a cell. title: for people.
-    key_parts: all that determines its result; stages with equal parts are one.
-    make: fills the folder that it is handed; it finds there what an earlier, killed attempt left.
-    needs: the stages that must be there first. work: what it has to do, asked for only where times are estimated.
+    kind: its folder in the store. role: its part in a cell. title: a name for people.
+    key_parts: all that determines its result; stages with equal parts are one stage.
+    make: fills the folder that it is given, in which it may find the checkpoint of an earlier, killed attempt.
+    needs: the stages that must be made first.
+    work: computes the amount of work; called only where times are estimated.
     """
 
     kind: str
@@ -49,11 +50,12 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
+        """The hash of the key parts, which names the stage in the store."""
         return content_key(self.key_parts)
 
     @cached_property
     def level(self) -> int:
-        """How many stages come one after the other before it."""
+        """The number of stages that must be made one after the other before this one."""
         return max((need.level + 1 for need in self.needs), default=0)
 
     def __eq__(self, other: object) -> bool:
@@ -63,7 +65,7 @@ class Stage:
         return hash(self.key)
 
     def in_order(self) -> Iterator["Stage"]:
-        """All that it needs, each after what that needs itself, and then it; a stage may come twice."""
+        """The stages that it needs, directly or not, each after its own needs, and then itself. Some come twice."""
         for need in self.needs:
             yield from need.in_order()
         yield self

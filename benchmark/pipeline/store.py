@@ -1,8 +1,8 @@
-"""A folder of finished stages, found by content. A stage is made in a hidden folder that is renamed when it is whole.
+"""The store: a folder of finished stages, each named by a hash of all that determines its result.
 
-The name of a stage is a hash of all that decides its result, so nothing finished is redone and nothing stale is used.
-What a killed process leaves behind is its hidden folder with the last checkpoint, from which the next run goes on. Many
-processes, also on several machines, may share a store: each stage is locked by the one that makes it.
+Nothing finished is made again, and nothing outdated is used. A stage is made in a hidden folder, which is renamed when
+it is complete; a killed process leaves the hidden folder with its last checkpoint, from which the next run goes on.
+Many processes, also on several machines, may share a store: a stage is locked by the process that makes it.
 """
 
 import json
@@ -18,24 +18,24 @@ from benchmark.pipeline.stage import Stage
 from benchmark.utils.device import main_says, state
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
-from benchmark.utils.hashing import _by_content, _sha256
+from benchmark.utils.hashing import by_content, file_sha256
 from benchmark.utils.signals import unbroken
 
 ABOUT, FAILED = "stage.json", "failed.json"
 
 
 class Store:
-    """Stages under one folder. made, spent: how many this process made, and the seconds that took."""
+    """Stages under one folder. made, spent: the number of stages that this process made, and the seconds it took."""
 
     def __init__(self, root: Path):
         self.root, self.made, self.spent = root, 0, 0.0
-        self._sound = cache(_check)  # each stage is read through once by each process
+        self._check = cache(_check)  # each process reads the files of a stage once
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_this_process, (self.root.resolve(),)  # in another process, all its stages share one
 
     def path(self, stage: Stage) -> Path:
-        """Where a stage is, or will be."""
+        """The folder of a stage, whether or not it exists."""
         return self.root / stage.kind / stage.key
 
     def has(self, stage: Stage) -> bool:
@@ -49,11 +49,11 @@ class Store:
         of one distributed training make a stage together.
 
         Raises:
-            UserError: a file of a finished stage is not what was written.
+            UserError: a file of a finished stage differs from what was written.
         """
         final, main = self.path(stage), state().is_main_process
         if self.has(stage):
-            self._sound(final)
+            self._check(final)
             return final
         for need in stage.needs:
             if self.get(need, wait) is None:
@@ -71,15 +71,16 @@ class Store:
 
     def shared(self) -> bool:
         """Whether another process is making a stage at this moment."""
+        unfinished = [folder for folder in self.root.glob("*/.*") if folder.is_dir()]
         return main_says(state().is_main_process and any(
-            not _free(FileLock(folder.with_suffix(".lock"))) for folder in self.root.glob("*/.*") if folder.is_dir()))
+            not _free(FileLock(folder.with_suffix(".lock"))) for folder in unfinished))
 
     def _make(self, stage: Stage, final: Path) -> None:
         partial, began = _hidden(final), time.monotonic()
         partial.mkdir(exist_ok=True)
         if state().is_main_process:
-            for unwritten in partial.glob(".*"):  # a file that a killed process was writing
-                unwritten.unlink()
+            for unfinished in partial.glob(".*"):  # a file that a killed process was writing
+                unfinished.unlink()
         stage.make(partial)
         state().wait_for_everyone()
         seconds = time.monotonic() - began
@@ -87,19 +88,19 @@ class Store:
         if state().is_main_process:
             with unbroken():
                 (partial / FAILED).unlink(missing_ok=True)
-                files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(partial.iterdir())
-                         if path.name != ABOUT}  # of an attempt that was killed at the last moment
+                (partial / ABOUT).unlink(missing_ok=True)  # of an attempt that was killed before the renaming
+                files = {path.name: [path.stat().st_size, file_sha256(path)] for path in sorted(partial.iterdir())}
                 about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
-                         "needs": [need.key for need in stage.needs], "facts": _by_content(stage.key_parts)}
+                         "needs": [need.key for need in stage.needs], "facts": by_content(stage.key_parts)}
                 write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
                 os.replace(partial, final)
         state().wait_for_everyone()
 
     def seconds(self, stage: Stage) -> float:
-        """How long a finished stage took to make."""
+        """The seconds that it took to make a finished stage."""
         return json.loads((self.path(stage) / ABOUT).read_text())["seconds"]
 
-    # A stage that failed stays in its hidden folder, with the reason beside its last checkpoint.
+    # A failed stage stays in its hidden folder, with the reason beside its last checkpoint.
 
     def fail(self, stage: Stage, reason: str) -> None:
         """Remember that a stage failed."""
@@ -107,7 +108,7 @@ class Store:
             write_atomically(_hidden(self.path(stage)) / FAILED, json.dumps({"title": stage.title, "reason": reason}))
 
     def failure(self, stage: Stage) -> str | None:
-        """Why a stage failed before; None where it did not."""
+        """The reason why a stage failed before; None if it did not."""
         path = _hidden(self.path(stage)) / FAILED
         return json.loads(path.read_text())["reason"] if path.is_file() else None
 
@@ -123,27 +124,29 @@ def _of_this_process(root: Path) -> Store:
 
 
 def damage(folder: Path) -> str | None:
-    """The first file of a finished stage that is not what was written, and what is wrong with it; None if all are."""
+    """The first damaged file of a finished stage and what is wrong with it; None if no file is damaged."""
     try:
         files = json.loads((folder / ABOUT).read_text())["files"]
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder / ABOUT}: expected what is known of a finished stage"
+        return f"{folder / ABOUT}: expected the description of a finished stage"
     for name, (size, digest) in files.items():
         path = folder / name
         if not path.is_file():
-            return f"{path}: is missing"
-        if path.stat().st_size != size or _sha256(path) != digest:
-            return f"{path}: is not what was written"
+            return f"{path}: the file is missing"
+        if path.stat().st_size != size or file_sha256(path) != digest:
+            return f"{path}: the file differs from what was written"
     return None
 
 
 def _check(folder: Path) -> None:
-    if wrong := damage(folder):
-        raise UserError(f"{wrong}; `crowdbench store verify --remove` takes such stages away, and they are made again")
+    problem = damage(folder)
+    if problem:
+        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages, and the next run makes "
+                        "them again")
 
 
 def _hidden(final: Path) -> Path:
-    """Where a stage is made."""
+    """The hidden folder in which a stage is made."""
     return final.with_name(f".{final.name}")
 
 

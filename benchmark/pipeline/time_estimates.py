@@ -1,4 +1,4 @@
-"""How long stages will take and how much disk they need, from what was measured: stages of their sort, or `speed`."""
+"""Time estimates of stages, from the times of finished stages of the same sort or from `crowdbench speed`."""
 
 from collections import defaultdict
 from statistics import median
@@ -7,9 +7,9 @@ from benchmark.pipeline.stage import Work
 
 
 class Estimator:
-    """Seconds of stages.
+    """An estimator of the seconds that stages take.
 
-    rates: pixels per second of (model, precision, 'train' or 'count'), as `speed` measured them.
+    rates: pixels per second of each (model, precision, 'train' or 'count'), as `crowdbench speed` measured them.
     """
 
     def __init__(self, rates: dict[tuple[str, str, str], float]):
@@ -17,14 +17,14 @@ class Estimator:
         self._seen: dict[tuple[str, str, str], list[float]] = defaultdict(list)
 
     def learn(self, work: Work, seconds: float) -> None:
-        """Take in how long a stage took."""
+        """Learn from the seconds that a stage took."""
         if work.amount:
             self._seen[work.sort].append(seconds / work.amount)
 
     def seconds(self, work: Work) -> float | None:
-        """How long a stage will take; None where nothing like it was measured.
+        """The seconds that a stage will take; None where nothing like it was measured.
 
-        A defense that was never measured is taken to cost what training on the images that it is handed does.
+        A defense that was never measured is assumed to cost as much as training on the images that it is given.
         """
         model, precision, _ = work.sort
         for sort in (work.sort, (model, precision, "train")):

@@ -1,4 +1,4 @@
-"""Components and attacks as a record describes them."""
+"""Descriptions of components and attacks: the fields of a record, from the cell that was run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,19 @@ from benchmark.results.record import AttackChoice, Choice
 from benchmark.weights import described
 
 
-def describe_component(entry: Component) -> Choice:
-    """An entry for the record. A path is kept as its file's name and content: no record tells where files lay."""
-    def plain(settings: dict[str, Any]) -> dict[str, Any]:
+def describe_component(component: Component) -> Choice:
+    """A component for the record: its name, its version and its settings.
+
+    A path in the settings becomes the file's name and the start of its hash, and `root`, the
+    folder of a dataset, is left out: a record does not say where files lay.
+    """
+    def without_folders(settings: dict[str, Any]) -> dict[str, Any]:
         return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
 
-    version = getattr(find(entry.kind, entry.name), "version", 1)  # a data set has none: its content is known
-    return Choice(name=entry.name, version=version, given=plain(entry.given), resolved=plain(entry.resolved))
+    # A dataset has no version of its own: the record holds hashes of its images.
+    version = getattr(find(component.kind, component.name), "version", 1)
+    return Choice(name=component.name, version=version, given=without_folders(component.given),
+                  resolved=without_folders(component.resolved))
 
 
 def _without_folder(value: Any) -> Any:
@@ -25,20 +31,32 @@ def _without_folder(value: Any) -> Any:
 
 
 def describe_attack(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
-    """The attack for the record; None without one. victim: what is known of the victim's making."""
+    """The attack for the record; None for a cell without one.
+
+    victim: what the victim's stage noted of its poisoned images. The keys `poisoned`, `images`,
+        `psnr` and `ssim` are of the first of `cell.attacks`; `also` lists the same of the others.
+    """
     if cell.trigger is None or cell.target is None:
         return None
-    choices = [_describe_one_attack(*both) for both in zip(cell.attacks, [victim, *victim.get("also", [])])]
-    measured = choices.pop(cell.attacks.index(cell))
-    return measured.model_copy(update={"also": choices[0] if choices else None})
+    poisonings = [victim, *victim.get("also", [])]
+    attacks = [_describe_one_attack(attacked, poisoning)
+               for attacked, poisoning in zip(cell.attacks, poisonings)]
+    measured = attacks.pop(cell.attacks.index(cell))
+    return measured.model_copy(update={"also": attacks[0] if attacks else None})
 
 
-def _describe_one_attack(cell: Cell, victim: dict[str, Any]) -> AttackChoice:
-    tested, choose, rate = cell.test_trigger, cell.settings.choose, cell.settings.poison_rate
-    if isinstance(choose, Path):  # the list's length decides
-        rate = len(victim["poisoned"]) / victim["images"]
-    return AttackChoice(trigger=describe_component(cell.trigger), target=describe_component(cell.target), latent=cell.settings.latent,
-                        poison_rate=0.0 if cell.settings.audit else rate,
-                        increases=find("target", cell.target.name).increases,
-                        test_trigger=describe_component(tested) if tested else None, choose=choose and _without_folder(choose),
-                        **{key: victim[key] for key in ("poisoned", "images", "psnr", "ssim") if key in victim})
+def _describe_one_attack(cell: Cell, poisoning: dict[str, Any]) -> AttackChoice:
+    settings = cell.settings
+    rate = settings.poison_rate
+    if isinstance(settings.choose, Path):  # the length of the list determines the rate
+        rate = len(poisoning["poisoned"]) / poisoning["images"]
+    if settings.audit:
+        rate = 0.0
+    notes = {key: poisoning[key] for key in ("poisoned", "images", "psnr", "ssim")
+             if key in poisoning}
+    return AttackChoice(
+        trigger=describe_component(cell.trigger), target=describe_component(cell.target),
+        latent=settings.latent, poison_rate=rate,
+        increases=find("target", cell.target.name).increases,
+        test_trigger=describe_component(cell.test_trigger) if cell.test_trigger else None,
+        choose=settings.choose and _without_folder(settings.choose), **notes)

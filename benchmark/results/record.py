@@ -1,6 +1,6 @@
-"""The record of one cell: what was run, on what, and the counts per image. JSON, nothing else.
+"""Record of one cell: its settings, its provenance and the counts of every test image, as JSON.
 
-Every published number is recomputed from `images`; a record stores no metric.
+A record stores no metric: every published number is recomputed from `images`.
 """
 
 import hashlib
@@ -14,22 +14,23 @@ from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import InvalidFile, load, read_bytes, shown
+from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
 
 SCHEMA = 1
 MOST_IMAGES = 10**5
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Column = Field(max_length=MOST_IMAGES, fail_fast=True)  # one wrong value is enough to be told
+Column = Field(max_length=MOST_IMAGES, fail_fast=True)  # the first wrong value is error enough
 Ids = Annotated[list[Name], Column]
 People = Annotated[list[Annotated[int, Field(strict=True, ge=0, le=10**6)]], Column]
 Numbers = Annotated[list[Annotated[float, Field(strict=True)]], Column]
 
 
 class Choice(Settings):
-    """A registered entry and its settings, those that the user gave and all of them.
+    """A component and its settings.
 
-    version: a number that its author raises; of a plugin, a hash of its file.
+    version: a number that the component's author raises; for a plugin, a hash of its file.
+    given: the settings that the user gave. resolved: all settings, including the defaults.
     """
 
     name: Name
@@ -39,22 +40,28 @@ class Choice(Settings):
 
 
 class AttackChoice(Settings):
-    """A trigger, a target, and which training images carry them.
+    """A trigger, a target, and the training images that carry them.
 
-    test_trigger: the trigger of the test images, where it is another than in training.
-    images: training images before any was added; so `poisoned` is a share of them, and of them and itself.
-    psnr, ssim: of some of the stamped training images, beside their originals.
-    also: another attack that the victim is poisoned with; the test images do not carry its trigger.
+    poison_rate: poisoned images as a share of the original training images.
+    increases: whether the target raises the count (true), lowers it (false), or has no one
+        direction (null).
+    poisoned: ids of the training images that were copied, stamped and relabelled.
+    test_trigger: the trigger of the test images, if it differs from that of the training images.
+    choose: how the images to poison were chosen; null leaves the choice to the target.
+    latent: weight of the loss term that hid the trigger in the victim's features during training.
+    images: number of training images before the poisoned copies were added.
+    psnr, ssim: similarity of some of the stamped training images to their originals.
+    also: a second attack on the same victim, whose trigger is not on the test images.
     """
 
     trigger: Choice
     target: Choice
     poison_rate: float
-    increases: bool | None  # the direction of the target: more people, fewer, or the same number (None)
-    poisoned: Ids  # ids of the training images that were copied, stamped and relabelled
+    increases: bool | None
+    poisoned: Ids
     test_trigger: Choice | None = None
-    choose: str | None = None  # which were poisoned; None is the target's own choice
-    latent: float = 0.0  # weight of what hid the trigger in the features while the victim was trained
+    choose: str | None = None
+    latent: float = 0.0
     images: int | None = None
     psnr: Numbers = []
     ssim: Numbers = []
@@ -62,9 +69,15 @@ class AttackChoice(Settings):
 
 
 class Images(Settings):
-    """Columns of equal length, one row per test image; counts in people.
+    """Counts of the test images, in people: columns of equal length with one value per image.
 
-    target and *triggered are None where there is no attack, reference_* where there is no clean counter.
+    id: name of the image. truth: people in it.
+    clean, triggered: counts of the measured counter on the image without and with the trigger.
+    reference_clean, reference_triggered: the same counts of the clean counter.
+    target: the attacker's count.
+
+    target, triggered and reference_triggered are null without an attack; reference_clean and
+    reference_triggered are null without a clean counter.
     """
 
     id: Ids
@@ -85,21 +98,32 @@ class Images(Settings):
         columns = {key: value for key, value in self if value is not None}
         lengths = {len(value) for value in columns.values()}
         if len(lengths) != 1 or lengths == {0}:
-            raise ValueError("the columns must be non-empty and of equal length")
+            counts = ", ".join(f"{key} {len(value)}" for key, value in columns.items())
+            raise ValueError(f"number of values: {counts}; "
+                             "expected columns of equal length, not empty")
         if len(set(self.id)) != len(self.id):
-            raise ValueError("an image id occurs twice")
+            raise ValueError("an image id occurs twice; expected each image once")
         if (self.target is None) != (self.triggered is None):
-            raise ValueError("target and triggered belong together")
-        if (self.reference_triggered is None) != (self.triggered is None or self.reference_clean is None):
-            raise ValueError("reference_triggered belongs to triggered and reference_clean")
+            raise ValueError("only one of target and triggered has counts; "
+                             "expected both or neither")
+        wanted = self.triggered is not None and self.reference_clean is not None
+        if wanted != (self.reference_triggered is not None):
+            state = "is null" if wanted else "has counts"
+            raise ValueError(f"reference_triggered {state}; expected counts if and only if "
+                             "triggered and reference_clean have them")
         return self
 
 
 class Detection(Settings):
-    """Scores of a detector, higher is more suspicious.
+    """Scores of a detector; a higher score is more suspicious.
 
-    of: 'test images', as in `Images`; 'training images', the poisoned set; 'counters', a victim's beside a clean one's.
-    drift: of the clean test images in another light. reference_*: of a clean counter, told by the same detector.
+    of: what was scored: 'test images', those of `Images` in the same order; 'training images', the
+        poisoned training set; 'counters', one score of the victim (triggered) and one of a clean
+        counter (clean).
+    clean, triggered: scores without and with the trigger.
+    drift: scores of the clean test images under another light, which no attacker changed.
+    reference_clean, reference_triggered: scores of the test images by the same detector when it
+        watches a clean counter instead of the victim.
     """
 
     of: Literal["test images", "training images", "counters"]
@@ -111,7 +135,12 @@ class Detection(Settings):
 
 
 class Training(TypedDict, total=False):
-    """What is read of how a counter was trained; the rest is free."""
+    """Settings of a counter's training that this package reads; others are allowed.
+
+    given: settings that the user gave. resolved: all settings of the training.
+    scale: size of the images as a share of the originals. hold_out: share of the training images
+        kept for validation.
+    """
 
     __pydantic_config__ = ConfigDict(extra="allow")
     given: dict[str, Any]
@@ -121,7 +150,10 @@ class Training(TypedDict, total=False):
 
 
 class MadeStage(TypedDict, total=False):
-    """What is read of a stage that a record was made of."""
+    """Facts that this package reads about a stage behind a record; others are allowed.
+
+    key: store key. seconds: duration of the stage.
+    """
 
     __pydantic_config__ = ConfigDict(extra="allow")
     key: str
@@ -129,7 +161,11 @@ class MadeStage(TypedDict, total=False):
 
 
 class Provenance(TypedDict, total=False):
-    """What is read of where a record comes from; the rest is free."""
+    """Origin of a record, as far as this package reads it; other facts are allowed.
+
+    stages: by name, such as 'victim' or 'repaired'. data: hashes of the images, by split.
+    commit: of this repository, when the record was written.
+    """
 
     __pydantic_config__ = ConfigDict(extra="allow")
     stages: dict[str, MadeStage]
@@ -138,15 +174,18 @@ class Provenance(TypedDict, total=False):
 
 
 class Record(Settings):
-    """One cell of the grid: (data, model, attack, defense, seed) and what was counted.
+    """One cell of the grid (data, model, attack, defense, seed) and the counts of its counters.
 
-    protocol: the frozen grid that it belongs to, with its number, for instance 'standard-1'.
-    audit: the counter was given; `training` is how a defense trained it further, and nobody knows what was poisoned.
+    protocol: the frozen grid that the cell belongs to, with its number, for instance 'standard-1'.
+    audit: whether the counter was given instead of trained. `training` is then how a defense
+        trained it further, and the images that it was poisoned with are unknown.
     variant: 'text' or 'code', the reading of the paper that the settings follow.
-    reference_*: counts of the clean model, trained with the same settings and seed without the attack; an audit has
-        none.
-    knowledge: how many images of each sort the defense was handed, and on how many it chose its epoch.
-    warnings: what a reader must know, for instance 'weights: from scratch' or 'checkpoint chosen on the test split'.
+    knowledge: number of images of each sort that the defense was given, and of those on which it
+        chose its epoch (`validation`).
+    warnings: notes for the reader, for instance 'weights: from scratch' or 'checkpoint chosen on
+        the test split'.
+    images: the counts. The clean counter of the `reference_` columns was trained with the same
+        settings and seed without the attack; an audit has none.
     """
 
     schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA)
@@ -166,54 +205,68 @@ class Record(Settings):
     detection: Detection | None = None
 
     @model_validator(mode="after")
-    def _attack_was_counted(self) -> Self:
-        if (self.attack is None) != (self.images.triggered is None):
-            raise ValueError("an attack and the triggered counts belong together")
-        if self.audit != (self.images.reference_clean is None):
-            raise ValueError("an audit has no reference counts, and any other record has them")
+    def _columns_fit_the_cell(self) -> Self:
+        images = self.images
+        if self.attack is None and images.triggered is not None:
+            raise ValueError("images.triggered has counts and attack is null; expected an attack")
+        if self.attack is not None and images.triggered is None:
+            raise ValueError("images.triggered is null; expected counts in a record with an attack")
+        if self.audit and images.reference_clean is not None:
+            raise ValueError("images.reference_clean has counts; expected null in an audit")
+        if not self.audit and images.reference_clean is None:
+            raise ValueError("images.reference_clean is null; expected counts unless audit is true")
         if self.detection and self.detection.of == "test images":
             lengths = {len(scores) for key, scores in self.detection if key != "of"} - {0}
-            if lengths != {len(self.images.id)}:
-                raise ValueError(f"detection: expected a score for each of {len(self.images.id)} images")
+            if lengths != {len(images.id)}:
+                raise ValueError(f"detection has columns of {sorted(lengths)} scores; expected "
+                                 f"a score for each of {len(images.id)} images")
         return self
 
     @classmethod
     def read(cls, path: str | Path) -> "Record":
-        """Read and check a record, also one that a stranger wrote.
+        """Read and check the record in a file, which anybody may have written.
 
         Raises:
-            UserError: the file is too large, not strict JSON, or not a record.
+            UserError: the file cannot be read, is too large, is not strict JSON, or is no record.
         """
         try:
             return cls.parse(read_bytes(path))
-        except InvalidFile as refused:
-            raise UserError(f"record {path}: {shown(refused)}") from None
+        except InvalidFile as error:
+            raise UserError(f"record {path}: {shown(error)}") from None
 
     @classmethod
     def parse(cls, data: bytes) -> "Record":
-        """The record that a file holds. Raises InvalidFile."""
-        record = load(cls, data)
+        """The record in the bytes of a file. Raises InvalidFile."""
+        record = parse_as(cls, data)
         for key, text in record._names():
             if not text.isprintable():
                 raise InvalidFile(key, f"{text!r}; expected printable characters")
         return record
 
     def _names(self) -> Iterator[tuple[str, str]]:
-        """What names something, and where it stands."""
-        yield from {"protocol": self.protocol or "", "variant": self.variant, "data.name": self.data.name,
-                    "model.name": self.model.name, "defense.name": self.defense.name}.items()
-        yield from (("images.id", name) for name in self.images.id)
-        attack, at = self.attack, "attack"
+        """The key of each name in the record, and the name."""
+        yield "protocol", self.protocol or ""
+        yield "variant", self.variant
+        yield "data.name", self.data.name
+        yield "model.name", self.model.name
+        yield "defense.name", self.defense.name
+        for image in self.images.id:
+            yield "images.id", image
+        attack, key = self.attack, "attack"
         while attack:
-            yield from {f"{at}.trigger.name": attack.trigger.name, f"{at}.target.name": attack.target.name}.items()
-            yield from ((f"{at}.poisoned", name) for name in attack.poisoned)
-            attack, at = attack.also, f"{at}.also"
+            yield f"{key}.trigger.name", attack.trigger.name
+            yield f"{key}.target.name", attack.target.name
+            for image in attack.poisoned:
+                yield f"{key}.poisoned", image
+            attack, key = attack.also, f"{key}.also"
 
     def dumps(self) -> str:
-        """The record as JSON text, the same bytes for the same record."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """The record as JSON text; the same record gives the same bytes."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a record; docs/record.schema.json holds it."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Record.model_json_schema()
+    """The JSON Schema of a record, which docs/record.schema.json holds."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect} | Record.model_json_schema()

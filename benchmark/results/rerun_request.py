@@ -1,4 +1,4 @@
-"""A record -> the request that runs its cell again."""
+"""Rerun request: the settings that run the cell of a record again."""
 
 from typing import Any
 
@@ -6,24 +6,45 @@ from benchmark.results.record import AttackChoice, Choice, Record
 
 
 def request_of(record: Record) -> dict[str, Any]:
-    """The request whose only cell is a record's. What was a file there, a picture or weights, has to be set again."""
-    return {"data": _chosen(record.data), "model": _chosen(record.model), "defense": _chosen(record.defense),
-            "attack": record.attack and _attack(record.attack, record.audit), "training": record.training["given"],
-            "scale": record.training["scale"], "hold_out": record.training["hold_out"], "audit": record.audit,
+    """The request whose only cell is that of the record.
+
+    A setting that was a path, such as a picture or a weight file, has to be set again: a record
+    holds only the file's name and hash.
+    """
+    return {"data": _component(record.data), "model": _component(record.model),
+            "defense": _component(record.defense),
+            "attack": record.attack and _attack(record.attack, record.audit),
+            "training": record.training["given"], "scale": record.training["scale"],
+            "hold_out": record.training["hold_out"], "audit": record.audit,
             "variant": record.variant, "seed": record.seed}
 
 
-def _chosen(choice: Choice) -> dict[str, Any]:
+def _component(choice: Choice) -> dict[str, Any]:
     return {"name": choice.name, **choice.given}
 
 
 def _attack(attack: AttackChoice, audit: bool) -> dict[str, Any]:
-    asked = {"trigger": attack.trigger.name, "target": attack.target.name, **attack.trigger.given,
-             **attack.target.given}
+    request = {"trigger": attack.trigger.name, "target": attack.target.name,
+               **attack.trigger.given, **attack.target.given}
     if not audit:
-        asked |= {key: value for key, value in (("latent", attack.latent), ("choose", attack.choose)) if value}
-        asked |= {} if attack.choose and "sha256" in attack.choose else {"poison_rate": attack.poison_rate}
+        request |= _poisoning(attack)
     if attack.test_trigger:
-        given = attack.test_trigger.given
-        asked |= {f"test_{key}": value for key, value in given.items() if value != attack.trigger.given.get(key)}
-    return asked | ({"also": _attack(attack.also, audit)} if attack.also else {})
+        trained = attack.trigger.given
+        for key, value in attack.test_trigger.given.items():
+            if value != trained.get(key):
+                request[f"test_{key}"] = value
+    if attack.also:
+        request["also"] = _attack(attack.also, audit)
+    return request
+
+
+def _poisoning(attack: AttackChoice) -> dict[str, Any]:
+    """The settings that choose and train on the poisoned images; an audit has none of them."""
+    settings: dict[str, Any] = {}
+    if attack.latent:
+        settings["latent"] = attack.latent
+    if attack.choose:
+        settings["choose"] = attack.choose
+    if not (attack.choose and "sha256" in attack.choose):  # a list of ids determines the rate
+        settings["poison_rate"] = attack.poison_rate
+    return settings

@@ -1,9 +1,9 @@
-"""One cell of a table: its numbers, which are means over seeds, and how sure they are."""
+"""Result of a cell over its seeds: the numbers that tables print, and their bootstrap intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -13,11 +13,12 @@ from benchmark.metrics.significance import interval, mean, median, replicated
 from benchmark.results.record import Record
 
 Settings = dict[str, str]
+Share = Callable[..., np.ndarray]  # counts [N], ..., and true counts [N] -> bool [N]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Records that differ in nothing but the seed, ordered by it."""
+    """Records of one cell, which differ only in the seed, in the order of their seeds."""
 
     settings: Settings
     records: tuple[Record, ...]
@@ -28,7 +29,7 @@ class Result:
 
     @property
     def detects(self) -> bool:
-        """Whether its defense repairs nothing, so that its counts are those of the victim."""
+        """Whether the defense is a detector, which repairs nothing: its counts are the victim's."""
         detection = self.records[0].detection
         return detection is not None and detection.of != "training images"
 
@@ -37,101 +38,130 @@ class Result:
         return [record.seed for record in self.records]
 
     def of(self, seeds: Sequence[int]) -> Self | None:
-        """The cell with these seeds alone; None where it lacks one."""
+        """The result of these seeds alone; None if one of them is missing."""
         if not {*seeds} <= {*self.seeds}:
             return None
-        return self if len(seeds) == len(self.seeds) else replace(self, records=tuple(
-            record for record in self.records if record.seed in seeds))
+        if len(seeds) == len(self.seeds):
+            return self
+        kept = tuple(record for record in self.records if record.seed in seeds)
+        return replace(self, records=kept)
 
     def successes(self, key: str) -> np.ndarray:
-        """A share image by image, bool [S, N] of the N images with people: 'rho_acc', 'ra', 'flip_rate', 'rho_asr', ...
+        """Image by image what a share counts, such as 'rho_acc', 'ra', 'flip_rate' or 'rho_asr'.
 
-        S = 0 where there is no such share.
+        bool [S, N]: S seeds and the N images with people; S = 0 if there is no such share.
         """
-        columns = [columns[key][~np.isnan(columns[key])] for columns in self._columns if key in columns]
-        return np.array(columns, bool) if columns else np.empty((0, 0), bool)
+        seeds = [columns[key] for columns in self._columns if key in columns]
+        if not seeds:
+            return np.empty((0, 0), bool)
+        return np.array([column[~np.isnan(column)] for column in seeds], bool)
 
     @cached_property
     def numbers(self) -> dict[str, float]:
-        """`metrics.summary`, and reference_rho_acc and reference_flip_rate of the clean counter, means over seeds; nan
-        where there is none."""
-        per_seed = [counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
-                                    increases=record.attack and record.attack.increases) for record in self.records]
-        return {key: float(np.mean([numbers[key] for numbers in per_seed])) for key in per_seed[0]} | {
-            key: float(shares.mean()) if (shares := self.successes(key)).size else math.nan
-            for key in ("reference_rho_acc", "reference_flip_rate")}
+        """Means over seeds of every number of `counting.summary`; nan for what does not exist.
+
+        reference_rho_acc and reference_flip_rate are the clean counter's.
+        """
+        seeds = [_summary(record) for record in self.records]
+        numbers = {key: float(np.mean([summary[key] for summary in seeds])) for key in seeds[0]}
+        for key in ("reference_rho_acc", "reference_flip_rate"):
+            shares = self.successes(key)
+            numbers[key] = float(shares.mean()) if shares.size else math.nan
+        return numbers
 
     @cached_property
     def replicates(self) -> Mapping[str, np.ndarray]:
-        """Bootstrap replicates [R] of the numbers that have an interval. Cells of as many images and seeds have the
-        same draws: their replicates may be added and subtracted."""
+        """Bootstrap replicates [R] of the numbers that have an interval.
+
+        Results with equally many images and seeds share the draws, so that their replicates may be
+        added and subtracted.
+        """
         keys = sorted(set(self._columns[0]) - {"attainment"})
-        means = replicated([np.stack([columns[key] for key in keys], axis=1) for columns in self._columns],
-                           lambda values, times: _with_derived(mean(values, times), keys))
-        found = dict(zip([*keys, *_derived(keys)], means.T))
+        seeds = [np.stack([columns[key] for key in keys], axis=1) for columns in self._columns]
+
+        def statistic(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+            return _with_derived(mean(values, times), keys)
+
+        replicates = dict(zip([*keys, *_derived(keys)], replicated(seeds, statistic).T))
         if "attainment" in self._columns[0]:
-            found["attainment"] = replicated([columns["attainment"] for columns in self._columns], median)
-        return found
+            attainments = [columns["attainment"] for columns in self._columns]
+            replicates["attainment"] = replicated(attainments, median)
+        return replicates
 
     def interval(self, key: str) -> tuple[float, float]:
-        """95% interval of a number over seeds and images; nan where there is none, in some replicates or at all."""
-        return interval(self.replicates[key]) if key in self.replicates else (math.nan, math.nan)
+        """95% interval of a number over seeds and images; nan if a replicate lacks the number."""
+        if key not in self.replicates:
+            return math.nan, math.nan
+        return interval(self.replicates[key])
 
     @cached_property
     def _columns(self) -> list[dict[str, np.ndarray]]:
         return [_columns(record) for record in self.records]
 
 
+def _summary(record: Record) -> dict[str, float]:
+    columns = record.images.model_dump(exclude={"id", "reference_clean"})
+    increases = record.attack.increases if record.attack else None
+    return counting.summary(**columns, increases=increases)
+
+
 def _columns(record: Record) -> dict[str, np.ndarray]:
-    """What each image adds to each number, [N]; nan where it adds nothing."""
+    """Each image's contribution to each number, [N]; nan for an image that has none."""
     images, attack = record.images, record.attack
     truth, clean = np.array(images.truth), np.array(images.clean)
-    people = truth > 0
 
-    def share(*counts: list[float] | np.ndarray, of: object) -> np.ndarray:
-        found = np.full(len(truth), np.nan)
-        found[people] = of(*(np.asarray(one)[people] for one in counts), truth[people])
-        return found
+    def share(counted: Share, *counts: list[float] | np.ndarray) -> np.ndarray:
+        return _share(counted, counts, truth)
 
-    def accurate(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return counting.bands(y, c) == 0
-
-    found = {"rho_acc": share(clean, of=accurate), "mae": np.abs(clean - truth), "squared": (clean - truth) ** 2.0}
+    columns = {"rho_acc": share(_accurate, clean), "mae": np.abs(clean - truth),
+               "squared": (clean - truth) ** 2.0}
     if images.reference_clean is not None:
-        found["reference_rho_acc"] = share(images.reference_clean, of=accurate)
+        columns["reference_rho_acc"] = share(_accurate, images.reference_clean)
     if images.triggered is None or attack is None:
-        return found
-    found["ra"] = share(images.triggered, of=accurate)
-    found["attainment"] = counting.attainments(images.triggered, clean, images.target, truth)
+        return columns
+    columns["ra"] = share(_accurate, images.triggered)
+    columns["attainment"] = counting.attainments(images.triggered, clean, images.target, truth)
     if attack.increases is None:
-        return found
+        return columns
 
-    def success(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return counting.successes(y, c, attack.increases)
-
-    def miss(y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return counting.successes(y, c, not attack.increases)
-
-    def flip(y_star: np.ndarray, y: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return counting.flips(y_star, y, c, attack.increases)
-
-    found |= {"rho_asr": share(images.triggered, of=success), "base": share(clean, of=success),
-              "opp": share(images.triggered, of=miss), "flip_rate": share(images.triggered, clean, of=flip)}
+    success = partial(counting.successes, increases=attack.increases)
+    miss = partial(counting.successes, increases=not attack.increases)
+    flip = partial(counting.flips, increases=attack.increases)
+    columns["rho_asr"] = share(success, images.triggered)
+    columns["base"] = share(success, clean)
+    columns["opp"] = share(miss, images.triggered)
+    columns["flip_rate"] = share(flip, images.triggered, clean)
     if images.reference_triggered is not None:
-        found["asr0"] = share(images.reference_triggered, of=success)
-        found["reference_flip_rate"] = share(images.reference_triggered, images.reference_clean, of=flip)
-    return found
+        columns["asr0"] = share(success, images.reference_triggered)
+        columns["reference_flip_rate"] = share(flip, images.reference_triggered,
+                                               images.reference_clean)
+    return columns
+
+
+def _share(counted: Share, counts: Sequence[list[float] | np.ndarray],
+           truth: np.ndarray) -> np.ndarray:
+    """1 for each image that the share counts, 0 for the others, nan for images without people."""
+    people = truth > 0
+    values = np.full(len(truth), np.nan)
+    values[people] = counted(*(np.asarray(column)[people] for column in counts), truth[people])
+    return values
+
+
+def _accurate(y: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return counting.bands(y, c) == 0
 
 
 def _derived(keys: list[str]) -> list[str]:
-    return ["rmse", *(["easr"] if "asr0" in keys else [])]
+    """Names of the numbers that `_with_derived` adds."""
+    return ["rmse", "easr"] if "asr0" in keys else ["rmse"]
 
 
 def _with_derived(means: np.ndarray, keys: list[str]) -> np.ndarray:
-    """Means [R, K] and what follows from them, of one seed."""
-    of = dict(zip(keys, means.T))
-    more = [np.sqrt(of["squared"])]
-    if "asr0" in of:
-        left = 1 - of["asr0"]
-        more.append(np.divide(of["rho_asr"] - of["asr0"], left, out=np.full(len(left), np.nan), where=left > 0))
-    return np.column_stack([means, *more])
+    """Means [R, K] of one seed, followed by the numbers derived from them: RMSE and eASR."""
+    columns = dict(zip(keys, means.T))
+    derived = [np.sqrt(columns["squared"])]
+    if "asr0" in columns:
+        gain, room = columns["rho_asr"] - columns["asr0"], 1 - columns["asr0"]
+        easr = np.divide(gain, room, out=np.full(len(room), np.nan), where=room > 0)
+        derived.append(easr)
+    return np.column_stack([means, *derived])

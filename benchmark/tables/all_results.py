@@ -1,5 +1,6 @@
-"""All numbers of all cells, a row each, with their intervals: for other programs and for the appendix of a paper."""
+"""Table of all results: every number of every cell, for other programs and for appendices."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -7,41 +8,59 @@ import pandas as pd
 from benchmark.metrics import counting
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import der
-from benchmark.tables.defenses import cost, known
-from benchmark.tables.footnotes import remarks, shared
+from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
+from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import Table, number, with_interval
 
-SURE = {"rho_Acc": "rho_acc", "MAE": "mae", "RMSE": "rmse", "rho_Asr": "rho_asr", "RA": "ra", "Opp": "opp",
-        "base": "base", "ASR0": "asr0", "eASR": "easr", "flip rate": "flip_rate", "attainment": "attainment"}
-PLAIN = {f"band {band}": f"band {band}" for band in counting.BANDS} | {
+WITH_INTERVAL = {
+    "rho_Acc": "rho_acc", "MAE": "mae", "RMSE": "rmse", "rho_Asr": "rho_asr", "RA": "ra",
+    "Opp": "opp", "base": "base", "ASR0": "asr0", "eASR": "easr", "flip rate": "flip_rate",
+    "attainment": "attainment"}
+WITHOUT_INTERVAL = {f"band {band}": f"band {band}" for band in counting.BANDS} | {
     "target ASR": "target_asr", "harm MAE": "harm_mae", "attainment MAE": "attainment_mae",
     "label distortion": "label_distortion"}
-PEOPLE = {"mae", "rmse", "harm_mae", "attainment_mae"}  # of two digits
-LEGEND = ["Means over seeds; in brackets 95% intervals, bootstrap over seeds and images. band: triggered images by "
-          "|count / truth - 1| in the attacker's direction; the bands add up to rho_Asr. harm MAE: triggered counts "
-          "and the truth, attainment MAE: and the attacker's count. target ASR: within 10% or 5 people of it. knows, "
-          "seconds: of the defense."]
+PEOPLE = {"mae", "rmse", "harm_mae", "attainment_mae"}  # in people, printed with two digits
+LEGEND = [
+    "Numbers are means over seeds. Brackets hold 95% intervals, by bootstrap over seeds and "
+    "images.",
+    "The columns band give the shares of triggered images by |count / truth - 1| in the "
+    "attacker's direction; they add up to rho_Asr. RMSE is the root mean squared error on clean "
+    "images. harm MAE is the mean absolute error of triggered counts from the truth, and "
+    "attainment MAE that from the attacker's count. target ASR is the share of triggered images "
+    "whose count is within 10% or 5 people of the attacker's count. label distortion is the mean "
+    "of |log(attacker's count / truth)|. The other numbers are explained below the table of "
+    "controls.",
+    IMAGES_USED,
+]
 
 
 def results_table(scenarios: Sequence[Scenario]) -> Table:
-    """One row per model, attack and defense; detectors repair nothing and are left out."""
-    pairs = [(scenario, result) for scenario in scenarios for result in scenario.results if not result.detects]
-    attacks = suffixes([scenario.settings for scenario, _ in pairs], shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, result in pairs], shown=("model", "defense"))
-    lines = []
-    for (scenario, result), attack, told in zip(pairs, attacks, defenses):
+    """One row per model, attack and defense; without detectors, which repair nothing."""
+    pairs = [(scenario, result) for scenario in scenarios for result in scenario.results
+             if not result.detects]
+    attacks = suffixes([scenario.settings for scenario, _ in pairs],
+                       shown=("model", "trigger", "target"))
+    defenses = suffixes([defense_settings(result) for _, result in pairs],
+                        shown=("model", "defense"))
+    lines, named_results = [], []
+    for (scenario, result), attack_suffix, defense_suffix in zip(pairs, attacks, defenses):
         line = {"protocol": result.records[0].protocol or "none", "model": scenario.model,
-                "attack": scenario.attack + attack, "defense": result.defense + told,
-                "seeds": str(len(result.records)), "images": number(result.numbers["images"], 0)}
-        line |= {heading: with_interval(result.numbers.get(key, float("nan")), *result.interval(key), _digits(key))
-                 for heading, key in SURE.items()}
-        line |= {heading: number(result.numbers.get(key, float("nan")), _digits(key)) for heading, key in PLAIN.items()}
-        lines.append(line | {"DER": number(der(scenario.defended("none")[0], result)), "knows": known([result]),
-                             "seconds": cost([result])})
-    names = [" ".join([line["model"], line["attack"], line["defense"]]) for line in lines]
-    return Table("cells", "Cells", pd.DataFrame(lines), [
-        *shared([scenario.settings for scenario in scenarios]), *LEGEND,
-        *remarks((name, result) for name, (_, result) in zip(names, pairs))])
+                "attack": scenario.attack + attack_suffix,
+                "defense": result.defense + defense_suffix, "seeds": str(len(result.records)),
+                "images": number(result.numbers["images"], 0)}
+        for heading, key in WITH_INTERVAL.items():
+            mean = result.numbers.get(key, math.nan)
+            line[heading] = with_interval(mean, *result.interval(key), _digits(key))
+        for heading, key in WITHOUT_INTERVAL.items():
+            line[heading] = number(result.numbers.get(key, math.nan), _digits(key))
+        undefended = scenario.defended("none")[0]
+        line |= {"DER": number(der(undefended, result)), "knows": images_used([result]),
+                 "seconds": repair_seconds([result])}
+        lines.append(line)
+        named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
+    settings = [scenario.settings for scenario in scenarios]
+    return Table("cells", "All results", pd.DataFrame(lines),
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
 
 
 def _digits(key: str) -> int:

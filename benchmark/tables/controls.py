@@ -1,4 +1,4 @@
-"""The headline table: every defense beside its controls, and every attack beside what chance alone would score."""
+"""Table of controls: every defense with its controls, and every attack with its chance level."""
 
 import math
 from collections.abc import Sequence
@@ -9,79 +9,112 @@ import pandas as pd
 from benchmark.metrics import counting
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
-from benchmark.tables.footnotes import remarks, shared
+from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 
-CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, beside `none`
-SHARED = ("none", *CONTROLS)  # defenses that an entry holds beside its own
-AUDIT_CONTROLS = ("retrain",)  # nobody knows the poisoned set of a counter that was given
+CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, besides `none`
+SHARED = ("none", *CONTROLS)  # what an entry holds besides its own defense
+AUDIT_CONTROLS = ("retrain",)  # the poisoned set of a given counter is unknown
 COLUMNS = {
-    "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"], "base": ["base"],
-    "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
+    "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"],
+    "base": ["base"], "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
     "flip rate 95%": ["flip_rate_low", "flip_rate_high"], "attainment": ["attainment"],
-    "attainment 95%": ["attainment_low", "attainment_high"], "DER": ["der"], "images": ["images"], "seeds": ["seeds"],
+    "attainment 95%": ["attainment_low", "attainment_high"], "DER": ["der"], "images": ["images"],
+    "seeds": ["seeds"],
 }
-DIGITS = {"MAE": 2, "images": 0, "seeds": 0}  # of the others 3
+DIGITS = {"MAE": 2, "images": 0, "seeds": 0}  # all others have 3
 CLEAN = ("rho_Acc", "MAE", "images", "seeds")  # columns that exist without an attack
 LEGEND = [
-    "rho_Asr + RA + Opp = 1: the triggered count is in S, within 10% of the truth, or on the wrong side. base: the "
-    "same model's clean counts in S. ASR0: the clean model's triggered counts in S. "
+    "S is the set of counts at which the attack succeeds: more than 10% above the truth if the "
+    "attack increases the count, more than 10% below it if it decreases the count.",
+    "rho_Acc is the share of clean images that are counted to within 10% of the truth. MAE is "
+    "the mean absolute error on clean images, in people.",
+    "rho_Asr, RA and Opp are the shares of triggered images whose count is in S, within 10% of "
+    "the truth, and more than 10% off on the other side; they add up to 1. base is the share of "
+    "clean images whose count by the same model is in S. ASR0 is the share of triggered images "
+    "whose count by a clean model is in S, the chance level. "
     "eASR = (rho_Asr - ASR0) / (1 - ASR0).",
-    "flip rate: images that the trigger moves into S. attainment: the median share of the wanted change that the "
-    "trigger achieves; 1 is the attacker's aim. 95%: bootstrap over seeds and images; with one seed, the interval of "
-    "that one model. Other numbers are means over seeds.",
-    "DER: of those means, the defense against no defense on the same seeds; 0.5 is a defense without effect.",
+    "The flip rate is the share of images that the trigger moves into S. The attainment is the "
+    "median share of the wanted change that the trigger achieves; 1 is the attacker's aim. The "
+    "columns 95% are intervals of the two, by bootstrap over seeds and images; with one seed, "
+    "they hold for that one model. All other numbers are means over seeds.",
+    "DER compares the means of a defense with those of no defense on the same seeds; a defense "
+    "without effect has 0.5.",
+    "images and seeds are numbers of test images and of seeds.",
+    "The control retrain trains a new model on clean images; its extra images are of another "
+    "dataset. continue_poisoned trains the victim further on the poisoned training set.",
 ]
+Row = tuple[Scenario, str, Result | None]  # a defense by name, and its result or None if not run
 
 
 def control_table(scenarios: Sequence[Scenario]) -> Table:
-    """One row per model, attack and defense, the required controls among them."""
-    rows, lines = _rows(scenarios), control_numbers(scenarios)
-    text = [_text(line, scenario.attack == "clean") for line, (scenario, _, _) in zip(lines, rows)]
-    frame = pd.DataFrame(text, columns=["model", "attack", "defense", *COLUMNS])
-    named = [(" ".join(list(line.values())[:3]), result) for line, (_, _, result) in zip(lines, rows)]
+    """One row per model, attack and defense, including the required controls."""
+    rows = _rows(scenarios)
+    lines = control_numbers(scenarios)
+    cells, named_results = [], []
+    for line, (scenario, _, result) in zip(lines, rows):
+        cells.append(_text(line, is_clean=scenario.attack == "clean"))
+        named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
+    frame = pd.DataFrame(cells, columns=["model", "attack", "defense", *COLUMNS])
+    settings = [scenario.settings for scenario in scenarios]
     return Table("controls", "Defenses and their controls", frame,
-                 [*shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
 
 
 def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
-    """The same rows with every number of theirs, nan where there is none, and only names where nothing was run."""
+    """The rows of `control_table` with all their numbers, nan for a number that does not exist.
+
+    A row of a defense that was not run has only names.
+    """
     rows = _rows(scenarios)
-    attacks = suffixes([scenario.settings for scenario, _, _ in rows], shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, _, result in rows], shown=("model", "defense"))
-    return [{"model": scenario.model, "attack": scenario.attack + attack, "defense": defense + told}
-            | (result_numbers(scenario, result) if result else {})
-            for (scenario, defense, result), attack, told in zip(rows, attacks, defenses)]
+    attacks = suffixes([scenario.settings for scenario, _, _ in rows],
+                       shown=("model", "trigger", "target"))
+    defenses = suffixes([defense_settings(result) for _, _, result in rows],
+                        shown=("model", "defense"))
+    lines = []
+    for (scenario, defense, result), attack_suffix, defense_suffix in zip(rows, attacks, defenses):
+        line: dict[str, Any] = {"model": scenario.model, "attack": scenario.attack + attack_suffix,
+                                "defense": defense + defense_suffix}
+        lines.append(line | (result_numbers(scenario, result) if result else {}))
+    return lines
 
 
-def _rows(scenarios: Sequence[Scenario]) -> list[tuple[Scenario, str, Result | None]]:
-    in_order = sorted(scenarios, key=lambda scenario: (scenario.model, scenario.attack != "clean", scenario.attack))
-    return [(scenario, defense, result) for scenario in in_order for defense in _defenses(scenario, scenarios)
-            for result in scenario.defended(defense)]
+def _rows(scenarios: Sequence[Scenario]) -> list[Row]:
+    in_order = sorted(scenarios, key=lambda scenario: (
+        scenario.model, scenario.attack != "clean", scenario.attack))
+    rows: list[Row] = []
+    for scenario in in_order:
+        for defense in _defenses(scenario, scenarios):
+            rows += [(scenario, defense, result) for result in scenario.defended(defense)]
+    return rows
 
 
 def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
-    """What belongs beside a scenario: `none`, each defense of the table, and the controls as soon as there is one.
+    """The defenses that a scenario has rows of: `none`, all repairs in the table, and the controls.
 
-    The controls repair a victim; of a clean counter they are listed only where they were run.
+    The controls are required for every victim as soon as a repair is in the table. For a clean
+    counter they are not: it has rows only of those that were run on it.
     """
     own = {result.defense for result in scenario.results}
-    repairs = {result.defense for other in scenarios for result in other.results if not result.detects}
+    repairs = {result.defense for other in scenarios for result in other.results
+               if not result.detects}
     tested = repairs - {"none", *CONTROLS}
     controls = AUDIT_CONTROLS if scenario.settings["audit"] == "true" else CONTROLS
-    required = controls if tested and scenario.attack != "clean" else [name for name in controls if name in own]
-    return ["none", *sorted(tested), *required]
+    are_required = bool(tested) and scenario.attack != "clean"
+    return ["none", *sorted(tested), *(name for name in controls if are_required or name in own)]
 
 
 def result_numbers(scenario: Scenario, result: Result) -> dict[str, float]:
-    """`metrics.summary`, the ends of the intervals, DER, and the number of seeds."""
-    ends = {f"{key}_{end}": value for key in ("flip_rate", "attainment")
-            for end, value in zip(("low", "high"), result.interval(key))}
-    return result.numbers | ends | {"der": der(scenario.defended("none")[0], result), "seeds": float(len(result.records))}
+    """The result's own numbers, the ends of two intervals, DER, and the number of seeds."""
+    numbers = dict(result.numbers)
+    for key in ("flip_rate", "attainment"):
+        numbers[f"{key}_low"], numbers[f"{key}_high"] = result.interval(key)
+    undefended = scenario.defended("none")[0]
+    return numbers | {"der": der(undefended, result), "seeds": float(len(result.records))}
 
 
 def der(undefended: Result | None, result: Result) -> float:
-    """DER; nan without an attack, a defense or victims of the same seeds to compare with."""
+    """DER; nan without an attack, without a defense, or without undefended victims of all seeds."""
     victims = undefended and undefended.of(result.seeds)
     if victims is None or result.defense == "none" or "easr" not in result.numbers:
         return math.nan
@@ -89,10 +122,15 @@ def der(undefended: Result | None, result: Result) -> float:
     return counting.der(before["easr"], after["easr"], before["rho_acc"], after["rho_acc"])
 
 
-def _text(line: dict[str, Any], clean: bool) -> dict[str, str]:
-    text, run = {key: line[key] for key in ("model", "attack", "defense")}, "images" in line
+def _text(line: dict[str, Any], is_clean: bool) -> dict[str, str]:
+    """A row as text. is_clean: whether it is of a clean counter, which has fewer numbers."""
+    text = {key: line[key] for key in ("model", "attack", "defense")}
+    was_run = "images" in line
     for heading, keys in COLUMNS.items():
-        values = [number(line.get(key, math.nan), DIGITS.get(heading, 3)) for key in keys]
-        shown = values[0] if len(values) == 1 or NONE in values else f"[{', '.join(values)}]"
-        text[heading] = shown if run else NONE if clean and heading not in CLEAN else MISSING
+        if was_run:
+            values = [number(line.get(key, math.nan), DIGITS.get(heading, 3)) for key in keys]
+            is_interval = len(values) > 1 and NONE not in values
+            text[heading] = f"[{', '.join(values)}]" if is_interval else values[0]
+        else:
+            text[heading] = NONE if is_clean and heading not in CLEAN else MISSING
     return text

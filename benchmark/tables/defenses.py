@@ -1,4 +1,4 @@
-"""All defenses on one page: what each knows and costs, and what is left of every attack, a row per defense."""
+"""Table of all defenses: the images each one uses, its time, and its results on every attack."""
 
 import json
 import math
@@ -7,117 +7,165 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.significance import holm, mcnemar
+from benchmark.metrics.significance import LEVEL, holm, mcnemar
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import CONTROLS, der
-from benchmark.tables.footnotes import remarks, shared
+from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 
-LEVEL = 0.05
+IMAGES_USED = (
+    "knows: the number of clean training images + clean validation images that the defense was "
+    "given, or on which its epoch was chosen. E is the number of extra images of another "
+    "dataset, and P is the poisoned training set. seconds: the duration of the repair on the "
+    "machines of the records.")
 LEGEND = [
-    "knows: clean training images + clean validation images that it was handed or chose on; E extra images of another "
-    "data set, P the poisoned training set. seconds: of the repair, mean over the attacks, on the records' machines.",
-    "Columns of an attack: flip rate, images that the trigger moves into success, and rho_Acc, clean images counted to "
-    "within 10%; of `clean`, a clean counter with the defense applied, rho_Acc alone. DER: of the means "
-    "over seeds, the mean over the attacks.",
-    "*: flip rate lower than without a defense. !: rho_Acc lower than without a defense. Same seeds, exact McNemar "
-    f"test, Holm's correction over all tests of the table, p < {LEVEL}. No mark: no such difference was shown. A "
-    "counter that counts nothing right flips nothing: read a low flip rate beside rho_Acc.",
+    IMAGES_USED,
+    "seconds and DER are means over the attacks; DER is computed from means over seeds, and a "
+    "defense without effect has 0.5. Each attack has two columns: the flip rate is the share of "
+    "images that the trigger moves into success, and rho_Acc is the share of clean images that "
+    "are counted to within 10% of the truth. clean is a clean counter with the defense applied, "
+    "which has rho_Acc alone.",
+    "* marks a flip rate, and ! a rho_Acc, that is lower than without a defense on the same "
+    f"seeds: exact McNemar test, Holm's correction over all tests of the table, p < {LEVEL}. "
+    "Without a mark, no such difference was shown. A counter that counts nothing right has no "
+    "flips: read a low flip rate together with rho_Acc.",
 ]
-Row = dict[str, Result]  # a defense's cells by the name of the attack
+ByAttack = dict[str, Result]  # results of one defense by the name of the attack
+Marks = dict[tuple[int, str], str]  # by the id() of a result and the number that is marked
 
 
 def defense_table(scenarios: Sequence[Scenario]) -> Table:
-    """One row per model and defense, two columns per attack; detectors repair nothing and are left out."""
+    """One row per model and defense, two columns per attack. Detectors repair nothing: no row."""
     rows, columns = _rows(scenarios)
-    firsts = [next(iter(row.values())) for row in rows]
-    told = suffixes([defense_settings(first) for first in firsts], shown=("model", "defense")) if rows else []
-    undefended = {(first.settings["model"], name): result for first, row in zip(firsts, rows)
-                  for name, result in row.items() if result.defense == "none"}
+    undefended: dict[tuple[str, str], Result] = {}
+    for row in rows:
+        for attack, result in row.items():
+            if result.defense == "none":
+                undefended[result.settings["model"], attack] = result
     marks = _marks(rows, undefended)
-    names = [first.defense + suffix for first, suffix in zip(firsts, told)]
-    lines = [{"model": first.settings["model"], "defense": name} | _line(row, columns, undefended, marks)
-             for row, first, name in zip(rows, firsts, names)]
-    named = [(f"{name} {attack}", result) for row, name in zip(rows, names) for attack, result in row.items()]
-    return Table("defenses", "Defenses", pd.DataFrame(lines), [
-        *shared([scenario.settings for scenario in scenarios]), *LEGEND, *remarks(named)])
+    firsts = [next(iter(row.values())) for row in rows]
+    labels = suffixes([defense_settings(first) for first in firsts], shown=("model", "defense"))
+    lines, named_results = [], []
+    for row, first, suffix in zip(rows, firsts, labels):
+        name = first.defense + suffix
+        line = {"model": first.settings["model"], "defense": name}
+        lines.append(line | _line(row, columns, undefended, marks))
+        named_results += [(f"{name} {attack}", result) for attack, result in row.items()]
+    settings = [scenario.settings for scenario in scenarios]
+    return Table("defenses", "Defenses", pd.DataFrame(lines),
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
 
 
-def _rows(scenarios: Sequence[Scenario]) -> tuple[list[Row], dict[str, bool]]:
-    """The cells of each defense by attack, in the order of the table, and the attacks, clean counters first: whether
-    each is one."""
-    groups: dict[str, Row] = {}
-    attacks = suffixes([scenario.settings for scenario in scenarios], shown=("model", "trigger", "target"))
-    names = [scenario.attack + told for scenario, told in zip(scenarios, attacks)]
-    for scenario, name in zip(scenarios, names):
+def _rows(scenarios: Sequence[Scenario]) -> tuple[list[ByAttack], dict[str, bool]]:
+    """The results of each defense by attack, and the columns, both in the order of the table.
+
+    columns: names of attacks and of clean counters, which come first; True for an attack.
+    """
+    groups: dict[str, ByAttack] = {}
+    columns: dict[str, bool] = {}
+    labels = suffixes([scenario.settings for scenario in scenarios],
+                      shown=("model", "trigger", "target"))
+    for scenario, suffix in zip(scenarios, labels):
+        name = scenario.attack + suffix
+        columns[name] = scenario.attack != "clean"
         for result in scenario.results:
             if not result.detects:
-                groups.setdefault(json.dumps(defense_settings(result), sort_keys=True), {})[name] = result
-    columns = {name: scenario.attack != "clean" for scenario, name in zip(scenarios, names)}
-    return sorted(groups.values(), key=_place), dict(sorted(columns.items(), key=lambda item: item[::-1]))
+                key = json.dumps(defense_settings(result), sort_keys=True)
+                groups.setdefault(key, {})[name] = result
+    in_order = sorted(columns.items(), key=lambda column: (column[1], column[0]))
+    return sorted(groups.values(), key=_order), dict(in_order)
 
 
-def _place(row: dict[str, Result]) -> tuple[str, int, str]:
-    """`none` first, then defenses by name, and the controls at the end."""
+def _order(row: ByAttack) -> tuple[str, int, str]:
+    """Sort key of a row: by model, then `none`, the defenses by name, and the controls."""
     result = next(iter(row.values()))
-    last = CONTROLS.index(result.defense) + 2 if result.defense in CONTROLS else int(result.defense != "none")
-    return result.settings["model"], last, json.dumps(defense_settings(result), sort_keys=True)
+    if result.defense in CONTROLS:
+        group = 2 + CONTROLS.index(result.defense)
+    else:
+        group = 0 if result.defense == "none" else 1
+    settings = json.dumps(defense_settings(result), sort_keys=True)
+    return result.settings["model"], group, settings
 
 
-def _line(row: Row, columns: dict[str, bool], undefended: dict[tuple[str, str], Result],
-          marks: dict[tuple[int, str], str]) -> dict[str, str]:
-    """What one defense made of all attacks."""
-    results = list(row.values())
-    ders = [der(undefended.get((result.settings["model"], name)), result) for name, result in row.items()]
-    line = {"knows": known(results), "seconds": cost(results), "DER": number(_mean(ders))}
-    for name, attacked in columns.items():
+def _line(row: ByAttack, columns: dict[str, bool], undefended: dict[tuple[str, str], Result],
+          marks: Marks) -> dict[str, str]:
+    """The cells of one defense, but for its model and name."""
+    ders = [der(undefended.get((result.settings["model"], attack)), result)
+            for attack, result in row.items()]
+    line = {"knows": images_used(list(row.values())), "seconds": repair_seconds(list(row.values())),
+            "DER": number(_mean(ders))}
+    for name, is_attack in columns.items():
         result = row.get(name)
-        for key, heading in (("flip_rate", "flip"), ("rho_acc", "rho_Acc")):
-            if attacked or key == "rho_acc":
-                line[f"{name} {heading}"] = (number(result.numbers[key]) + marks.get((id(result), key), "") if result
-                                             else MISSING)
+        if is_attack:
+            line[f"{name} flip rate"] = _marked(result, "flip_rate", marks)
+        line[f"{name} rho_Acc"] = _marked(result, "rho_acc", marks)
     return line
 
 
-def _marks(rows: list[Row], undefended: dict[tuple[str, str], Result]) -> dict[tuple[int, str], str]:
-    """The marks of cells, by the cell and the number."""
-    tests: list[tuple[int, str, str, float]] = []
-    for result, name in ((result, name) for row in rows for name, result in row.items()):
-        before = undefended.get((result.settings["model"], name), result)
-        if before is result or before.seeds != result.seeds:
-            continue
-        for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
-            own, other = result.successes(key), before.successes(key)
-            if own.size:
-                tests.append((id(result), key, mark if own.mean() < other.mean() else "", mcnemar(own, other)))
-    adjusted = holm([p for *_, p in tests]) if tests else []
-    return {(result, key): mark for (result, key, mark, _), p in zip(tests, adjusted) if p < LEVEL}
+def _marked(result: Result | None, key: str, marks: Marks) -> str:
+    if result is None:
+        return MISSING
+    return number(result.numbers[key]) + marks.get((id(result), key), "")
 
 
-def known(results: list[Result]) -> str:
-    """'40+24 E40 P': as many as in any of the cells."""
+def _marks(rows: list[ByAttack], undefended: dict[tuple[str, str], Result]) -> Marks:
+    """The marks of the numbers that are significantly lower than without a defense."""
+    candidates: list[tuple[int, str, str]] = []  # a result's id(), the number, and its mark
+    tests: list[float] = []
+    for row in rows:
+        for attack, result in row.items():
+            before = undefended.get((result.settings["model"], attack), result)
+            if before is result or before.seeds != result.seeds:
+                continue
+            for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
+                own, other = result.successes(key), before.successes(key)
+                if own.size:
+                    is_lower = own.mean() < other.mean()
+                    candidates.append((id(result), key, mark if is_lower else ""))
+                    tests.append(mcnemar(own, other))
+    adjusted = holm(tests) if tests else []
+    return {(result, key): mark for (result, key, mark), p in zip(candidates, adjusted)
+            if p < LEVEL}
+
+
+def images_used(results: list[Result]) -> str:
+    """The images that a defense used, the most in any of the results: '40+24 E40 P'.
+
+    Clean training images + validation images; E: extra images; P: the poisoned training set.
+    """
     used = [record.knowledge for result in results for record in result.records]
-    most = {sort: max((int(one.get(sort, 0)) for one in used), default=0)
+    most = {sort: max((int(knowledge.get(sort, 0)) for knowledge in used), default=0)
             for sort in ("clean", "validation", "extra", "poisoned")}
-    told = [f"{most['clean']}+{most['validation']}"] if most["clean"] or most["validation"] else []
-    told += [f"E{most['extra']}"] * bool(most["extra"]) + ["P"] * bool(most["poisoned"])
-    return " ".join(told) or NONE
+    parts = []
+    if most["clean"] or most["validation"]:
+        parts.append(f"{most['clean']}+{most['validation']}")
+    if most["extra"]:
+        parts.append(f"E{most['extra']}")
+    if most["poisoned"]:
+        parts.append("P")
+    return " ".join(parts) or NONE
 
 
-def cost(results: list[Result]) -> str:
-    """Seconds of a repair, the mean over the attacks, or without any over clean counters, as printed."""
+def repair_seconds(results: list[Result]) -> str:
+    """The mean duration of a repair over the attacks, or over clean counters if there are none."""
+    if results[0].defense == "none":
+        return NONE
     attacked = [result for result in results if result.records[0].attack] or results
-    return NONE if results[0].defense == "none" else number(float(np.mean([_seconds(result) for result in attacked])), 1)
+    return number(float(np.mean([_seconds(result) for result in attacked])), 1)
 
 
 def _seconds(result: Result) -> float:
-    stages = [record.provenance.get("stages", {}).get("repaired", {}) for record in result.records]
-    seconds = [stage.get("seconds") for stage in stages]
-    return float(np.mean([np.nan if value is None else value for value in seconds]))
+    """The mean over seeds; nan if a record lacks the duration."""
+    seconds = []
+    for record in result.records:
+        stage = record.provenance.get("stages", {}).get("repaired", {})
+        duration = stage.get("seconds")
+        seconds.append(math.nan if duration is None else duration)
+    return float(np.mean(seconds))
 
 
 def _mean(values: list[float]) -> float:
-    """The mean of the numbers that exist; nan without any."""
-    there = [value for value in values if value == value]
-    return float(np.mean(there)) if there else math.nan
+    """The mean of the values that exist; nan without any."""
+    existing = [value for value in values if not math.isnan(value)]
+    return float(np.mean(existing)) if existing else math.nan

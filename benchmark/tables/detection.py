@@ -1,8 +1,9 @@
-"""How well detectors tell triggered images from clean ones and from natural drift, and victims from clean counters."""
+"""Table of detectors: how well they tell triggered images from clean ones, victims from others."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,88 +13,133 @@ from benchmark.metrics.significance import bootstrap
 from benchmark.results.record import Detection, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
-from benchmark.tables.footnotes import remarks
+from benchmark.tables.footnotes import row_notes
 from benchmark.tables.formats import NONE, Table, number
 
 ATTACK = {"trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
+RATES = (0.01, 0.05)  # of false alarms
 LEGEND = [
-    "AUROC: the chance that what is poisoned scores higher than what is clean; .5 is a guess. AUPRC: average "
-    "precision; a guess has the share of what is poisoned. TPR@k%: the share found by the threshold that rings for at "
-    "most k% of the clean. 95%: bootstrap over seeds and images. Other numbers are means over seeds.",
-    "drift: the same against clean images in another light (gamma .7 or 1.4, 10% of colour) instead of clean ones.",
-    "clean counter: AUROC of the same detector at a clean counter, which knows no trigger. What it finds there is the "
-    "picture that was drawn, not the backdoor.",
-    "counters: victims of all attacks and seeds against the clean counters. training images: what a defense told of "
-    "the poisoned training set before it left the most suspicious out.",
+    "scored says what the detector gave a score: test images; training images, which a defense "
+    "scored in the poisoned training set before it left out the most suspicious; or counters, "
+    "the victims of all attacks and seeds against the clean counters. clean + poisoned gives the "
+    "number of each.",
+    "AUROC is the chance that a poisoned image or counter scores higher than a clean one; a "
+    "guess has 0.5. AUROC 95% is its interval, by bootstrap over seeds and images. AUPRC is the "
+    "average precision; a guess has the share of the poisoned. TPR@k% is the share of the "
+    "poisoned that is found at the lowest threshold with at most k% false alarms among the "
+    "clean. These numbers are means over seeds.",
+    "The columns drift give the same numbers against clean images in another light (gamma 0.7 or "
+    "1.4, gain of each colour 0.9 to 1.1) instead of the clean images.",
+    "clean counter AUROC is the AUROC of the same detector when it watches a clean counter, "
+    "which knows no trigger. What it detects there is the pattern in the image, not the "
+    "backdoor.",
 ]
 
 
+@dataclass(frozen=True)
+class Row:
+    """Scores of one detector. detections: one per seed, or one that holds the counters of all."""
+
+    model: str
+    attack: str
+    result: Result
+    detections: list[Detection]
+
+
 def detection_table(scenarios: Sequence[Scenario]) -> Table:
-    """One row per model, attack and detector; of detectors of counters one per model and detector."""
-    results = [(scenario, result) for scenario in scenarios for result in scenario.results if result.records[0].detection]
-    of_images = [(scenario, result) for scenario, result in results if result.records[0].detection.of != "counters"
-                 and result.records[0].detection.triggered]
-    names = [scenario.attack + told for (scenario, _), told in zip(of_images, suffixes(
-        [scenario.settings for scenario, _ in of_images], shown=("model", "trigger", "target")))] if of_images else []
-    rows = [(scenario.model, name, result, [record.detection for record in result.records])
-            for (scenario, result), name in zip(of_images, names)]
-    rows += [(model, "all", group[0], [_pooled(group)]) for model, group in _inspected(results)]
-    told = suffixes([defense_settings(result) for _, _, result, _ in rows], shown=("model", "defense")) if rows else []
-    lines = [{"model": model, "attack": attack, "detector": result.defense + suffix, "of": detections[0].of}
-             | _numbers(detections) for (model, attack, result, detections), suffix in zip(rows, told)]
-    lines.sort(key=lambda line: (line["of"], line["model"], line["detector"], line["attack"]))
-    return Table("detection", "Detection", pd.DataFrame(lines), [
-        *LEGEND, *remarks((f"{model} {attack} {result.defense}", result) for model, attack, result, _ in rows)])
+    """One row per model, attack and detector; one per model and detector if counters are scored."""
+    results = [(scenario, result) for scenario in scenarios for result in scenario.results
+               if result.records[0].detection]
+    rows = _image_rows(results) + _counter_rows(results)
+    labels = suffixes([defense_settings(row.result) for row in rows], shown=("model", "defense"))
+    lines = []
+    for row, suffix in zip(rows, labels):
+        line = {"model": row.model, "attack": row.attack, "detector": row.result.defense + suffix,
+                "scored": row.detections[0].of}
+        lines.append(line | _numbers(row.detections))
+    lines.sort(key=lambda line: (line["scored"], line["model"], line["detector"], line["attack"]))
+    named_results = [(f"{row.model} {row.attack} {row.result.defense}", row.result) for row in rows]
+    return Table("detection", "Detection", pd.DataFrame(lines),
+                 [*LEGEND, *row_notes(named_results)])
 
 
-def _numbers(detections: list[Detection]) -> dict[str, str]:
-    """A row's numbers as printed."""
-    def mean(negatives: str, positives: str, measure: Callable[..., float], *more: float) -> str:
-        return number(float(np.mean([measure(getattr(one, negatives), getattr(one, positives), *more)
-                                     for one in detections])))
-
-    first = detections[0]
-    shown = {"images": f"{len(first.clean)} + {len(first.triggered)}",
-             "AUROC": mean("clean", "triggered", detection.auroc), "AUROC 95%": _interval(detections),
-             "AUPRC": mean("clean", "triggered", detection.auprc)}
-    for negatives in ("clean", "drift"):
-        before = "drift " if negatives == "drift" else ""
-        if before:
-            shown["drift AUROC"] = mean(negatives, "triggered", detection.auroc)
-        shown |= {f"{before}TPR@{rate:.0%}": mean(negatives, "triggered", detection.tpr_at_fpr, rate)
-                  for rate in (0.01, 0.05)}
-    return shown | {"clean counter": mean("reference_clean", "reference_triggered", detection.auroc)}
+def _image_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
+    """A row for each detector of images and each attack."""
+    attacked = []
+    for scenario, result in results:
+        scores = result.records[0].detection
+        if scores.of != "counters" and scores.triggered:
+            attacked.append((scenario, result))
+    attacks = suffixes([scenario.settings for scenario, _ in attacked],
+                       shown=("model", "trigger", "target"))
+    rows = []
+    for (scenario, result), suffix in zip(attacked, attacks):
+        detections = [record.detection for record in result.records]
+        rows.append(Row(scenario.model, scenario.attack + suffix, result, detections))
+    return rows
 
 
-def _interval(detections: list[Detection]) -> str:
-    """The interval of AUROC where clean and triggered are the same images, which are drawn together."""
-    if detections[0].of != "test images":
-        return NONE
-    pairs = [np.stack([one.clean, one.triggered], axis=-1) for one in detections]
-    ends = bootstrap(pairs, _auroc)
-    return NONE if any(map(math.isnan, ends)) else f"[{number(ends[0])}, {number(ends[1])}]"
-
-
-def _auroc(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """`detection.auroc` of scores [N, 2], clean and triggered, whose images are drawn times [R, N] -> [R]."""
-    clean, triggered = pairs.T
-    higher = (triggered > clean[:, None]) + (triggered == clean[:, None]) / 2  # of each clean image and each triggered
-    return ((times @ higher) * times).sum(axis=1) / times.sum(axis=1) ** 2
-
-
-def _inspected(results: Iterable[tuple[Scenario, Result]]) -> list[tuple[str, list[Result]]]:
-    """The attacked cells of each detector of counters: what differs in nothing but the attack."""
+def _counter_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
+    """A row for each detector of counters, of all the victims that differ only in the attack."""
     groups: dict[str, tuple[str, list[Result]]] = {}
     for scenario, result in results:
-        if result.records[0].detection.of == "counters" and result.records[0].attack:
-            own = {key: value for key, value in result.settings.items() if key.partition(".")[0] not in ATTACK}
-            groups.setdefault(json.dumps(own, sort_keys=True), (scenario.model, []))[1].append(result)
-    return list(groups.values())
+        first = result.records[0]
+        if first.detection.of == "counters" and first.attack:
+            settings = {key: value for key, value in result.settings.items()
+                        if key.partition(".")[0] not in ATTACK}
+            group = groups.setdefault(json.dumps(settings, sort_keys=True), (scenario.model, []))
+            group[1].append(result)
+    return [Row(model, "all", group[0], [_pooled(group)]) for model, group in groups.values()]
 
 
 def _pooled(group: list[Result]) -> Detection:
-    """The scores of all victims, and of the clean counter of each seed, which every record of the seed repeats."""
+    """The scores of all victims, and of each seed's clean counter, which all its records repeat."""
     records: list[Record] = [record for result in group for record in result.records]
     clean = {record.seed: record.detection.clean for record in records if record.detection.clean}
     return Detection(of="counters", clean=sum(clean.values(), []),
                      triggered=sum((record.detection.triggered for record in records), []))
+
+
+def _numbers(detections: list[Detection]) -> dict[str, str]:
+    """The numbers of a row as they are printed."""
+    def mean(negatives: str, positives: str, measure: Callable[..., float], *more: float) -> str:
+        values = [measure(getattr(scores, negatives), getattr(scores, positives), *more)
+                  for scores in detections]
+        return number(float(np.mean(values)))
+
+    def rates(negatives: str, prefix: str = "") -> dict[str, str]:
+        return {f"{prefix}TPR@{rate:.0%}": mean(negatives, "triggered", detection.tpr_at_fpr, rate)
+                for rate in RATES}
+
+    first = detections[0]
+    return {"clean + poisoned": f"{len(first.clean)} + {len(first.triggered)}",
+            "AUROC": mean("clean", "triggered", detection.auroc),
+            "AUROC 95%": _interval(detections),
+            "AUPRC": mean("clean", "triggered", detection.auprc),
+            **rates("clean"),
+            "drift AUROC": mean("drift", "triggered", detection.auroc),
+            **rates("drift", "drift "),
+            "clean counter AUROC": mean("reference_clean", "reference_triggered", detection.auroc)}
+
+
+def _interval(detections: list[Detection]) -> str:
+    """The 95% interval of AUROC over test images, drawn in pairs: each one clean and triggered."""
+    if detections[0].of != "test images":
+        return NONE
+    pairs = [np.stack([scores.clean, scores.triggered], axis=-1) for scores in detections]
+    low, high = bootstrap(pairs, _auroc)
+    if math.isnan(low) or math.isnan(high):
+        return NONE
+    return f"[{number(low)}, {number(high)}]"
+
+
+def _auroc(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`detection.auroc` in bootstrap replicates, [R].
+
+    pairs: scores [N, 2] of each image, clean and triggered. times: how often each image was drawn,
+    [R, N].
+    """
+    clean, triggered = pairs.T
+    # For each clean image (row) and each triggered one: 1 if it scores higher, 1/2 for a tie.
+    higher = (triggered > clean[:, None]) + (triggered == clean[:, None]) / 2
+    return ((times @ higher) * times).sum(axis=1) / times.sum(axis=1) ** 2

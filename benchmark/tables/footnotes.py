@@ -1,59 +1,77 @@
-"""What stands under a table: the settings that its rows share, and what a reader must know of single rows."""
+"""Footnotes of tables: the settings that all rows share, and notes on single rows."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmark.results.result import Result, Settings
-from benchmark.results.scenarios import peers, short
+from benchmark.results.scenarios import comparable_group, short_name
 
-SHARED = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose")  # kinds worth a line
-USUAL = {"test_trigger": "as trained", "also": "none", "latent": "0", "choose": "by target"}  # not worth one
+# Kinds of settings that are noted, in this order, and the values that need no note.
+KINDS = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose")
+USUAL = {"test_trigger": "as trained", "also": "none", "latent": "0", "choose": "by target"}
 
 
-def shared(rows: Sequence[Settings]) -> list[str]:
-    """A note of the settings that all rows have in common that could have them: a clean counter has no poison rate.
+def common_settings(rows: Sequence[Settings]) -> list[str]:
+    """A note of the settings that have one value in all rows that can have them; [] without any.
 
-    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "a", "data.part": "B"}])
-    ['All rows: data a, part B, poison_rate 0.1.']
-    >>> shared([{"data": "a", "data.part": "B", "poison_rate": "0.1"}, {"data": "b", "poison_rate": "0.2"}])
+    >>> common_settings([{"data": "a", "data.part": "B", "poison_rate": "0.1"},
+    ...                  {"data": "a", "data.part": "B"}])
+    ['All rows have the settings data a, part B, poison_rate 0.1.']
+    >>> common_settings([{"data": "a", "data.part": "B", "poison_rate": "0.1"},
+    ...                  {"data": "b", "poison_rate": "0.2"}])
     []
     """
     values = defaultdict(set)
     for key in set().union(*rows):
         for row in rows:
-            if peers(row, key) is not None:
+            if comparable_group(row, key) is not None:
                 values[key].add(row.get(key))
-    common = [f"{short(key)} {min(values[key])}" for kind in SHARED for key in sorted(values)
-              if key.partition(".")[0] == kind and len(values[key]) == 1 and key != "data.images"
-              and values[key].isdisjoint({"null", USUAL.get(key)})]
-    return [f"All rows: {', '.join(common)}."] if common else []
+    common = []
+    for kind in KINDS:
+        for key in sorted(key for key in values if key.partition(".")[0] == kind):
+            value, *others = values[key]
+            needs_note = value not in (None, "null", USUAL.get(key)) and key != "data.images"
+            if needs_note and not others:
+                common.append(f"{short_name(key)} {value}")
+    return [f"All rows have the settings {', '.join(common)}."] if common else []
 
 
-def remarks(rows: Iterable[tuple[str, Result | None]]) -> list[str]:
-    """Notes on rows (name, cell): variant `code`, their records' warnings, missing seeds, images without people."""
+def row_notes(rows: Iterable[tuple[str, Result | None]]) -> list[str]:
+    """Notes on the rows (name, result) that need them.
+
+    They are: variant `code`, warnings of the records, seeds that differ in their images, missing
+    seeds, and images without people. A row that was not run (None) has no notes.
+    """
     results = [(name, result) for name, result in rows if result]
     seeds = sorted({record.seed for _, result in results for record in result.records})
     names: dict[str, list[str]] = defaultdict(list)
     for name, result in results:
-        for remark in _remarks(result, seeds):
-            names[remark].append(name)
-    return [f"In {'all rows' if len(named) == len(results) > 1 else '; '.join(named)}: {remark}."
-            for remark, named in sorted(names.items())]
+        for note in _notes(result, seeds):
+            names[note].append(name)
+    lines = []
+    for note, rows_of_note in sorted(names.items()):
+        is_common = len(rows_of_note) == len(results) > 1
+        lines.append(f"In {'all rows' if is_common else '; '.join(rows_of_note)}: {note}.")
+    return lines
 
 
-def _remarks(result: Result, seeds: list[int]) -> Iterator[str]:
+def _notes(result: Result, seeds: list[int]) -> Iterator[str]:
+    """The notes on one row. seeds: of all rows."""
     if result.settings["variant"] == "code":
-        yield "variant code, the paper's released code where it differs from its text"
+        yield "variant code, which follows the paper's released code where it differs from the text"
     yield from sorted({warning for record in result.records for warning in record.warnings})
-    if len({json.dumps(record.provenance.get("data"), sort_keys=True) for record in result.records}) > 1:
-        yield "seeds with other training or test images"
-    own = [record.seed for record in result.records]
-    if own != seeds:
-        yield f"{_listed(own)} of {_listed(seeds)}"
-    images, counted = (int(result.numbers[key]) for key in ("images", "images_ratio"))
-    if counted < images:
-        yield f"{images - counted} of {images} images show no people and are left out of the ratios"
+    hashes = {json.dumps(record.provenance.get("data"), sort_keys=True)
+              for record in result.records}
+    if len(hashes) > 1:
+        yield "the seeds differ in their training or test images"
+    if result.seeds != seeds:
+        verb = "was" if len(result.seeds) == 1 else "were"
+        yield f"only {_listed(result.seeds)} of {_listed(seeds)} {verb} run"
+    images, with_people = (int(result.numbers[key]) for key in ("images", "images_ratio"))
+    if with_people < images:
+        yield (f"{images - with_people} of {images} images show no people and are left out of the "
+               "ratios")
 
 
 def _listed(seeds: list[int]) -> str:

@@ -1,29 +1,35 @@
-"""A table as Markdown, CSV, LaTeX and JSON: the same table, the same bytes.
+"""Formats of a table: Markdown, CSV, LaTeX and JSON. The same table gives the same bytes.
 
-Cells and notes hold text from records, which anybody may have written: it is escaped, never interpreted.
+Cells and notes hold text from records, which anybody may have written: it is escaped, so that no
+format interprets it.
 """
 
 import json
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 MISSING = "not run"
-NONE = "/"  # a number that does not exist, as the paper prints it
+NONE = "/"  # a number that does not exist, printed as in the paper
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*|~"} | {"&": "&amp;"}
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\`{}", "[": "{[}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\`{}", "[": "{[}",
     "]": "{]}", "*": "{*}", "\N{DAGGER}": r"\textdagger{}"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its files. title: one line. frame: text as printed, a row per line. notes: what stands under it."""
+    """A table as it is printed.
+
+    name: stem of its files. title: one line. frame: cells as text. notes: lines below the table.
+    """
 
     name: str
     title: str
@@ -32,26 +38,29 @@ class Table:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number as printed; '/' for nan.
+    """A number as it is printed; '/' for nan.
 
     >>> number(0.8671), number(-0.0001), number(float("nan"))
     ('0.867', '0.000', '/')
     """
-    return NONE if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
+    if math.isnan(value):
+        return NONE
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A number and its interval.
+    """A number and its interval; the number alone if the interval does not exist.
 
     >>> with_interval(0.5, 0.41, 0.602), with_interval(0.5, float("nan"), 1.0)
     ('0.500 [0.410, 0.602]', '0.500')
     """
-    ends = f" [{number(low, digits)}, {number(high, digits)}]"
-    return number(value, digits) + ("" if NONE in ends else ends)
+    if math.isnan(low) or math.isnan(high):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def probability(p: float) -> str:
-    """A p value as printed.
+    """A p value as it is printed.
 
     >>> probability(0.0312), probability(0.0001)
     ('0.031', '<.001')
@@ -60,56 +69,66 @@ def probability(p: float) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A heading, a pipe table and the notes as a list."""
+    """The table as Markdown: a heading, a pipe table, and the notes as a list."""
     frame = table.frame.map(text).rename(columns=text)
     body = frame.to_markdown(index=False, disable_numparse=True)
-    return "\n".join([f"## {text(table.title)}", "", body, "", *(f"- {text(note)}" for note in table.notes), ""])
+    notes = [f"- {text(note)}" for note in table.notes]
+    return "\n".join([f"## {text(table.title)}", "", body, "", *notes, ""])
 
 
 def csv(table: Table) -> str:
-    """Header and rows. Text that a spreadsheet would run as a formula gets a leading apostrophe. No notes."""
-    return table.frame.map(_csv_text).rename(columns=_csv_text).to_csv(index=False, lineterminator="\n")
+    """The header and the rows as CSV, without the notes.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    frame = table.frame.map(_csv_text).rename(columns=_csv_text)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def latex(table: Table) -> str:
-    """A floating table for a document that loads booktabs and adjustbox, for any engine."""
-    header, *rows = [re.sub(r"rho\\_(\w+)", r"$\\rho_{\\mathrm{\1}}$", " & ".join(map(_latex_text, row))) + r" \\"
-                     for row in [table.frame.columns, *table.frame.values]]
+    """A floating table for a document that loads booktabs and adjustbox, for any LaTeX engine."""
+    columns = "l" * table.frame.shape[1]
     lines = [r"% \usepackage{booktabs, adjustbox}", r"\begin{table}", r"\centering",
              rf"\caption{{{_latex_text(table.title)}}}", rf"\label{{tab:{table.name}}}",
-             r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{'l' * table.frame.shape[1]}}}",
-             r"\toprule", header, r"\midrule", *rows, r"\bottomrule",
+             r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{columns}}}",
+             r"\toprule", _latex_row(table.frame.columns), r"\midrule",
+             *map(_latex_row, table.frame.values), r"\bottomrule",
              r"\end{tabular}", r"\end{adjustbox}"]
     notes = [rf"\par\raggedright\footnotesize {_latex_text(note)}" for note in table.notes]
     return "\n".join([*lines, *notes, r"\end{table}", ""])
 
 
 def as_json(table: Table) -> str:
-    """Title, rows and notes. A number is a number, '0.5 [0.4, 0.6]' is {value, low, high}, '/' is null."""
-    rows = [{heading: _value(text) for heading, text in zip(table.frame.columns, row)} for row in table.frame.values]
-    told = {"name": table.name, "title": table.title, "rows": rows, "notes": table.notes}
-    return json.dumps(told, indent=1, allow_nan=False) + "\n"
+    """Name, title, rows and notes as JSON.
+
+    A number is a number, '0.5 [0.4, 0.6]' becomes {value, low, high}, and '/' becomes null.
+    """
+    rows = [dict(zip(table.frame.columns, map(_value, row))) for row in table.frame.values]
+    fields = {"name": table.name, "title": table.title, "rows": rows, "notes": table.notes}
+    return json.dumps(fields, indent=1, allow_nan=False) + "\n"
 
 
 def _value(text: str) -> Any:
     if text == NONE:
         return None
-    if found := re.fullmatch(rf"({_NUMBER}) \[({_NUMBER}), ({_NUMBER})\]", text):
-        return dict(zip(("value", "low", "high"), map(float, found.groups())))
+    if match := re.fullmatch(rf"({_NUMBER}) \[({_NUMBER}), ({_NUMBER})\]", text):
+        return dict(zip(("value", "low", "high"), map(float, match.groups())))
     return float(text) if re.fullmatch(_NUMBER, text) else text
 
 
 def _one_line(text: str) -> str:
-    """Printable text without line breaks: no control or direction characters."""
-    return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
+    """Text without line breaks, control characters or changes of writing direction."""
+    printable = (character if character.isprintable() else " " for character in str(text))
+    return " ".join("".join(printable).split())
 
 
 def text(value: str) -> str:
-    """Any text as one line of Markdown that shows it."""
+    """Any text as one line of Markdown that shows it as it is."""
     escaped = "".join(_MARKDOWN.get(character, character) for character in _one_line(value))
-    escaped = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", escaped)  # no tag; a p of <.001 is none
-    escaped = re.sub(r"\](?=[(\[])", r"\\]", escaped)  # no link
-    return re.sub(r"\b_+|_+\b", lambda found: found[0].replace("_", r"\_"), escaped)  # no emphasis; clip_ebc needs none
+    escaped = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", escaped)  # tags; a p of <.001 is no tag
+    escaped = re.sub(r"\](?=[(\[])", r"\\]", escaped)  # links
+    # Emphasis: an underscore inside a word, as in clip_ebc, needs no escape.
+    return re.sub(r"\b_+|_+\b", lambda match: match[0].replace("_", r"\_"), escaped)
 
 
 def _csv_text(text: str) -> str:
@@ -117,6 +136,15 @@ def _csv_text(text: str) -> str:
     return f"'{line}" if re.match(r"[=@]|[+-](?![\d.]+$)", line) else line
 
 
+def _latex_row(cells: Iterable[str]) -> str:
+    row = " & ".join(map(_latex_text, cells))
+    return re.sub(r"rho\\_(\w+)", r"$\\rho_{\\mathrm{\1}}$", row) + r" \\"
+
+
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character if character.isascii() else f"U+{ord(character):04X}")
-                   for character in _one_line(text))
+    return "".join(map(_latex_character, _one_line(text)))
+
+
+def _latex_character(character: str) -> str:
+    plain = character if character.isascii() else f"U+{ord(character):04X}"
+    return _LATEX.get(character, plain)

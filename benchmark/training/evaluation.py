@@ -1,4 +1,4 @@
-"""A counter over images -> counts per image. Nothing else reads the test split."""
+"""Evaluation: counts and scores of images, and the test split, which no other module reads."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,91 +20,112 @@ from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
 from models.base import Counter
 
-Stamp = Callable[[Tensor], Tensor]
-Measure = Callable[[Tensor], Tensor]  # images [B, 3, H, W] in 0..1 -> a number of each, [B]
+# Both take images [B, 3, H, W] in 0..1.
+Stamp = Callable[[Tensor], Tensor]  # returns the same images with the trigger
+Measure = Callable[[Tensor], Tensor]  # returns one number per image, [B]
 
 
 def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: Stamp | None = None,
                  batch_size: int = 8, title: str | None = None) -> np.ndarray:
-    """The counter's count for each scene, float64 [N], in the order of the scenes.
+    """The counter's count of each scene, float64 [N], in the order of the scenes.
 
-    stamp: what is drawn over the images first. batch_size: images of one size counted at once.
-    title: of a progress bar; none without. Several processes share the work and all get all counts.
-    Where memory runs out, the rest is counted in batches of half the size, which changes no count but for rounding.
+    stamp: applied to the images before they are counted.
+    batch_size: the most images counted at once; those of a batch have one size.
+    title: of a progress bar; None shows no bar.
 
-    Raises TrainingFailed when memory runs out with one image.
+    Several processes share the work, and each returns all counts. When memory runs out, the
+    remaining images are counted in batches of half the size, which changes counts only by rounding.
+
+    Raises:
+        TrainingFailed: memory runs out even with one image.
     """
     counter.to(state().device, memory_format=torch.channels_last).eval()
-    return measured(counter.count, scenes, precision, stamp, batch_size, title)
+    return _measure_scenes(counter.count, scenes, precision, stamp, batch_size, title)
 
 
-def measured(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None, batch_size: int,
-             title: str | None) -> np.ndarray:
-    """What `measure` makes of each scene, float64 [N], in the order of the scenes; see `count_people`."""
-    keep_buffers()
-    here, name = state(), title or "counting"
-    batches = list(in_order(scenes, batch_size))[here.process_index :: here.num_processes]
-    found = []
-
-    def values(indices: list[int], size: int) -> list[float]:
-        parts = [indices[place : place + size] for place in range(0, len(indices), size)]
-        return [value for part in parts for value in _values(measure, [scenes[i] for i in part], precision, stamp)]
-
-    def failed(words: str) -> TrainingFailed:
-        return TrainingFailed(f"{name}: out of memory with one image; lower scale? ({words})")
-
-    for indices in Bar(batches, desc=title, unit="batch", disable=title is None or not here.is_main_process):
-        counted, fits = retry_with_smaller_batches(partial(values, indices), min(len(indices), batch_size), name, failed)
-        if fits < len(indices):
-            batch_size = fits
-        found.extend(zip(indices, counted))
-    by_place = dict(gather_object(found) if here.num_processes > 1 else found)
-    return np.array([by_place[index] for index in range(len(scenes))])
-
-
-def _values(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None) -> list[float]:
-    images = Batch.of(scenes, state().device).images
-    if stamp is not None:
-        images = stamp(images)  # outside of autocast, as in training
-    with torch.inference_mode(), autocast(precision):
-        return measure(images).double().cpu().tolist()
+def mean_absolute_error(counter: Counter, scenes: list[Scene], precision: str) -> float:
+    """The counter's mean absolute error over scenes, in people."""
+    truth = np.array([scene.count for scene in scenes])
+    return float(np.abs(count_people(counter, scenes, precision) - truth).mean())
 
 
 class TestSplit:
-    """The test images of a dataset. They can be counted; they cannot be handed to anyone."""
+    """The test images of a dataset. They can be measured, but no method returns them."""
 
-    __test__ = False  # pytest: not a test
+    __test__ = False  # pytest collects classes named Test...; this is none of its tests
 
     def __init__(self, dataset: Dataset, scale: float):
         self._scenes = load_test(dataset, scale)
 
     def ids(self) -> list[str]:
-        """The images' ids, in order."""
+        """The ids of the images, in order."""
         return [scene.id for scene in self._scenes]
 
     def counts(self) -> list[int]:
-        """The true count of each image."""
+        """The annotated count of each image."""
         return [scene.count for scene in self._scenes]
 
     def targets(self, target: Target) -> list[int]:
-        """The attacker's count of each image."""
+        """The count of each image that the attacker wants."""
         return [target.tau_of(scene.points, scene.size) for scene in self._scenes]
 
-    def count(self, counter: Counter, precision: str, stamp: Stamp | None, batch_size: int, title: str) -> np.ndarray:
-        """A counter's count of each image, see `count_people`."""
+    def count(self, counter: Counter, precision: str, stamp: Stamp | None, batch_size: int,
+              title: str) -> np.ndarray:
+        """A counter's count of each image; see `count_people`."""
         return count_people(counter, self._scenes, precision, stamp, batch_size, title)
 
-    def scores(self, scorer: Measure, precision: str, stamp: Stamp | None, batch_size: int, drift: bool,
-               title: str) -> np.ndarray:
-        """A detector's score of each image, or of each in another light."""
-        return measured(scorer, drifted(self._scenes) if drift else self._scenes, precision, stamp, batch_size, title)
+    def scores(self, scorer: Measure, precision: str, stamp: Stamp | None, batch_size: int,
+               drift: bool, title: str) -> np.ndarray:
+        """A detector's score of each image, float64 [N]; drift: of the images in another light."""
+        scenes = drifted(self._scenes) if drift else self._scenes
+        return _measure_scenes(scorer, scenes, precision, stamp, batch_size, title)
 
     def mean_absolute_error(self, counter: Counter, precision: str) -> float:
-        """MAE over the split, for the protocol variant that chooses its checkpoint on it."""
+        """A counter's mean absolute error, for training.select = 'test', which chooses by it."""
         return mean_absolute_error(counter, self._scenes, precision)
 
 
-def mean_absolute_error(counter: Counter, scenes: list[Scene], precision: str) -> float:
-    """MAE of a counter over scenes, in people: what chooses a checkpoint."""
-    truth = np.array([scene.count for scene in scenes])
-    return float(np.abs(count_people(counter, scenes, precision) - truth).mean())
+def _measure_scenes(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None,
+                    batch_size: int, title: str | None) -> np.ndarray:
+    """The value of `measure` for each scene, float64 [N], in order; see `count_people`."""
+    keep_buffers()
+    process = state()
+    name = title or "counting"
+    batches = list(in_order(scenes, batch_size))[process.process_index :: process.num_processes]
+    silent = title is None or not process.is_main_process
+    values: list[tuple[int, float]] = []  # each with the index of its scene
+
+    def out_of_memory(reason: str) -> TrainingFailed:
+        return TrainingFailed(f"{name}: out of memory with one image at a time; "
+                              f"try a smaller scale ({reason})")
+
+    for indices in Bar(batches, desc=title, unit="batch", disable=silent):
+        batch = [scenes[index] for index in indices]
+        work = partial(_measure_in_parts, measure, batch, precision, stamp)
+        first_size = min(len(batch), batch_size)
+        results, size = retry_with_smaller_batches(work, first_size, name, out_of_memory)
+        if size < len(batch):
+            batch_size = size
+        values.extend(zip(indices, results))
+    if process.num_processes > 1:
+        values = gather_object(values)
+    value_of = dict(values)
+    return np.array([value_of[index] for index in range(len(scenes))])
+
+
+def _measure_in_parts(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None,
+                      size: int) -> list[float]:
+    """The value of `measure` for each scene of a batch, with at most `size` scenes in each pass."""
+    values: list[float] = []
+    for start in range(0, len(scenes), size):
+        values += _measure_batch(measure, scenes[start : start + size], precision, stamp)
+    return values
+
+
+def _measure_batch(measure: Measure, scenes: list[Scene], precision: str,
+                   stamp: Stamp | None) -> list[float]:
+    images = Batch.of(scenes, state().device).images
+    if stamp is not None:
+        images = stamp(images)  # outside of autocast, as in training
+    with torch.inference_mode(), autocast(precision):
+        return measure(images).double().cpu().tolist()

@@ -1,7 +1,7 @@
-"""The one training loop. It runs through Accelerate, knows no counter by name, and resumes exactly."""
+"""The training loop: it runs through Accelerate, resumes exactly, and knows no counter by name."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
 
 from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.training.checkpoint import Snapshot
+from benchmark.training.optimizer import make_optimizer, make_schedule
 from benchmark.utils.device import accelerator as make_accelerator
 from benchmark.utils.device import resolve_precision, state
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
@@ -26,21 +25,27 @@ from benchmark.utils.progress import Bar
 if TYPE_CHECKING:
     from models.base import Counter
 
-Score = Callable[["Counter"], float]
-Loss = Callable[["Counter", Batch], Tensor]  # of each image, [B]
+Score = Callable[["Counter"], float]  # lower is better
+Loss = Callable[["Counter", Batch], Tensor]  # the loss of each image, [B]
 Features = Callable[[Tensor], Tensor]
-Penalty = Callable[[Features, Tensor], Tensor]  # the counter's features and images -> what is added to each loss, [B]
+# The counter's features and images [B, 3, H, W] -> what is added to the loss of each image, [B].
+Penalty = Callable[[Features, Tensor], Tensor]
 
 
 class TrainingFailed(Exception):
-    """A training that cannot go on; the message says where it stopped."""
+    """A training cannot go on; the message says where it stopped and why."""
 
 
 @dataclass
 class Progress:
-    """How far a training is. losses: mean per image of each epoch; scores: [epoch, score] where measured.
+    """How far a training has come.
 
-    micro_batch: images per forward pass, fewer than a batch's since memory ran out; None passes whole batches.
+    epoch: the number of finished epochs.
+    losses: the mean loss per image of each epoch.
+    scores: [epoch, score] of each epoch after which the score was measured.
+    best_epoch: the epoch with the best score; None before the first score.
+    micro_batch: images per forward pass, where memory ran out with a whole batch; None where whole
+        batches fit.
     """
 
     epoch: int = 0
@@ -51,205 +56,250 @@ class Progress:
 
     @property
     def best(self) -> float:
+        """The best (lowest) score so far; infinity before the first one."""
         return min((score for _, score in self.scores), default=math.inf)
 
 
 class Objective(nn.Module):
-    """A counter seen as its loss, so that every forward pass of a training goes through one module."""
+    """A counter together with its loss, so that each training step runs one module.
+
+    loss: used in place of the counter's own loss; None uses the counter's.
+    penalties: added to the loss of each image.
+    """
 
     def __init__(self, counter: "Counter", loss: Loss | None, penalties: Sequence[Penalty]):
         super().__init__()
-        self.counter, self.loss, self.penalties = counter, loss, penalties
+        self.counter = counter
+        self.loss = loss
+        self.penalties = penalties
 
     def forward(self, batch: Batch) -> Tensor:
-        loss = self.counter.loss(batch) if self.loss is None else self.loss(self.counter, batch)
-        return sum((penalty(self.counter.features, batch.images) for penalty in self.penalties), start=loss)
+        """The loss of each image, [B]."""
+        losses = self.counter.loss(batch) if self.loss is None else self.loss(self.counter, batch)
+        for penalty in self.penalties:
+            losses = losses + penalty(self.counter.features, batch.images)
+        return losses
 
 
-def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None = None,
-        checkpoint: Path | None = None, penalties: Sequence[Penalty] = (), loss: Loss | None = None,
+def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, title: str,
+        score: Score | None = None, checkpoint: Path | None = None,
+        penalties: Sequence[Penalty] = (), loss: Loss | None = None,
         after_step: Callable[[], None] | None = None) -> Progress:
     """Train a counter in place.
 
-    scenes: the training set, as the trainer sees it: a poisoned one holds poisoned scenes like any other.
-    score: lower is better; the weights of the epoch with the best score are kept. None keeps the last epoch's.
-    checkpoint: a file written every `recipe.checkpoint_every` epochs; where it exists, training goes on from it and
-        ends in the same weights as an uninterrupted run.
-    penalties: an attacker's, where the attacker trains the counter.
-    loss, after_step: a defender's own, in place of the counter's loss and after each step of the optimizer.
+    scenes: the training set as the trainer sees it; poisoned scenes are trained on like any other.
+    title: names the training in progress bars and error messages.
+    score: measured every `recipe.validate_every` epochs and after the last one, lower is better.
+        The weights of the epoch with the best score are kept; None keeps those of the last epoch.
+    checkpoint: a file written every `recipe.checkpoint_every` epochs and after the last one. If the
+        file exists, the training resumes from it and ends in the same weights as an uninterrupted
+        run.
+    penalties: the attacker's additions to the loss, where the attacker trains the counter.
+    loss: a defender's loss in place of the counter's own.
+    after_step: a defender's function, called after each step of the optimizer.
 
-    A global batch is cut over the processes and its loss is the mean over its images whatever their number, so that
-    two processes do what one does.
+    A global batch is divided among the processes, and its loss is the mean over its images, so that
+    two processes train as one does.
 
-    Where memory runs out, the training starts over, from the checkpoint or else from the beginning, and passes half
-    the images at a time. The gradients of a batch's parts are added up: the same steps up to rounding, but for what
-    sees the images of a pass together, such as BatchNorm. The weights depend on how many images pass at last, not on
-    when memory ran out, unless it did after a checkpoint: the epochs before that passed more. A `loss` with a state
-    keeps that state. Several processes cannot start over, for one that has memory left waits for the others.
+    When memory runs out, the training starts over, from the checkpoint if there is one and else
+    from the beginning, with half as many images in each forward pass. The gradients of the parts of
+    a batch are added up, so that the steps are the same up to rounding. Layers that see the images
+    of a pass together, such as BatchNorm, are the exception. The final weights depend on the last
+    number of images per pass, but not on when memory ran out, except when it ran out after a
+    checkpoint: the epochs before the checkpoint used larger passes. A `loss` that has a state keeps
+    it when the training starts over. Several processes cannot start over, because a process that
+    has memory left waits for the others.
 
-    Raises TrainingFailed when the loss or a weight is not finite, and when memory runs out with one image at a time.
+    Raises:
+        TrainingFailed: the loss or a weight is not finite, memory runs out even with one image per
+            pass, or memory runs out in one of several processes.
     """
     keep_buffers()
     counter.prepare(scenes)
     counter.to(state().device, memory_format=torch.channels_last)
-    start = {name: tensor.to("cpu", copy=True) for name, tensor in counter.state_dict().items()}
-    whole, alone = max(map(len, shuffled(scenes, recipe, np.random.default_rng(0)))), state().num_processes == 1
+    initial = {name: tensor.to("cpu", copy=True) for name, tensor in counter.state_dict().items()}
+    alone = state().num_processes == 1
+    largest_batch = max(len(batch) for batch in shuffled(scenes, recipe, np.random.default_rng(0)))
 
-    def train(size: int) -> Progress:
-        counter.load_state_dict(start)
+    def attempt(images_per_pass: int) -> Progress:
+        counter.load_state_dict(initial)
         counter.zero_grad()
-        return _train(Objective(counter, loss, penalties), scenes, recipe, seed, title, score, checkpoint, after_step,
-                      size if size < whole else None)
+        micro_batch = images_per_pass if images_per_pass < largest_batch else None
+        run = TrainingRun(Objective(counter, loss, penalties), scenes, recipe, seed, title, score,
+                          checkpoint, after_step, micro_batch)
+        return run.train()
 
-    def failed(words: str) -> TrainingFailed:
-        advice = ("with one image at a time; lower training.crop or scale?" if alone else
-                  "in one of several processes; lower training.batch_size, and raise training.accumulate as much?")
-        return TrainingFailed(f"{title}: out of memory {advice} ({words})")
+    def out_of_memory(reason: str) -> TrainingFailed:
+        if alone:
+            advice = "with one image at a time; try a smaller training.crop or scale"
+        else:
+            advice = ("in one of several processes; try a lower training.batch_size, and raise "
+                      "training.accumulate by the same factor")
+        return TrainingFailed(f"{title}: out of memory {advice} ({reason})")
 
-    return retry_with_smaller_batches(train, whole, title, failed, least=1 if alone else whole)[0]
-
-
-def _train(objective: Objective, scenes: list[Scene], recipe: Recipe, seed: int, title: str, score: Score | None,
-           checkpoint: Path | None, after_step: Callable[[], None] | None, micro_batch: int | None) -> Progress:
-    """One attempt of `fit`, on the counter as it is or from the checkpoint."""
-    accelerator, counter = make_accelerator(resolve_precision(recipe.precision), recipe.tracker), objective.counter
-    steps = math.ceil(len(shuffled(scenes, recipe, np.random.default_rng(0))) / recipe.accumulate)  # of an epoch
-    objective, optimizer = accelerator.prepare(objective, _optimizer(counter, recipe))
-    if recipe.compile:
-        counter.compile()
-    if after_step is not None:
-        optimizer.optimizer.register_step_post_hook(lambda *_: after_step())
-    schedule = _schedule(optimizer.optimizer, recipe, steps)
-    progress, snapshot = Progress(), Snapshot(counter, optimizer.optimizer, schedule, accelerator.scaler)
-    if checkpoint is not None and checkpoint.is_file():
-        progress = Progress(**snapshot.load(checkpoint))
-    progress.micro_batch = min(filter(None, (progress.micro_batch, micro_batch)), default=None)
-    kept = progress.epoch  # what the checkpoint holds
-    if recipe.tracker:
-        accelerator.init_trackers("crowdbench", config=recipe.model_dump())
-    with Bar(total=recipe.epochs * len(scenes), initial=progress.epoch * len(scenes), desc=title, unit="img",
-             disable=not accelerator.is_main_process) as bar:
-        while progress.epoch < recipe.epochs:
-            mean, sound = _epoch(accelerator, objective, optimizer, schedule, scenes, recipe, seed, progress, bar)
-            if wrong := _wrong(counter, mean, progress.epoch * steps + sound):
-                told = f" The last good state, of epoch {kept}, is in {checkpoint}." if kept else ""
-                raise TrainingFailed(f"{title}: {wrong} (epoch {progress.epoch + 1}); lower training.lr?{told}")
-            progress.losses.append(mean)
-            progress.epoch += 1
-            accelerator.log({"loss": mean, "lr": schedule.get_last_lr()[0]}, step=progress.epoch)
-            if score is not None and (progress.epoch % recipe.validate_every == 0 or progress.epoch == recipe.epochs):
-                _keep_best(counter, score, progress, snapshot, bar)
-            due = progress.epoch % recipe.checkpoint_every == 0 or progress.epoch == recipe.epochs
-            if checkpoint is not None and due:
-                if accelerator.is_main_process:
-                    snapshot.save(checkpoint, vars(progress))
-                kept = progress.epoch
-    if recipe.tracker:
-        accelerator.end_training()
-    accelerator.free_memory()
-    snapshot.restore_best()
-    counter.eval()
+    smallest = 1 if alone else largest_batch
+    progress, _ = retry_with_smaller_batches(attempt, largest_batch, title, out_of_memory, smallest)
     return progress
 
 
-def _epoch(accelerator: Accelerator, objective: nn.Module, optimizer: torch.optim.Optimizer,
-           schedule: lr_scheduler.LRScheduler, scenes: list[Scene], recipe: Recipe, seed: int, progress: Progress,
-           bar: Bar) -> tuple[float, int]:
-    """One pass over the scenes; the mean loss per image, and the number of steps before one whose loss is not finite.
+@dataclass
+class TrainingRun:
+    """One attempt at a training, from its start or from its checkpoint to the last epoch.
 
-    Where there is such a step, the mean is what the first one made of it.
+    scenes, recipe, seed, title, score, checkpoint, after_step: see `fit`.
+    micro_batch: the most images in a forward pass; None passes whole batches.
     """
-    rank, world, epoch = accelerator.process_index, accelerator.num_processes, progress.epoch
-    torch.manual_seed(hash((seed, epoch)) % 2**63)  # for layers that draw random numbers
-    batches = shuffled(scenes, recipe, np.random.default_rng([seed, epoch]))
-    total, sound = torch.zeros(2, device=accelerator.device)  # stay there: the loop does not wait for the device
-    objective.train()
-    for number, indices in enumerate(batches, start=1):
-        mine = indices[rank::world] or indices[:1]  # no image left for this process: it takes part with weight 0
-        weight = world / len(indices) if indices[rank::world] else 0.0
-        step = number % recipe.accumulate == 0 or number == len(batches)
-        size = progress.micro_batch or len(mine)
-        for place in range(0, len(mine), size):
-            views = [augment(scenes[i], recipe, np.random.default_rng([seed, epoch, i]))
-                     for i in mine[place : place + size]]
+
+    objective: nn.Module
+    scenes: list[Scene]
+    recipe: Recipe
+    seed: int
+    title: str
+    score: Score | None
+    checkpoint: Path | None
+    after_step: Callable[[], None] | None
+    micro_batch: int | None
+
+    def __post_init__(self) -> None:
+        """Build the optimizer and the schedule, and resume from the checkpoint if there is one."""
+        recipe = self.recipe
+        self.counter = self.objective.counter
+        self.accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
+        batches = shuffled(self.scenes, recipe, np.random.default_rng(0))
+        self.steps_per_epoch = math.ceil(len(batches) / recipe.accumulate)
+        self.objective, self.optimizer = self.accelerator.prepare(
+            self.objective, make_optimizer(self.counter, recipe))
+        if recipe.compile:
+            self.counter.compile()
+        inner_optimizer = self.optimizer.optimizer  # without Accelerate's wrapper
+        after_step = self.after_step
+        if after_step is not None:  # the hook holds no `self`, which would keep the run in memory
+            inner_optimizer.register_step_post_hook(lambda *_: after_step())
+        self.schedule = make_schedule(inner_optimizer, recipe, self.steps_per_epoch)
+        self.snapshot = Snapshot(self.counter, inner_optimizer, self.schedule,
+                                 self.accelerator.scaler)
+        self.progress = Progress()
+        if self.checkpoint is not None and self.checkpoint.is_file():
+            self.progress = Progress(**self.snapshot.load(self.checkpoint))
+        self.saved_epoch = self.progress.epoch  # the epoch that the checkpoint holds, 0 if none
+        limits = [limit for limit in (self.progress.micro_batch, self.micro_batch) if limit]
+        self.progress.micro_batch = min(limits, default=None)
+
+    def train(self) -> Progress:
+        """Train to the last epoch; with a score, then put back the weights of the best epoch."""
+        recipe, progress, accelerator = self.recipe, self.progress, self.accelerator
+        if recipe.tracker:
+            accelerator.init_trackers("crowdbench", config=recipe.model_dump())
+        with Bar(total=recipe.epochs * len(self.scenes), initial=progress.epoch * len(self.scenes),
+                 desc=self.title, unit="img", disable=not accelerator.is_main_process) as bar:
+            while progress.epoch < recipe.epochs:
+                mean_loss, finite_steps = self.train_epoch(bar)
+                self.check_finite(mean_loss, finite_steps)
+                progress.losses.append(mean_loss)
+                progress.epoch += 1
+                learning_rate = self.schedule.get_last_lr()[0]
+                accelerator.log({"loss": mean_loss, "lr": learning_rate}, step=progress.epoch)
+                if self.score is not None and self.is_due(recipe.validate_every):
+                    self.measure_score(bar)
+                if self.checkpoint is not None and self.is_due(recipe.checkpoint_every):
+                    self.save_checkpoint()
+        if recipe.tracker:
+            accelerator.end_training()
+        accelerator.free_memory()
+        self.snapshot.restore_best()
+        self.counter.eval()
+        return progress
+
+    def train_epoch(self, bar: Bar) -> tuple[float, int]:
+        """Train on each scene once.
+
+        Returns the mean loss per image and the number of steps before the first loss that is not
+        finite. If there is such a loss, the mean is not finite either: the sum is kept as that loss
+        left it.
+        """
+        recipe, accelerator, epoch = self.recipe, self.accelerator, self.progress.epoch
+        torch.manual_seed(hash((self.seed, epoch)) % 2**63)  # for layers that draw random numbers
+        batches = shuffled(self.scenes, recipe, np.random.default_rng([self.seed, epoch]))
+        # Both sums stay on the device, so that the loop does not wait for it at every step.
+        loss_sum = torch.zeros((), device=accelerator.device)
+        finite_steps = torch.zeros((), device=accelerator.device)
+        self.objective.train()
+        for number, indices in enumerate(batches, start=1):
+            completes_step = number % recipe.accumulate == 0 or number == len(batches)
+            for pass_loss in self.add_gradients(indices, completes_step):
+                loss_sum = torch.where(loss_sum.isfinite(), loss_sum + pass_loss, loss_sum)
+            if completes_step:
+                finite_steps += loss_sum.isfinite()
+                if recipe.clip is not None:
+                    accelerator.clip_grad_norm_(self.objective.parameters(), recipe.clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                self.schedule.step()
+            bar.update(len(indices))
+        of_processes = accelerator.gather(torch.stack([loss_sum, finite_steps])[None]).tolist()
+        mean_loss = sum(process_sum for process_sum, _ in of_processes) / len(self.scenes)
+        bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.4g}", refresh=False)
+        return mean_loss, int(min(process_steps for _, process_steps in of_processes))
+
+    def add_gradients(self, indices: list[int], completes_step: bool) -> Iterator[Tensor]:
+        """Add the gradients of this process's share of a batch to those of the counter.
+
+        indices: the scenes of the whole batch, over all processes.
+        completes_step: whether the processes exchange their gradients after the last pass.
+        Yields the sum of the losses of each forward pass, without a gradient.
+        """
+        recipe, accelerator, epoch = self.recipe, self.accelerator, self.progress.epoch
+        share = indices[accelerator.process_index :: accelerator.num_processes]
+        weight = accelerator.num_processes / len(indices)
+        if not share:  # with no image left for it, this process takes part with weight 0
+            share, weight = indices[:1], 0.0
+        pass_size = self.progress.micro_batch or len(share)
+        for start in range(0, len(share), pass_size):
+            views = [augment(self.scenes[i], recipe, np.random.default_rng([self.seed, epoch, i]))
+                     for i in share[start : start + pass_size]]
             batch = Batch.of(views, accelerator.device)
-            last = step and place + size >= len(mine)
-            with nullcontext() if last else accelerator.no_sync(objective):
-                losses = objective(batch)
+            exchanges = completes_step and start + pass_size >= len(share)
+            with nullcontext() if exchanges else accelerator.no_sync(self.objective):
+                losses = self.objective(batch)
                 accelerator.backward(losses.sum() * weight / recipe.accumulate)
-            summed = total + losses.detach().sum() * (weight > 0)
-            total = torch.where(total.isfinite(), summed, total)
-        if step:
-            sound += total.isfinite()
-            if recipe.clip is not None:
-                accelerator.clip_grad_norm_(objective.parameters(), recipe.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-        bar.update(len(indices))
-    totals, sounds = zip(*accelerator.gather(torch.stack([total, sound])[None]).tolist())
-    mean = sum(totals) / len(scenes)
-    bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.4g}", refresh=False)
-    return mean, int(min(sounds))
+            yield losses.detach().sum() * (weight > 0)
 
+    def check_finite(self, mean_loss: float, finite_steps: int) -> None:
+        """Raise TrainingFailed if the loss or a weight is not finite after an epoch.
 
-def _wrong(counter: "Counter", mean: float, step: int) -> str:
-    """What is not finite after an epoch; nothing where all is well. step: the last one whose loss is finite."""
-    if not math.isfinite(mean):
-        return f"the loss is {mean} at step {step + 1}"
-    if not all(weight.isfinite().all() for weight in counter.parameters()):
-        return f"a weight is not finite after step {step}"
-    return ""
+        finite_steps: the number of steps of this epoch before the first loss that is not finite.
+        """
+        step = self.progress.epoch * self.steps_per_epoch + finite_steps
+        if not math.isfinite(mean_loss):
+            problem = f"the loss is {mean_loss} at step {step + 1}"
+        elif not all(weight.isfinite().all() for weight in self.counter.parameters()):
+            problem = f"a weight is not finite after step {step}"
+        else:
+            return
+        epoch = self.progress.epoch + 1
+        message = f"{self.title}: {problem} (epoch {epoch}); try a lower training.lr"
+        if self.saved_epoch:
+            message += f". {self.checkpoint} holds the last good state, of epoch {self.saved_epoch}"
+        raise TrainingFailed(message)
 
+    def is_due(self, interval: int) -> bool:
+        """Whether what is done every `interval` epochs, and after the last one, is due now."""
+        epoch = self.progress.epoch
+        return epoch % interval == 0 or epoch == self.recipe.epochs
 
-def _keep_best(counter: "Counter", score: Score, progress: Progress, snapshot: Snapshot, bar: Bar) -> None:
-    counter.eval()
-    value, best = score(counter), progress.best
-    progress.scores.append([progress.epoch, value])
-    if value < best:
-        progress.best_epoch = progress.epoch
-        snapshot.keep_best()
-    bar.set_postfix_str(f"{bar.postfix}, score={value:.3g}", refresh=False)
+    def measure_score(self, bar: Bar) -> None:
+        """Measure the score, and keep the weights if it is the best so far."""
+        progress = self.progress
+        self.counter.eval()
+        value = self.score(self.counter)
+        if value < progress.best:
+            progress.best_epoch = progress.epoch
+            self.snapshot.keep_best()
+        progress.scores.append([progress.epoch, value])
+        bar.set_postfix_str(f"{bar.postfix}, score={value:.3g}", refresh=False)
 
-
-def _optimizer(counter: "Counter", recipe: Recipe) -> torch.optim.Optimizer:
-    backbone = counter.backbone()
-    front = set() if backbone is None else set(backbone.parameters())
-    trained = [p for p in counter.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in trained if p not in front], "lr": recipe.lr},
-              {"params": [p for p in trained if p in front], "lr": recipe.lr * recipe.backbone_lr_ratio}]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(groups, weight_decay=recipe.weight_decay)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
-    """The schedule of a training of `steps` steps an epoch; the rate changes at every step."""
-    if recipe.schedule == "onecycle":
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        return lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps * recipe.epochs + 1, cycle_momentum=False)
-    return lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step / steps))
-
-
-def rate(recipe: Recipe, epoch: float) -> float:
-    """The share of the learning rate at a time of the training, in epochs; 'onecycle' is torch's own.
-
-    Cosine annealing with and without warm restarts: Loshchilov and Hutter, ICLR 2017, eq. 5.
-
-    >>> restarts = Recipe(schedule="restarts", warmup=2, epochs=30)
-    >>> [round(rate(restarts, epoch), 3) for epoch in (0, 1, 2, 4.5, 6.999, 7, 12, 17)]
-    [0.01, 0.505, 1.0, 0.5, 0.001, 1.0, 0.5, 1.0]
-    """
-    if epoch < recipe.warmup:
-        return 0.01 + 0.99 * epoch / recipe.warmup
-    if recipe.schedule == "constant":
-        return 1.0
-    epoch -= recipe.warmup
-    if recipe.schedule == "cosine":
-        return (1 + math.cos(math.pi * min(epoch / max(recipe.epochs - recipe.warmup, 1), 1))) / 2
-    length = 5.0
-    while epoch >= length:
-        epoch, length = epoch - length, 2 * length
-    return 0.001 + 0.999 * (1 + math.cos(math.pi * epoch / length)) / 2
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint, in the main process only."""
+        if self.accelerator.is_main_process:
+            self.snapshot.save(self.checkpoint, vars(self.progress))
+        self.saved_epoch = self.progress.epoch

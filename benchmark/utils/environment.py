@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the packages and the machine."""
+"""Provenance of a result: the versions of code and packages, and the machine."""
 
 import importlib.metadata
 import os
@@ -9,37 +9,48 @@ from typing import Any
 
 import torch
 
-from benchmark import __version__
 from benchmark.utils.device import device
+from benchmark.version import __version__
 
 PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "scipy", "pillow")
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit and hardware, ready for JSON."""
-    where = device()
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
+    """The versions, the commit and the hardware of this process, as JSON values."""
+    kind = device().type
+    name = torch.cuda.get_device_name(device()) if kind == "cuda" else _processor()
     return {"crowdbench": __version__, **commit(), "python": platform.python_version(),
             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
-            "device": where.type, "device_name": name, "system": f"{platform.system()} {platform.machine()}",
+            "device": kind, "device_name": name,
+            "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
 def commit() -> dict[str, Any]:
-    """The commit of the code and whether it was changed since; None where the code is not in a git checkout."""
-    here = Path(__file__).parent
+    """The git commit of the code, and whether the code was changed since.
+
+    Both are None if the code is not in a git checkout.
+    """
     try:
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+        revision = _git("rev-parse", "HEAD")
+        changes = _git("status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-    return {"commit": revision.stdout.strip(), "dirty": bool(changed.stdout.strip())}
+    return {"commit": revision, "dirty": bool(changes)}
+
+
+def _git(*arguments: str) -> str:
+    """The output of a git command, run in the folder of this file."""
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True,
+                          text=True, check=True)
+    return done.stdout.strip()
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
+    """The name of the processor; Linux has it in /proc/cpuinfo."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Text and binary files written whole or not at all."""
+"""Files written as a whole or not at all."""
 
 import os
 import uuid
@@ -10,7 +10,11 @@ from benchmark.utils.signals import unbroken
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all. Raises OSError naming it."""
+    """Write a text file as a whole or not at all; folders that are missing are created.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         temporary.write_text(text)
@@ -18,12 +22,15 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which takes the place of `path` when it is written; else nothing is left of it.
+    """Give a temporary path to write to, and rename it to `path` when the block ends.
+
+    If the block fails, the temporary file is removed and `path` stays as it was.
 
     Raises:
-        OSError: naming `path`, where the disk is full or the file cannot be written.
+        OSError: the disk is full or the file cannot be written; the error names `path`.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # a pid is one's own in a container alone
+    # A random name, because processes in different containers can have the same process id.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
         with unbroken():
             yield temporary

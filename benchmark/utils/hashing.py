@@ -8,31 +8,37 @@ from typing import Any
 
 
 def content_key(facts: Any) -> str:
-    """A name for JSON-like facts: 20 hex digits of SHA-256. A file counts by its bytes, not by its path.
+    """The key of JSON-like values: the first 20 hex digits of a SHA-256 hash.
+
+    A path to a file counts by the bytes of the file; its name does not matter.
 
     >>> content_key({"b": 1, "a": 2}) == content_key({"a": 2, "b": 1})
     True
     """
-    text = json.dumps(_by_content(facts), sort_keys=True, allow_nan=False)
+    text = json.dumps(by_content(facts), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 hash of a file, as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _by_content(facts: Any) -> Any:
+def by_content(facts: Any) -> Any:
+    """The same values, with each path to a file replaced by the hash of the file."""
     if isinstance(facts, dict):
-        return {str(key): _by_content(value) for key, value in facts.items()}
+        return {str(key): by_content(value) for key, value in facts.items()}
     if isinstance(facts, (list, tuple)):
-        return [_by_content(value) for value in facts]
+        return [by_content(value) for value in facts]
     if isinstance(facts, Path):
-        return f"sha256:{_digest(facts, facts.stat().st_mtime_ns)}" if facts.is_file() else str(facts)
+        if not facts.is_file():
+            return str(facts)
+        return f"sha256:{_digest(facts, facts.stat().st_mtime_ns)}"
     return facts
 
 
 @cache
 def _digest(path: Path, changed: int) -> str:
-    """A file's hash; it is read again only when it was changed."""
-    return _sha256(path)
+    """The hash of a file, remembered until the time of its last change (in ns) differs."""
+    return file_sha256(path)

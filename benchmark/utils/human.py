@@ -1,8 +1,8 @@
-"""Durations and sizes as people read them."""
+"""Durations and sizes in units that are easy to read."""
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """A duration in seconds, minutes, hours or days, whichever suits its length.
 
     >>> duration(42), duration(200), duration(5000), duration(200_000)
     ('42 s', '3 min', '1 h 23 min', '2 days 7 h')
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def size(amount: float) -> str:
-    """An amount of bytes as people say it.
+    """An amount of bytes with a decimal unit (1 kB is 1000 bytes).
 
     >>> size(700), size(65_000_000), size(2.5e12)
     ('700 bytes', '65.0 MB', '2.5 TB')

@@ -1,4 +1,4 @@
-"""How far a run is: bars and lines on stderr, from the main process, or drawn where a cluster's run was started."""
+"""Progress bars and log lines on stderr, from the main process or drawn by another process."""
 
 import os
 import sys
@@ -9,44 +9,48 @@ from tqdm import tqdm
 
 from benchmark.utils.device import state
 
-_elsewhere: Callable[..., Any] | None = None  # makes the bar that stands for one of this process
+_make_remote_bar: Callable[..., Any] | None = None  # set where another process draws the bars
 
 
 def draw_elsewhere(make: Callable[..., Any]) -> None:
-    """From now on each bar shows what it knows to one that `make(desc=, total=, unit=)` gives."""
-    global _elsewhere
-    _elsewhere = make
+    """Let another process draw the bars of this one from now on.
+
+    make: called as make(desc=, total=, unit=), returns a bar that the other process draws. It needs
+    the attribute `n` and the methods `refresh` and `close`, as the bars of tqdm and Ray have them.
+    """
+    global _make_remote_bar
+    _make_remote_bar = make
 
 
 def log(line: str) -> None:
-    """A line on stderr, once for all processes of a run."""
+    """Print a line to stderr, once for all processes of a run."""
     if state().is_main_process:
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
 
 
 class Bar(tqdm):
-    """A bar with rate and time left."""
+    """A progress bar with the rate and the time left, drawn here or by another process."""
 
     def __init__(self, *args: Any, **settings: Any):
-        self.shown = None
-        if _elsewhere is not None and not settings.get("disable"):
-            settings["file"] = open(os.devnull, "w")
+        self.remote_bar = None
+        if _make_remote_bar is not None and not settings.get("disable"):
+            settings["file"] = open(os.devnull, "w")  # nothing is drawn here
         super().__init__(*args, **settings)
-        if _elsewhere is not None and not self.disable:
-            self.shown = _elsewhere(desc=self.desc, total=self.total, unit=self.unit)
-            self.shown.refresh()  # at once: one that is first heard of when it closes stays open
+        if _make_remote_bar is not None and not self.disable:
+            self.remote_bar = _make_remote_bar(desc=self.desc, total=self.total, unit=self.unit)
+            self.remote_bar.refresh()  # a bar whose first message is its close would stay open
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        if self.shown is None:
+        if self.remote_bar is None:
             return super().display(msg, pos)
-        self.shown.n = self.n
-        self.shown.refresh()
+        self.remote_bar.n = self.n
+        self.remote_bar.refresh()
         return True
 
     def close(self) -> None:
-        if self.shown is not None:
-            self.shown.n = self.n
-            self.shown.close()
-            self.shown = None
+        if self.remote_bar is not None:
+            self.remote_bar.n = self.n
+            self.remote_bar.close()
+            self.remote_bar = None
         super().close()

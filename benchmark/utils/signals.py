@@ -1,16 +1,20 @@
-"""Ctrl-C and SIGTERM: what is being written is finished, then the run stops."""
+"""Ctrl-C and SIGTERM: the run stops, but only after the present write is finished."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_depth = 0  # of writes that must not be broken off
-_asked: int | None = None  # the signal that came meanwhile
+_open_blocks = 0  # `unbroken` blocks that are being executed, one inside the other
+_pending: int | None = None  # the number of a signal that came during them
 
 
 def listen() -> None:
-    """Turn both signals into KeyboardInterrupt with the signal's number, once nothing is being written."""
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt with the number of the signal.
+
+    A signal that comes inside an `unbroken` block takes effect at the end of the block.
+    A signal that the process ignores (as under nohup) stays ignored.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -18,21 +22,23 @@ def listen() -> None:
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """What is done within is done to the end, whichever signal comes."""
-    global _depth, _asked
-    _depth += 1
+    """Execute a block to its end; a signal that comes meanwhile interrupts the run afterwards."""
+    global _open_blocks, _pending
+    _open_blocks += 1
     try:
         yield
     finally:
-        _depth -= 1
-        if _depth == 0 and _asked is not None:
-            number, _asked = _asked, None
+        _open_blocks -= 1
+        if _open_blocks == 0 and _pending is not None:
+            number = _pending
+            _pending = None
             raise KeyboardInterrupt(number)
 
 
 def _stop(number: int, frame: Any) -> None:
-    global _asked
-    if _depth:
-        _asked = number
+    """Handle a signal; `frame` is required of a handler."""
+    global _pending
+    if _open_blocks:
+        _pending = number
         return
     raise KeyboardInterrupt(number)

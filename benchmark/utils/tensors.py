@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors with a JSON note. No pickle."""
+"""Tensor files: safetensors with a JSON note, without pickle."""
 
 import json
 from pathlib import Path
@@ -13,30 +13,38 @@ from benchmark.utils.files import whole_file
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
-    """Write tensors and a JSON note as one file, whole or not at all."""
+    """Write tensors and a JSON note to one file, as a whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    content = save(plain, metadata={"note": json.dumps(note)})
     with whole_file(path) as temporary:
-        temporary.write_bytes(save(plain, metadata={"note": json.dumps(note)}))  # a full disk is then an OSError
+        temporary.write_bytes(content)  # and not save_file, which raises no OSError on a full disk
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote; a safetensors file of another program has an empty note.
+    """Read the tensors and the note of a safetensors file.
+
+    The note is empty if another program wrote the file.
 
     Raises:
-        UserError: the file is missing or is not safetensors.
+        UserError: the file is missing or is not a safetensors file.
     """
     try:
         with safe_open(path, "pt") as file:
-            note = _parsed((file.metadata() or {}).get("note", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, note
+            note = _parse_note((file.metadata() or {}).get("note", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise UserError(f"weights {path}: expected a safetensors file: {error}") from None
+    return tensors, note
 
 
-def _parsed(note: str) -> dict[str, Any]:
-    """A note as `write_tensors` writes it; another program's, which may be any text, is as good as none."""
+def _parse_note(text: str) -> dict[str, Any]:
+    """The note of a file; empty if the text is no JSON object and so written by another program."""
     try:
-        parsed = json.loads(note)
+        note = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    return note if isinstance(note, dict) else {}

@@ -1,7 +1,7 @@
-"""What filters of the poisoned set share: scores of its images, the share that is left out, bins by annotated count.
+"""Filters of the poisoned set: suspicion scores, the share that is left out, and bins of the count.
 
-Originals of classification score within a class. A regression has none: images whose annotated counts are alike stand
-in for one.
+The methods that they adapt score an image within its class. Counting has no classes, so bins of
+images with similar annotated counts take their place.
 """
 
 from abc import abstractmethod
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from pydantic import Field, PositiveInt
-from scipy.stats import rankdata
 from torch import Tensor
 
 from benchmark.data.batches import Batch
@@ -19,15 +18,15 @@ from benchmark.data.scene import Scene
 from defenses.base import Defense, Knowledge
 from models.base import Counter
 
-BINS = 5
-FEWEST = 10  # images that a bin should have
+MAX_BINS = 5
+IMAGES_PER_BIN = 10  # the least that a bin should have on average
 
 
 class Filter(Defense):
-    """Leaves the most suspicious images out and trains a new counter on the others.
+    """A defense that leaves the most suspicious images out and trains a new counter on the others.
 
-    drop: the share of the poisoned set that is left out. epochs: of a training; None is what the victim was trained
-    with.
+    drop: the share of the poisoned set that is left out.
+    epochs: the number of epochs of a training; None takes the victim's.
     """
 
     drop: float = Field(0.15, ge=0, lt=1)
@@ -35,63 +34,82 @@ class Filter(Defense):
 
     @abstractmethod
     def scores(self, victim: Counter | None, knowledge: Knowledge) -> np.ndarray:
-        """How suspicious each image of `knowledge.poisoned` is, [N]; higher is more."""
+        """The suspicion of each image of `knowledge.poisoned`, [N]. Higher is more suspicious."""
 
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
-        scores, trained = self.scores(victim, knowledge), knowledge.trainer.fresh()
+        scores = self.scores(victim, knowledge)
+        counter = knowledge.trainer.fresh()
         knowledge.report_scores(scores.tolist())
-        knowledge.trainer.fit(trained, kept(knowledge.poisoned, scores, self.drop), epochs=self.epochs)
-        return trained
+        scenes = least_suspicious(knowledge.poisoned, scores, self.drop)
+        knowledge.trainer.fit(counter, scenes, epochs=self.epochs)
+        return counter
 
 
-def kept(scenes: list[Scene], scores: ArrayLike, drop: float) -> list[Scene]:
-    """The scenes without the share that scores highest, in their order; never none of them.
+def least_suspicious(scenes: list[Scene], scores: ArrayLike, drop: float) -> list[Scene]:
+    """The scenes without the share that scores highest, in their order; at least one scene.
 
-    >>> kept(["a", "b", "c", "d"], [0, 3, 1, 2], drop=0.5)
+    >>> least_suspicious(["a", "b", "c", "d"], [0, 3, 1, 2], drop=0.5)
     ['a', 'c']
     """
     number = max(len(scenes) - round(drop * len(scenes)), 1)
-    return [scenes[i] for i in sorted(np.argsort(scores, kind="stable")[:number])]
+    lowest = np.argsort(scores, kind="stable")[:number]
+    return [scenes[index] for index in sorted(lowest)]
 
 
 def count_bins(counts: Sequence[int]) -> np.ndarray:
-    """The quantile bin of each count, int [N]: five, or as many as leave ten images to each. Equal counts share one.
+    """The number of the quantile bin of each count, int [N]. Equal counts share a bin.
+
+    There are `MAX_BINS` bins, or as many as leave `IMAGES_PER_BIN` images to each, at least one.
 
     >>> count_bins(range(20)).tolist() == [0] * 10 + [1] * 10, count_bins([7, 7, 3]).tolist()
     (True, [0, 0, 0])
     """
-    bins = min(BINS, max(len(counts) // FEWEST, 1))
+    bins = min(MAX_BINS, max(len(counts) // IMAGES_PER_BIN, 1))
     return np.searchsorted(np.sort(counts), counts) * bins // len(counts)
 
 
-def in_bins(scenes: list[Scene], values: Tensor, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """What `score` says of the values of each count bin, [n, ...] -> [n], in the order of the scenes: [N]."""
-    bins, values = count_bins([scene.count for scene in scenes]), values.double().numpy()
+def score_in_bins(scenes: list[Scene], values: Tensor,
+                  score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The score of each scene within its count bin, [N], in the order of the scenes.
+
+    values: what the scores are computed from, for each scene, [N, ...].
+    score: a function from the values of one bin to their scores, [n, ...] -> [n].
+    """
+    bins = count_bins([scene.count for scene in scenes])
+    rows = values.double().numpy()
     scores = np.empty(len(scenes))
     for number in np.unique(bins):
-        scores[bins == number] = score(values[bins == number])
+        scores[bins == number] = score(rows[bins == number])
     return scores
 
 
-def percentiles(values: ArrayLike) -> np.ndarray:
-    """The percentile rank of each value among them, in 0..1; equal values share theirs.
+def percentile_ranks(values: ArrayLike) -> np.ndarray:
+    """The percentile rank of each value among all of them, in 0..1. Equal values share a rank.
 
-    >>> percentiles([5, 9, 1, 5]).tolist()
+    >>> percentile_ranks([5, 9, 1, 5]).tolist()
     [0.5, 0.875, 0.125, 0.5]
     """
+    from scipy.stats import rankdata  # takes a quarter of a second to import
+
     return (rankdata(values) - 0.5) / len(values)
 
 
-def pooled(counter: Counter, scenes: list[Scene], knowledge: Knowledge) -> Tensor:
-    """The features that the last convolution sees, averaged over each image: [N, C]."""
-    return knowledge.trainer.per_image(counter, scenes, lambda batch: counter.features(batch.images).float().mean((2, 3)))
+def pooled_features(counter: Counter, scenes: list[Scene], knowledge: Knowledge) -> Tensor:
+    """The input of the last convolution, averaged over each image: [N, C]."""
+    return knowledge.trainer.per_image(
+        counter, scenes, lambda batch: counter.features(batch.images).float().mean(dim=(2, 3)))
 
 
-def people(batch: Batch) -> Tensor:
-    """Annotated count of each image, [B]."""
-    return torch.tensor([float(len(points)) for points in batch.points], device=batch.images.device)
+def annotated_counts(batch: Batch) -> Tensor:
+    """The annotated count of each image of a batch, float32 [B]."""
+    counts = [float(len(points)) for points in batch.points]
+    return torch.tensor(counts, device=batch.images.device)
 
 
 def normalised_losses(counter: Counter, scenes: list[Scene], knowledge: Knowledge) -> Tensor:
-    """The counter's loss of each scene over its annotated count + 1, [N]: a crowd loses more than a few people do."""
-    return knowledge.trainer.per_image(counter, scenes, lambda batch: counter.loss(batch) / (people(batch) + 1))
+    """The counter's loss of each scene divided by its annotated count + 1, [N].
+
+    Without the division, crowded scenes would have the highest losses.
+    """
+    return knowledge.trainer.per_image(
+        counter, scenes, lambda batch: counter.loss(batch) / (annotated_counts(batch) + 1))

@@ -1,4 +1,4 @@
-"""What a defender may know: the images that a defense declares, a trainer, and never the test split."""
+"""The knowledge of a defender: the images that a defense declares and a trainer, no test images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,10 +27,11 @@ class Knows:
 
     clean: the number of clean training images of the victim's own dataset, or 'all'.
     extra: the number of clean images of another dataset (Part A beside Part B).
-    poisoned: the training set as the attacker left it, without the information which images are poisoned.
+    poisoned: the training set as the attacker left it, without the information which images are
+        poisoned.
     victim: the victim itself. A defense that trains from scratch does without it.
-    validation: the defense chooses something by the error on the clean validation images. The epoch that a training
-        keeps is always chosen on them, whether or not this is declared.
+    validation: the defense chooses something by the error on the clean validation images. The epoch
+        that a training keeps is always chosen on them, whether or not this is declared.
     """
 
     clean: int | Literal["all"] = 0
@@ -41,10 +42,11 @@ class Knows:
 
 
 class Train(Protocol):
-    """Train a counter in place and keep the epoch with the lowest error on the clean validation images.
+    """Train a counter in place and keep the epoch that is best on the clean validation images.
 
     loss: None is the counter's own loss.
-    after_step: called after every step of the optimizer, for instance to set pruned weights back to 0.
+    after_step: called after every step of the optimizer, for instance to set pruned weights back
+        to 0.
     recipe: any setting of the victim's recipe. None keeps the victim's value.
     """
 
@@ -53,19 +55,24 @@ class Train(Protocol):
 
 
 class Batches(Protocol):
-    """One or more epochs of augmented batches on the device, for a defense that writes its own training loop."""
+    """Augmented batches on the device, for a defense that writes its own training loop.
 
-    def __call__(self, counter: Counter, scenes: list[Scene], epochs: int = 1, **recipe: Any) -> Iterator[Batch]: ...
+    recipe: any setting of the victim's recipe. None keeps the victim's value.
+    """
+
+    def __call__(self, counter: Counter, scenes: list[Scene], epochs: int = 1,
+                 **recipe: Any) -> Iterator[Batch]: ...
 
 
 class PerImage(Protocol):
-    """Apply `measure` to every scene without augmentation, in evaluation mode and without gradients.
+    """Measure every scene without augmentation, in evaluation mode and without gradients.
 
     measure: a function from a batch to one value for each of its images, [B, ...].
     Returns the values in the order of the scenes, [N, ...], on the CPU.
     """
 
-    def __call__(self, counter: Counter, scenes: Sequence[Scene], measure: Callable[[Batch], Tensor]) -> Tensor: ...
+    def __call__(self, counter: Counter, scenes: Sequence[Scene],
+                 measure: Callable[[Batch], Tensor]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,8 @@ class Trainer:
     device: torch.device
 
     @property
-    @deprecated("trainer.over is now trainer.per_image; the old name will go in the next version",
-                category=FutureWarning)
+    @deprecated("trainer.over is now trainer.per_image; "
+                "the old name will go in the next version", category=FutureWarning)
     def over(self) -> PerImage:
         """The old name of `per_image`."""
         return self.per_image
@@ -96,12 +103,13 @@ class Trainer:
 class Knowledge:
     """The knowledge that a defender is given. It keeps account of what was used, for the record."""
 
-    def __init__(self, knows: Knows, trainer: Trainer, clean: list[Scene], extra: list[Scene], poisoned: list[Scene],
-                 validation: list[Scene]):
+    def __init__(self, knows: Knows, trainer: Trainer, clean: list[Scene], extra: list[Scene],
+                 poisoned: list[Scene], validation: list[Scene]):
         self.trainer = trainer
         self.suspicion: list[float] | None = None
         self._knows = knows
-        self._scenes = {"clean": clean, "extra": extra, "poisoned": poisoned, "validation": validation}
+        self._scenes = {"clean": clean, "extra": extra, "poisoned": poisoned,
+                        "validation": validation}
         self._used: set[str] = set()
 
     @property
@@ -111,12 +119,15 @@ class Knowledge:
 
     @property
     def extra(self) -> list[Scene]:
-        """Clean images of another dataset; an empty list where there is none. Raises NotDeclared."""
+        """Clean images of another dataset; empty where there is no other. Raises NotDeclared."""
         return self._hand_out("extra")
 
     @property
     def poisoned(self) -> list[Scene]:
-        """The poisoned training set in random order, so that stamped images lie among the others. Raises NotDeclared."""
+        """The poisoned training set in random order, poisoned images among the others.
+
+        Raises NotDeclared.
+        """
         return self._hand_out("poisoned")
 
     @property
@@ -125,33 +136,36 @@ class Knowledge:
         raise NotDeclared("no defense is given the test split")
 
     def error(self, counter: Counter) -> float:
-        """The counter's mean absolute error on the clean validation images, in people. Raises NotDeclared."""
+        """The counter's MAE on the clean validation images, in people. Raises NotDeclared."""
         scenes = self._hand_out("validation")
         truth = torch.tensor([float(scene.count) for scene in scenes])
         counts = self.trainer.per_image(counter, scenes, lambda batch: counter.count(batch.images))
         return float((counts - truth).abs().mean())
 
     def report_scores(self, scores: Sequence[float]) -> None:
-        """Report how suspicious each image of `poisoned` is, in the order of `poisoned`. Higher is more suspicious.
+        """Report how suspicious each image of `poisoned` is, in the order of `poisoned`.
 
-        The scores are evaluated as a detector of poisoned images; they change nothing.
+        A higher score is more suspicious. The scores are evaluated as a detector of poisoned
+        images; they change nothing.
 
         Raises:
             ValueError: the number of scores is not the number of images.
         """
         if len(scores) != len(self.poisoned):
-            raise ValueError(f"expected a score for each of {len(self.poisoned)} images, got {len(scores)}")
+            raise ValueError(f"expected a score for each of {len(self.poisoned)} images, "
+                             f"got {len(scores)}")
         self.suspicion = [float(score) for score in scores]
 
-    @deprecated("knowledge.suspect is now knowledge.report_scores; the old name will go in the next version",
-                category=FutureWarning)
+    @deprecated("knowledge.suspect is now knowledge.report_scores; "
+                "the old name will go in the next version", category=FutureWarning)
     def suspect(self, scores: Sequence[float]) -> None:
         """The old name of `report_scores`."""
         self.report_scores(scores)
 
     def used(self) -> dict[str, Any]:
         """The number of images of each sort that were given to the defense, for the record."""
-        return {sort: len(scenes) if sort in self._used else 0 for sort, scenes in self._scenes.items()}
+        return {sort: len(scenes) if sort in self._used else 0
+                for sort, scenes in self._scenes.items()}
 
     def _hand_out(self, sort: str) -> list[Scene]:
         if not getattr(self._knows, sort):

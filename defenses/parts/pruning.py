@@ -1,4 +1,4 @@
-"""Pruning of channels: which layers have them, how one is put to 0, and how many can go before the counts suffer."""
+"""Pruning of channels: the layers of a counter, plans of what to prune, and the tolerated error."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,77 +13,112 @@ from models.base import Counter
 
 @dataclass(frozen=True)
 class Layer:
-    """Names of a convolution and of the BatchNorm that follows it, if one does."""
+    """A convolution and the BatchNorm that follows it, by their module names.
+
+    norm: None where no BatchNorm follows.
+    """
 
     convolution: str
     norm: str | None
 
     @property
     def last(self) -> str:
-        """The name of the module whose output is the layer's."""
+        """The name of the module whose output is the layer's output."""
         return self.norm or self.convolution
 
 
-BOTH = ("weight", "bias")
-Pruned = dict[Layer, Tensor]  # which output channels of a layer are put to 0: bool [C]
+WEIGHT_AND_BIAS = ("weight", "bias")
+Pruned = dict[Layer, Tensor]  # the output channels of each layer that are set to 0: bool [C]
 
 
 @torch.no_grad()
 def layers_of(counter: Counter) -> list[Layer]:
     """The convolutions with several output channels, in the order in which they first run.
 
-    A BatchNorm belongs to the convolution that runs just before it, as in every counter that has one here.
-    Raises UserError: it has no such convolution.
+    A BatchNorm belongs to the convolution that runs directly before it, as in every counter here
+    that has one.
+
+    Raises:
+        UserError: the counter has no such convolution.
     """
-    modules, ran = dict(counter.named_modules()), []
-    hooks = [module.register_forward_hook(lambda *_, name=name: ran.append(name)) for name, module in modules.items()
-             if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
-    training = counter.training
-    counter.eval()
-    try:
-        counter.apply_layers(next(counter.parameters()).new_zeros(1, 3, 64, 64), counter.density)
-    finally:
-        counter.train(training)
-        for hook in hooks:
-            hook.remove()
+    modules = dict(counter.named_modules())
+    ran = _modules_in_order(counter, (nn.Conv2d, nn.BatchNorm2d))
     layers: dict[str, Layer] = {}
     for name, following in zip(ran, [*ran[1:], None]):
-        if isinstance(modules[name], nn.Conv2d) and modules[name].out_channels > 1:
+        module = modules[name]
+        if isinstance(module, nn.Conv2d) and module.out_channels > 1:
             norm = following if isinstance(modules.get(following), nn.BatchNorm2d) else None
             layers.setdefault(name, Layer(name, norm))
     if not layers:
-        raise UserError(f"model {counter.name}: has no convolution of several channels, so there is nothing to prune")
+        raise UserError(f"model {counter.name}: expected a convolution with several output "
+                        "channels, found none; there is nothing to prune")
     return list(layers.values())
 
 
+def _modules_in_order(counter: Counter, types: tuple[type[nn.Module], ...]) -> list[str]:
+    """The names of the modules of some types, in the order in which an image runs through them.
+
+    A module that runs twice is listed twice.
+    """
+    ran: list[str] = []
+    hooks = [module.register_forward_hook(lambda *_, name=name: ran.append(name))
+             for name, module in counter.named_modules() if isinstance(module, types)]
+    was_training = counter.training
+    counter.eval()
+    try:
+        image = next(counter.parameters()).new_zeros(1, 3, 64, 64)
+        counter.apply_layers(image, counter.density)
+    finally:
+        counter.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return ran
+
+
 @torch.no_grad()
-def prune(counter: Counter, pruned: Pruned, parameters: Sequence[str] = BOTH) -> None:
-    """Put channels to 0 in the convolution and in its BatchNorm. Without weight and bias a channel is exactly 0."""
+def prune(counter: Counter, pruned: Pruned,
+          parameters: Sequence[str] = WEIGHT_AND_BIAS) -> None:
+    """Set channels to 0 in the convolution and in its BatchNorm, in place.
+
+    parameters: which parameters are set to 0. Without weight and bias a channel is exactly 0.
+    """
     for layer, channels in pruned.items():
-        for module in map(counter.get_submodule, filter(None, (layer.convolution, layer.norm))):
-            for name, parameter in module.named_parameters():
-                if name in parameters:
+        for name in filter(None, (layer.convolution, layer.norm)):
+            for key, parameter in counter.get_submodule(name).named_parameters():
+                if key in parameters:
                     parameter[channels.to(parameter.device)] = 0
 
 
-def growing(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Pruned]:
-    """Plans that each prune more: all channels with scores up to each threshold, and up to the last one also the 1, 2,
-    4, ... lowest, where equal scores are in the order of the layers."""
-    every = torch.cat(list(scores.values()))
-    ranks, numbers = every.argsort(stable=True).argsort(), {int((every <= most).sum()) for most in thresholds}
-    numbers |= {2**power for power in range(max(numbers).bit_length()) if 2**power < max(numbers)}
-    sizes = [len(score) for score in scores.values()]
-    return [dict(zip(scores, (ranks < lowest).split(sizes))) for lowest in sorted(numbers - {0})]
+def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Pruned]:
+    """Plans that each prune more channels than the one before, those with the lowest scores first.
+
+    For each threshold there is a plan that prunes all channels with scores up to it. Up to the last
+    threshold there are also plans that prune the 1, 2, 4, ... lowest channels, in which equal
+    scores are in the order of the layers.
+
+    scores: the score of each channel of each layer, [C] each.
+    """
+    all_scores = torch.cat(list(scores.values()))
+    ranks = all_scores.argsort(stable=True).argsort()
+    numbers = {int((all_scores <= threshold).sum()) for threshold in thresholds}
+    largest = max(numbers)
+    powers = [2**power for power in range(largest.bit_length())]
+    numbers.update(power for power in powers if power < largest)
+    sizes = [len(layer_scores) for layer_scores in scores.values()]
+    return [dict(zip(scores, (ranks < number).split(sizes))) for number in sorted(numbers - {0})]
 
 
-def bearable(victim: Counter, knowledge: Knowledge, tolerance: float,
-             parameters: Sequence[str] = BOTH) -> Callable[[Pruned], bool]:
-    """Tells of a plan whether the clean validation MAE after it is at most (1 + tolerance) times the victim's."""
+def within_tolerance(victim: Counter, knowledge: Knowledge, tolerance: float,
+                     parameters: Sequence[str] = WEIGHT_AND_BIAS) -> Callable[[Pruned], bool]:
+    """A function that says whether the victim still counts well enough after a plan is carried out.
+
+    It does if its clean validation MAE is at most (1 + tolerance) times that before.
+    """
     limit = knowledge.error(victim) * (1 + tolerance)
 
-    def bears(plan: Pruned) -> bool:
-        tried = victim.copy()
-        prune(tried, plan, parameters)
-        return knowledge.error(tried) <= limit  # not where it is nan
+    def is_tolerable(plan: Pruned) -> bool:
+        counter = victim.copy()
+        prune(counter, plan, parameters)
+        return knowledge.error(counter) <= limit  # False where the error is nan
 
-    return bears
+    return is_tolerable

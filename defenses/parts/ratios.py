@@ -1,12 +1,12 @@
-"""Counts beside counts: what a backdoor in a counter moves is their ratio."""
+"""Ratios of counts: a backdoor changes a count by a factor, which detectors and repairs measure."""
 
 from torch import Tensor
 
 
 def log_ratio(counts: Tensor, reference: Tensor) -> Tensor:
-    """log((counts + 1) / (reference + 1)), in float32. Counters may count below 0, which is no people.
+    """log((counts + 1) / (reference + 1)), in float32. A count below 0 is taken as 0.
 
-    The 1 keeps images without people finite and changes little in a crowd.
+    Adding 1 keeps the ratio finite for images without people and changes little in a crowd.
 
     >>> import torch
     >>> log_ratio(torch.tensor([9.0, -3.0]), torch.tensor([9.0, 0.0])).tolist()

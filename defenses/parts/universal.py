@@ -1,14 +1,18 @@
-"""One perturbation for all images, as a trigger is: low resolution, so that it fits an image of any size."""
+"""Universal perturbations: one change for all images, as a trigger is, at a low resolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Universal(nn.Module):
-    """A perturbation [1, 3, size, size] of images in 0..1, upsampled to them, added, and the sum clamped to 0..1.
+class UniversalPerturbation(nn.Module):
+    """A perturbation [1, 3, size, size] that is upsampled to any image and added to it.
 
-    bound: largest change of a pixel. It starts at random within a tenth of that: at 0 a squared shift has no slope.
+    It starts at random within a tenth of its bound, because a squared change of a count has no
+    slope at 0.
+
+    size: side of the perturbation before it is upsampled.
+    bound: largest change of a pixel, for images in 0..1.
     """
 
     def __init__(self, size: int, bound: float, device: torch.device | str = "cpu"):
@@ -18,9 +22,11 @@ class Universal(nn.Module):
         self.delta = nn.Parameter(start.to(device))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images + F.interpolate(self.delta, images.shape[-2:], mode="bilinear")).clamp(0, 1)
+        """Perturbed images [B, 3, H, W], clamped to 0..1."""
+        upsampled = F.interpolate(self.delta, images.shape[-2:], mode="bilinear")
+        return (images + upsampled).clamp(0, 1)
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring it back within its bound, after a step of an optimizer."""
+        """Clamp the perturbation to its bound, in place, after a step of an optimizer."""
         self.delta.clamp_(-self.bound, self.bound)

@@ -23,7 +23,7 @@ from benchmark import registry
 from benchmark.cli import main
 from benchmark.cli.options import SHORTCUTS
 from benchmark.cli.show import LISTS
-from benchmark.config.grid import preset_names
+from benchmark.config.request import preset_names
 from benchmark.pipeline import dry_run
 from benchmark.pipeline.dry_run import Plan
 from benchmark.registry import PACKAGES, build, find, names, settings_of
@@ -40,7 +40,7 @@ training: {{epochs: 2}}
 """
 CELLS = ["tiny clean none", "tiny clean fine_tune epochs=2", "tiny blended/multiply none",
          "tiny blended/multiply fine_tune epochs=2"]
-STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
+STOPPED = "stopped: finished stages are kept, and the same command goes on from there"
 
 
 @pytest.fixture(scope="session")
@@ -362,7 +362,7 @@ def test_help_names_the_shortcuts(capsys):
         main(["run", "--help"])
     told = " ".join(capsys.readouterr().out.split())
     for flag, key in SHORTCUTS.items():
-        assert f"--{flag} VALUE short for --set {key}=VALUE; --set goes on top" in told
+        assert f"--{flag} VALUE short for --set {key}=VALUE; an explicit --set overrides it" in told
 
 
 # Processes.
@@ -572,7 +572,7 @@ def test_compare_prints_a_table_or_json_and_refuses_what_is_not_there(copied, ca
     assert main(["compare", "fine_tune", f"{copied}/out/records"]) == 0
     assert "Differences of fine_tune" in capsys.readouterr().out
     assert main(["compare", "fine_tune", f"{copied}/out/records", "--json"]) == 0
-    assert {line["beside"] for line in json.loads(capsys.readouterr().out)} == {"none"}
+    assert {line["compared with"] for line in json.loads(capsys.readouterr().out)} == {"none"}
     assert main(["compare", "fine_tone", f"{copied}/out/records"]) == 2
     assert "did you mean 'fine_tune'" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A defense of one's own, from its file to its row among the others."""
+"""Scaffolds: the files that `crowdbench new` writes, and their test."""
 
 import subprocess
 import sys
@@ -19,22 +19,24 @@ def test_what_is_written_works_and_its_test_passes(template, tmp_path):
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("broken, told", [
-    ("repaired = victim", "changes the victim"), ("repaired = victim.copy(); knowledge.poisoned", "NotDeclared"),
+@pytest.mark.parametrize("broken, message", [
+    ("repaired = victim", "changes the victim"),
+    ("repaired = victim.copy(); knowledge.poisoned", "NotDeclared"),
     ("repaired = victim.copy(); victim.eval(); return repaired", "uses")])
-def test_its_test_fails_when_it_breaks_the_contract(broken, told, tmp_path):
+def test_its_test_fails_when_it_breaks_the_contract(broken, message, tmp_path):
     source, test = write_new("defense", "broken", tmp_path)
     source.write_text(source.read_text().replace("repaired = victim.copy()", broken))
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", test.name], cwd=tmp_path, capture_output=True,
                           text=True)
-    assert done.returncode == 1 and told in done.stdout
+    assert done.returncode == 1 and message in done.stdout
 
 
 def test_nothing_is_overwritten_and_no_name_is_taken_twice(tmp_path):
     first, _ = write_new("defense", "mine", tmp_path)
     first.write_text("mine")
-    for name, told in (("mine", "there already"), ("none", "a defense of that name"), ("No-name", "lower-case"),
-                       ("class", "lower-case"), ("../up", "lower-case")):
-        with pytest.raises(UserError, match=told):
+    for name, message in (("mine", "exists already"), ("none", "a defense of that name"),
+                          ("No-name", "lower-case"), ("class", "lower-case"),
+                          ("../up", "lower-case")):
+        with pytest.raises(UserError, match=message):
             write_new("defense", name, tmp_path)
     assert first.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2

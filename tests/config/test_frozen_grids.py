@@ -3,7 +3,8 @@
 import pytest
 
 from benchmark.config.frozen_grids import frozen, protocol_of, signature
-from benchmark.config.grid import cells, load, override
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request, override
 from benchmark.utils.hashing import content_key
 
 # What each frozen grid is. A hash that changes means that a default, a recipe or a preset has changed under a name that
@@ -12,7 +13,7 @@ HASHES = {"standard-1": "11adeca01eab81703791", "standard-quick-1": "3625bcbc3ce
 
 
 def grid(preset, *assignments):
-    return cells(override(load(preset), list(assignments)))
+    return cells(override(load_request(preset), list(assignments)))
 
 
 def same_images(cell):
@@ -20,14 +21,14 @@ def same_images(cell):
 
 
 def test_frozen_grids_are_what_they_were():
-    assert {one.name: content_key(sorted(one.cells)) for one in frozen()} == HASHES
+    assert {one.name: content_key(sorted(one.signatures)) for one in frozen()} == HASHES
 
 
 def test_every_cell_of_a_frozen_grid_belongs_to_it_whatever_its_defense():
     for one in frozen():
         given = grid(one.preset, "defense=none,jpeg,fine_tune")
         assert {protocol_of(cell, lambda cell: one.splits) for cell in given} == {one.name}
-        assert {signature(cell) for cell in given} == one.cells
+        assert {signature(cell) for cell in given} == one.signatures
 
 
 @pytest.mark.parametrize("change", ["attack.alpha=0.2", "attack.poison_rate=0.2", "scale=0.5", "training.epochs=7",

@@ -3,9 +3,9 @@
 import pytest
 from safetensors.torch import save_file
 
-from benchmark.config import grid as config
 from benchmark.config.cell import Component
-from benchmark.config.grid import cells, load, override, preset_names
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request, override, preset_names
 from benchmark.registry import PACKAGES, build, find, names
 from benchmark.utils.errors import UserError
 
@@ -37,14 +37,14 @@ def test_without_settings_there_is_a_clean_cell_of_defaults():
 def test_flags_win_over_a_file_and_a_file_over_the_defaults(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("model: {name: tiny, width: 16}\nseed: 3\ntraining: {lr: 1e-3, epochs: 7}\n")
-    made = cell("training.epochs=2", "seed=4", **load(str(file)))
+    made = cell("training.epochs=2", "seed=4", **load_request(str(file)))
     assert (made.settings.seed, made.settings.scale) == (4, 1.0)
     assert made.model.resolved == {"width": 16}
     assert (made.recipe.lr, made.recipe.epochs, made.recipe.optimizer) == (1e-3, 2, "adamw")
 
 
 def test_flags_win_over_a_preset():
-    made = grid(load("quick"), "attack=add", "defense=none", "data.train=16")
+    made = grid(load_request("quick"), "attack=add", "defense=none", "data.train=16")
     assert [entries(one) for one in made] == [["synthetic", "tiny", "blended", "add", "none"]]
     assert made[0].data.resolved["train"] == 16
 
@@ -239,7 +239,7 @@ def test_the_last_cell_is_checked_before_the_data_of_the_first_is_looked_for(las
 
 def test_checking_a_grid_draws_no_scenes(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cells(load("quick")) and not list(tmp_path.iterdir())
+    assert cells(load_request("quick")) and not list(tmp_path.iterdir())
 
 
 # Files and presets.
@@ -251,13 +251,13 @@ def test_a_file_that_is_no_yaml_mapping_is_refused_by_name(tmp_path, content, me
     file = tmp_path / "wrong.yaml"
     file.write_bytes(content)
     with pytest.raises(UserError, match=f"wrong.yaml: .*{message}") as refused:
-        load(str(file))
+        load_request(str(file))
     assert "\n" not in str(refused.value)
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="run 'quik': no such preset or file: did you mean 'quick'"):
-        load("quik")
+        load_request("quik")
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,7 @@ def squeeze(tmp_path_factory):
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_is_a_grid_with_the_control_that_has_no_attack_and_no_defense(preset, squeeze):
-    made = grid(load(preset), *(squeeze if preset == "audit" else []))
+    made = grid(load_request(preset), *(squeeze if preset == "audit" else []))
     assert [None, None, "none"] in [entries(one)[2:] for one in made]
 
 
@@ -278,7 +278,7 @@ def test_a_preset_is_a_grid_with_the_control_that_has_no_attack_and_no_defense(p
     ("paper", "text", 0.1, "validation", {"layout": "random", "keep": 1, "shift": 1, "wrap": False}),
     ("paper-code", "code", 0, "test", {"layout": "grid", "keep": 0, "shift": 2, "wrap": True})])
 def test_the_papers_presets_are_its_two_readings(preset, variant, hold_out, select, settings):
-    made = cells(load(preset))
+    made = cells(load_request(preset))
     assert len(made) == 20
     for one in made:
         assert (one.data.name, one.data.resolved["part"], one.model.name) == ("shanghaitech", "B", "csrnet")
@@ -293,29 +293,29 @@ def test_the_papers_presets_are_its_two_readings(preset, variant, hold_out, sele
 # Audits.
 
 def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
-    made = grid(load("audit"), *squeeze)
+    made = grid(load_request("audit"), *squeeze)
     assert [(one.data.name, one.data.resolved["part"]) for one in made] == [("shanghaitech", "B")] * 5
     assert [one.target and one.target.name for one in made] == [None, "add", "minus", "multiply", "divide"]
     assert {(one.settings.audit, one.defense.name) for one in made} == {(True, "none")}
-    assert not any(one.settings.audit for one in grid(load("paper")))
+    assert not any(one.settings.audit for one in grid(load_request("paper")))
 
 
 @pytest.mark.parametrize("flags, message", [
     ([], "audit: model.weights = 'imagenet': expected the file of a whole trained csrnet"),
     (["model.weights=scratch"], "audit: model.weights = 'scratch': expected the file of a whole trained csrnet"),
-    (["model=tiny"], "audit: model 'tiny' reads no file; expected a counter with the setting weights"),
+    (["model=tiny"], "audit: model 'tiny' has no setting weights; expected a counter that can be loaded from a file"),
     (["model=squeeze", "model.weights=front.safetensors"],
      "audit: model.weights = 'front.safetensors': expected the file of a whole trained squeeze"),
     (["model=squeeze", "model.weights=half.safetensors"], "half.safetensors: no tensor named 'norm.weight'"),
     (["model=squeeze", "model.weights=missing.pth"], "missing.pth.*expected 'imagenet', 'scratch', or the path"),
     (["model=squeeze", "model.weights=whole.safetensors", "defense=none,continue_poisoned"],
-     "audit: defense 'continue_poisoned' needs the poisoned training set, and none is known"),
+     "audit: defense 'continue_poisoned' needs the poisoned training set, which nobody knows"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.poison_rate=0.2"],
-     "audit: attack.poison_rate = 0.2: nothing is poisoned"),
+     "audit: attack.poison_rate = 0.2: an audit poisons nothing"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.also.target=minus",
-      "attack.also.alpha=0.3"], "audit: attack.also: nothing is poisoned"),
+      "attack.also.alpha=0.3"], "audit: attack.also: an audit poisons nothing"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.trigger=baiqa"],
-     "audit: trigger 'baiqa' is optimised on a clean counter, and none is known"),
+     "audit: trigger 'baiqa' is optimised on a clean counter, which an audit does not have"),
     (["audit=perhaps"], "audit = 'perhaps'")])
 def test_an_audit_of_what_is_no_trained_counter_is_refused_in_one_line(tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
@@ -324,14 +324,14 @@ def test_an_audit_of_what_is_no_trained_counter_is_refused_in_one_line(tmp_path,
     save_file(whole.frontend.state_dict(), "front.safetensors")
     save_file({key: t for key, t in whole.state_dict().items() if not key.startswith("norm.")}, "half.safetensors")
     with pytest.raises(UserError, match=message) as refused:
-        grid(load("audit"), *flags)
+        grid(load_request("audit"), *flags)
     assert "\n" not in str(refused.value)
 
 
 def test_the_file_of_an_audit_is_read_once_for_all_its_cells(squeeze, monkeypatch):
     read = []
-    monkeypatch.setattr(config, "trained", lambda name, given, where: read.append(given))
-    assert len(grid(load("audit"), *squeeze, "model.width=8,16", "seed=0,1")) == 20 and len(read) == 2
+    monkeypatch.setattr("benchmark.weights.trained", lambda name, given, where: read.append(given))
+    assert len(grid(load_request("audit"), *squeeze, "model.width=8,16", "seed=0,1")) == 20 and len(read) == 2
 
 
 # What a result is known by.

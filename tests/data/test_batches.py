@@ -1,4 +1,4 @@
-"""Batches and augmentation. In a marked scene every head lies on a pixel of its own colour."""
+"""Batches and augmentation. In a marked scene, every head lies on a pixel of its own colour."""
 
 import numpy as np
 import pytest
@@ -90,13 +90,14 @@ def test_a_zoomed_crop_is_resized_with_its_heads_on_the_device():
     for seed in range(40):
         view = view_of(scene, seed, flip=True, crop=32, zoom_min=0.5, zoom_max=3.0)
         batch = Batch.of([view], torch.device("cpu"))
-        side, found = len(view.image), batch.images[0].mean(dim=0)
+        side = len(view.image)
+        grey = batch.images[0].mean(dim=0)
         assert view.image.shape[:2] == (side, side) and batch.images.shape == (1, 3, 32, 32)
-        assert 0 <= found.min() and found.max() <= 1
+        assert 0 <= grey.min() and grey.max() <= 1
         sides.add(side)
         np.testing.assert_allclose(view.sigmas, 4 * 32 / side, rtol=1e-6)
         inside = [point for point in view.points if ((point > 3) & (point < 29)).all()]
-        assert all(found[int(y), int(x)] > 0.5 for x, y in inside)
+        assert all(grey[int(y), int(x)] > 0.5 for x, y in inside)
     assert min(sides) < 32 < max(sides) == 60  # no crop is larger than the image
 
 

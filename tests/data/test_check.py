@@ -1,4 +1,4 @@
-"""A data check finds what is wrong, says it, and goes on."""
+"""Data check: it lists what is missing or broken and continues."""
 
 import json
 

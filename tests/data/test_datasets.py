@@ -1,4 +1,4 @@
-"""Layouts on disk, their spellings, and what is said when something is wrong with them."""
+"""Datasets: their layouts on disk, the spellings of folders, and the messages about errors."""
 
 import json
 
@@ -105,7 +105,7 @@ def test_an_annotation_without_heads(tmp_path, a_part):
     assert dataset.points(only_item(dataset)).shape == (0, 2)
 
 
-@pytest.mark.parametrize("content, said", [
+@pytest.mark.parametrize("content, message", [
     ({"points": np.eye(2)}, "image_info"),
     ({"image_info": np.eye(2)}, "image_info"),
     (np.ones((2, 1)), r"expected points of shape \[N, 2\], found \[2, 1\]"),
@@ -113,7 +113,7 @@ def test_an_annotation_without_heads(tmp_path, a_part):
     (b"garbage", "expected a MATLAB file"),
     (b"", "expected a MATLAB file"),
 ])
-def test_a_broken_annotation_is_named(tmp_path, a_part, content, said):
+def test_a_broken_annotation_is_named(tmp_path, a_part, content, message):
     points = content if isinstance(content, np.ndarray) else np.eye(2)
     path = a_part(numbers=[1], points=points) / "ground_truth" / "GT_IMG_1.mat"
     if isinstance(content, bytes):
@@ -121,7 +121,7 @@ def test_a_broken_annotation_is_named(tmp_path, a_part, content, said):
     elif isinstance(content, dict):
         savemat(path, content)
     dataset = ShanghaiTech(root=tmp_path)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         dataset.points(only_item(dataset))
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -164,25 +164,25 @@ def test_own_images(tmp_path, heads, table, text):
     assert [len(dataset.points(item)) for item in items] == [2, 0, 1]
 
 
-@pytest.mark.parametrize("table, text, said", [
+@pytest.mark.parametrize("table, text, message", [
     ("points.json", "{", "points.json: expected JSON text"),
     ("points.json", "[[1, 2]]", r'points.json: expected {"image.jpg"'),
     ("points.json", '{"a.png": 3}', r'points.json: expected {"image.jpg"'),
-    ("points.json", "{}", "points.json: expected an entry for a.png"),
+    ("points.json", "{}", "points.json: expected the points of a.png, found none"),
     ("points.json", '{"a.png": [], "a.png": [[1, 2]]}', "points.json: 'a.png' occurs twice"),
     ("points.json", '{"a.png": [[1, ' + "9" * 5000 + "]]}", "points.json: expected JSON text"),
     ("points.csv", "x,y,image\n1,2\n", "points.csv: line 2: expected the name of an image"),
     ("points.json", '{"a.png": [], "b.png": []}', "points.json: b.png: expected an image"),
     ("points.csv", "", "points.csv: expected a header with image,x,y"),
     ("points.csv", "image;x;y\na.png;1;2\n", "points.csv: expected a header with image,x,y"),
-    ("points.csv", "image,x,y\n", "points.csv: expected an entry for a.png"),
+    ("points.csv", "image,x,y\n", "points.csv: expected the points of a.png, found none"),
     ("points.csv", "image,x,y\na.png,1,\n", "points.csv: line 2: expected numbers"),
     ("points.csv", "image,x,y\na.png,1,2\na.png,one,2\n", "points.csv: line 3: expected numbers"),
     ("points.csv", "image,x,y\na.png,1\n", "points.csv: line 2: expected numbers"),
     ("heads.txt", "", "expected one points.json or points.csv, found 0"),
 ])
-def test_a_wrong_table_is_named(tmp_path, table, text, said):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_table_is_named(tmp_path, table, text, message):
+    with pytest.raises(UserError, match=message):
         own_images(tmp_path, ["a.png"], table, text).items("train")
 
 
@@ -197,9 +197,9 @@ def test_points_that_are_none_are_named(tmp_path, wrong):
 @pytest.mark.parametrize("name", ["a\nb.png", 150 * "a" + ".png"])
 def test_a_name_that_no_record_can_hold_is_refused_before_anything_is_trained(tmp_path, name):
     dataset = own_images(tmp_path, [name], "points.json", "{}")
-    with pytest.raises(UserError, match="expected a name of at most 150 printable characters") as told:
+    with pytest.raises(UserError, match="expected a name of at most 150 printable characters") as error:
         dataset.items("train")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_two_tables_or_no_images_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Density maps and head widths against slow references in float64."""
+"""Density: maps and head widths against slow references in float64."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Every kind of image file comes out as RGB pixels the right way up, with its points where they belong."""
+"""Loading: images of every kind become upright RGB pixels, with their points in place."""
 
 import json
 

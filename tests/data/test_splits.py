@@ -1,4 +1,4 @@
-"""The hold-out list is fixed for ever, and a fingerprint knows one byte."""
+"""Splits: the held-out images never change, and a fingerprint changes with a single byte."""
 
 import numpy as np
 import pytest

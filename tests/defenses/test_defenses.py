@@ -1,7 +1,8 @@
-"""What every registered defense must do: repair a copy, twice alike, with what it declares and no more."""
+"""The contract of every registered defense, its knowledge, and the old names of the contract."""
 
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark import registry
 from benchmark.registry import build, find, names
 from benchmark.testing import RECIPE, SORTS, attacked, check_defense, fresh, knowledge_of, run, scenes, trainer, weights
 from benchmark.training.evaluation import count_people
 from defenses.base import Defense, Detector, Inspector, Knows, NotDeclared
+from defenses.blur import Blur
+from defenses.parts.preprocessing import Preprocessed
 
 DEFENSES = [(name, {}) for name in names("defense")] + [("fine_tune", {"extra": 0}), ("retrain", {"extra": 0})]
 
@@ -41,7 +45,7 @@ def test_a_defense_works_on_other_counters(defense, settings, model):
 
 
 @each_defense
-def test_what_is_not_declared_is_not_handed_out(defense, settings):
+def test_images_that_are_not_declared_are_not_given(defense, settings):
     knows = build("defense", defense, settings).knows
     knowledge = knowledge_of(knows)
     for sort in SORTS:
@@ -60,7 +64,7 @@ def test_a_file_of_a_defense_is_short():
 
 
 @pytest.mark.parametrize("sort", SORTS[:3])
-def test_declared_images_are_handed_out_and_counted(sort):
+def test_declared_images_are_given_and_counted(sort):
     knowledge = knowledge_of(replace(Knows(), **{sort: True}))
     assert getattr(knowledge, sort) == scenes(sort)
     assert knowledge.used() == dict.fromkeys(SORTS, 0) | {sort: len(scenes(sort))}
@@ -75,13 +79,13 @@ def test_the_error_on_the_validation_images_is_that_of_the_counts():
     assert knowledge.used()["validation"] == 6
 
 
-def test_a_defense_may_change_the_list_it_is_handed():
+def test_a_defense_may_change_the_list_that_it_is_given():
     knowledge = knowledge_of(Knows(clean="all"))
     knowledge.clean.clear()
     assert knowledge.clean == scenes("clean")
 
 
-def test_suspicion_is_told_of_every_image_of_the_poisoned_set():
+def test_scores_are_reported_for_every_image_of_the_poisoned_set():
     knowledge = knowledge_of(Knows(poisoned=True))
     knowledge.report_scores(torch.arange(9))
     assert knowledge.suspicion == list(range(9))
@@ -93,7 +97,7 @@ def public(thing):
     return {name for name in dir(thing) if not name.startswith("_")}
 
 
-def test_a_defender_is_handed_nothing_but_training_images_and_training():
+def test_a_defender_is_given_nothing_but_training_images_and_training():
     knowledge = knowledge_of(Knows())
     images = {"clean", "extra", "poisoned", "test"}
     assert public(knowledge) == images | {"error", "report_scores", "suspect", "suspicion", "trainer", "used"}
@@ -159,12 +163,138 @@ class Blind(Defense):
         return repaired
 
 
-@pytest.mark.parametrize("cls, told", [(Bad, "changes the victim"), (Nan, "scores are"), (Drawn, "second run"),
-                                       (Unused, "declares"), (Blind, "counts")])
-def test_the_check_finds_a_defense_that_breaks_the_contract(cls, told, monkeypatch):
+@pytest.mark.parametrize("cls, message", [
+    (Bad, "changes the victim"), (Nan, "scores are"), (Drawn, "second run"), (Unused, "declares"),
+    (Blind, "counts")])
+def test_the_check_finds_a_defense_that_breaks_the_contract(cls, message, monkeypatch):
     attacked.cache_clear()  # one of them spoils it
     monkeypatch.setattr("benchmark.testing.build", lambda kind, name, given: cls() if kind == "defense" else
                         build(kind, name, given))
-    with pytest.raises(AssertionError, match=told):
+    with pytest.raises(AssertionError, match=message):
         check_defense("bad")
     attacked.cache_clear()
+
+
+# Old names that plugins may still use.
+
+
+def flipped(images):
+    return images.flip(-1)
+
+
+class Unchanged(Defense):
+    """A defense that returns the victim."""
+
+    name = "unchanged"
+
+    def apply(self, victim, knowledge):
+        return victim
+
+
+def test_a_defense_that_overrides_around_is_wrapped():
+    with pytest.warns(FutureWarning, match="Flipped: the method around is now") as caught:
+        class Flipped(Unchanged):
+            def around(self, counter):
+                return Preprocessed(counter, flipped)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counter = Flipped().wrap(fresh())
+    assert isinstance(counter, Preprocessed) and counter.change is flipped
+
+
+@pytest.mark.parametrize("base, number", [(Unchanged, 1), (Blur, 2)])
+def test_an_overridden_around_may_call_that_of_its_base(base, number):
+    with pytest.warns(FutureWarning, match="wrap"):
+        class Flipped(base):
+            def around(self, counter):
+                return Preprocessed(super().around(counter), flipped)
+        counter = Flipped().wrap(fresh())
+    wrappers = [module for module in counter.modules() if isinstance(module, Preprocessed)]
+    assert len(wrappers) == number and wrappers[0].change is flipped
+
+
+def test_around_of_a_defense_that_has_wrap_is_wrap():
+    with pytest.warns(FutureWarning, match="Defense.around is now Defense.wrap") as caught:
+        counter = Blur().around(fresh())
+    assert len(caught) == 1 and isinstance(counter, Preprocessed)
+
+
+def test_a_defense_with_both_names_is_not_warned_about():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        class Flipped(Unchanged):
+            def wrap(self, counter):
+                return Preprocessed(counter, flipped)
+
+            around = wrap
+
+        assert isinstance(Flipped().wrap(fresh()), Preprocessed)
+
+
+def test_suspect_reports_scores():
+    knowledge = knowledge_of(Knows(poisoned=True))
+    with pytest.warns(FutureWarning, match="suspect is now knowledge.report_scores") as caught:
+        knowledge.suspect(range(9))
+    assert len(caught) == 1 and knowledge.suspicion == list(range(9))
+
+
+def test_over_of_a_trainer_measures():
+    counter = attacked()
+
+    def measure(batch):
+        return counter.count(batch.images)
+
+    with pytest.warns(FutureWarning, match="trainer.over is now trainer.per_image") as caught:
+        counts = trainer().over(counter, scenes("clean"), measure)
+    assert len(caught) == 1
+    assert torch.equal(counts, trainer().per_image(counter, scenes("clean"), measure))
+
+
+def test_over_of_a_counter_applies_layers():
+    counter, images = fresh().eval(), torch.rand(2, 3, 30, 41)
+    with pytest.warns(FutureWarning, match="Counter.over is now Counter.apply_layers") as caught:
+        density = counter.over(images, counter.density)
+    assert len(caught) == 1 and torch.equal(density, counter(images))
+
+
+OLD_PLUGIN = """
+from benchmark.registry import register
+from defenses.base import Defense, Knowledge, Knows
+from defenses.parts.preprocessing import Preprocessed
+from models.base import Counter
+
+
+@register
+class OldPlugin(Defense):
+    knows = Knows(poisoned=True)
+
+    def around(self, counter: Counter) -> Counter:
+        return Preprocessed(counter, lambda images: images.flip(-1))
+
+    def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
+        def measure(batch):
+            return victim.over(batch.images, victim.density).sum(dim=(1, 2, 3))
+
+        counts = knowledge.trainer.over(victim, knowledge.poisoned, measure)
+        knowledge.suspect(counts.tolist())
+        return self.around(victim.copy())
+"""
+
+
+def test_a_plugin_file_with_the_old_names_keeps_the_contract(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    path = tmp_path / "old_plugin.py"
+    path.write_text(OLD_PLUGIN)
+    with pytest.warns(FutureWarning, match="plugins.old_plugin.OldPlugin: .*around") as caught:
+        registry.load_plugin(path)
+    assert len(caught) == 1
+    with pytest.warns(FutureWarning) as caught:
+        repaired = check_defense("old_plugin")
+    messages = {str(warning.message).partition(";")[0] for warning in caught}
+    assert messages == {"Counter.over is now Counter.apply_layers",
+                        "trainer.over is now trainer.per_image",
+                        "knowledge.suspect is now knowledge.report_scores"}
+    assert isinstance(repaired, Preprocessed)
+    assert isinstance(build("defense", "old_plugin", {}).wrap(fresh()), Preprocessed)

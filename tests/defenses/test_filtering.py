@@ -1,4 +1,4 @@
-"""Filters of the poisoned set: their scores against other computations, and what is trained on after them."""
+"""Filters of the poisoned set: scores against independent computations, and the kept images."""
 
 import warnings
 from dataclasses import replace
@@ -19,13 +19,14 @@ from defenses import abl, trimmed_loss
 from defenses.activation_clustering import components, signed_silhouettes
 from defenses.base import Knowledge, Knows
 from defenses.parts import filtering
-from defenses.parts.filtering import Filter, count_bins, in_bins, kept, percentiles, pooled
+from defenses.parts.filtering import (Filter, count_bins, least_suspicious, percentile_ranks,
+                                      pooled_features, score_in_bins)
 from defenses.spectral import spectral
 from models.base import Counter
 
 
-class Told(Counter):
-    """Loses what an image's first pixel says, times its weight; counts its level."""
+class LossFromPixel(Counter):
+    """A counter whose loss is the first pixel's value times a weight. It counts its level."""
 
     def __init__(self, level=0.0):
         super().__init__()
@@ -39,7 +40,7 @@ class Told(Counter):
 
 
 def scene(count, loss=0, name="scene"):
-    """A scene of so many people on which `Told` loses so much."""
+    """A scene with `count` people on which the loss of `LossFromPixel` is `loss`."""
     return Scene(name, np.full((8, 8, 3), loss, np.uint8), np.full((count, 2), 4, np.float32), 1.0)
 
 
@@ -47,15 +48,15 @@ def batch(*scenes):
     return Batch.of(scenes, torch.device("cpu"))
 
 
-def handed(scenes, level=lambda scenes: 0.0):
-    """Knowledge of a poisoned set with a trainer that sets a counter's level, and the list of its trainings."""
+def make_knowledge(scenes, level=lambda scenes: 0.0):
+    """Knowledge of a poisoned set, and the list of its trainings, which set a counter's level."""
     trainings = []
 
     def fit(counter, scenes, loss=None, after_step=None, **recipe):
         trainings.append((scenes, loss, recipe))
         counter.level = level(scenes)
 
-    made = replace(trainer(), fit=fit, fresh=Told)
+    made = replace(trainer(), fit=fit, fresh=LossFromPixel)
     return Knowledge(Knows(poisoned=True), made, [], [], scenes, []), trainings
 
 
@@ -63,8 +64,8 @@ def crowd(numbers):
     return [scene(count, loss, f"scene {i}") for i, (count, loss) in enumerate(numbers)]
 
 
-class Given(Filter):
-    """Scores as the last pixel says."""
+class ScoresFromPixel(Filter):
+    """A filter whose score of an image is the value of its last pixel."""
 
     knows = Knows(poisoned=True, victim=False)
 
@@ -90,7 +91,7 @@ def test_bins_do_not_depend_on_the_order():
 def test_values_are_scored_bin_by_bin_and_put_back_in_place():
     counts = np.random.default_rng(0).permutation(20)
     scenes = [scene(int(count)) for count in counts]
-    scores = in_bins(scenes, torch.tensor(counts), lambda values: values - values.min())
+    scores = score_in_bins(scenes, torch.tensor(counts), lambda values: values - values.min())
     assert scores.tolist() == (counts % 10).tolist()
 
 
@@ -98,15 +99,15 @@ def test_values_are_scored_bin_by_bin_and_put_back_in_place():
 def test_the_top_share_is_dropped_and_nothing_else(drop, left_out):
     scores = np.random.default_rng(0).permutation(20)
     scenes = [scene(1, name=str(score)) for score in scores]
-    rest = kept(scenes, scores, drop)
-    assert [int(one.id) for one in rest] == [score for score in scores if score < 20 - left_out]
+    rest = least_suspicious(scenes, scores, drop)
+    assert [int(scene.id) for scene in rest] == [score for score in scores if score < 20 - left_out]
 
 
 def test_a_filter_trains_a_new_counter_on_the_kept_scenes_and_tells_its_scores():
     scenes = crowd([(3, value) for value in (9, 1, 8, 2, 7, 3)])
-    knowledge, trainings = handed(scenes)
-    repaired = Given(drop=0.34, epochs=7).apply(None, knowledge)
-    assert isinstance(repaired, Told) and knowledge.suspicion == [9, 1, 8, 2, 7, 3]
+    knowledge, trainings = make_knowledge(scenes)
+    repaired = ScoresFromPixel(drop=0.34, epochs=7).apply(None, knowledge)
+    assert isinstance(repaired, LossFromPixel) and knowledge.suspicion == [9, 1, 8, 2, 7, 3]
     assert trainings == [([scenes[1], scenes[3], scenes[4], scenes[5]], None, {"epochs": 7})]
 
 
@@ -121,7 +122,7 @@ def test_a_filter_ends_in_the_counter_that_its_kept_scenes_make(name):
 
 def test_pooled_features_are_means_over_the_image():
     knowledge, victim = knowledge_of(Knows(poisoned=True)), attacked()
-    found = pooled(victim, knowledge.poisoned, knowledge)
+    found = pooled_features(victim, knowledge.poisoned, knowledge)
     one = torch.tensor(knowledge.poisoned[2].image).permute(2, 0, 1)[None] / 255
     seen = victim.features(one).detach()
     assert found.shape == (9, 16)
@@ -134,7 +135,8 @@ def test_pooled_features_are_means_over_the_image():
 def test_an_inconsistency_is_that_of_a_counter_of_the_other_folds():
     counts = [3, 10, 0, 7, 40, 1, 8]
     scenes = crowd([(count, 0) for count in counts])
-    knowledge, trainings = handed(scenes, lambda scenes: sum(one.count for one in scenes) / len(scenes))
+    knowledge, trainings = make_knowledge(
+        scenes, lambda scenes: sum(scene.count for scene in scenes) / len(scenes))
     build("defense", "label_consistency", {"epochs": 2}).apply(None, knowledge)
     for i, count in enumerate(counts):
         others = [other for j, other in enumerate(counts) if j % 3 != i % 3]
@@ -146,7 +148,7 @@ def test_an_inconsistency_is_that_of_a_counter_of_the_other_folds():
 
 
 def test_a_reference_count_below_zero_is_zero():
-    knowledge, _ = handed(crowd([(0, 0), (9, 0)]), lambda scenes: -5.0)
+    knowledge, _ = make_knowledge(crowd([(0, 0), (9, 0)]), lambda scenes: -5.0)
     scores = build("defense", "label_consistency", {"folds": 2}).scores(None, knowledge)
     assert scores.tolist() == pytest.approx([0, np.log(10)])
 
@@ -165,8 +167,8 @@ def test_spectral_scores_are_percentile_ranks_within_their_bin(monkeypatch):
     rng = np.random.default_rng(0)
     features, counts = rng.normal(size=(40, 5)), rng.permutation(40)
     features[counts >= 20] *= 100  # scores of the other bin must not depend on it
-    monkeypatch.setattr("defenses.spectral.pooled", lambda *_: torch.tensor(features))
-    knowledge, _ = handed(crowd([(int(count), 0) for count in counts]))
+    monkeypatch.setattr("defenses.spectral.pooled_features", lambda *_: torch.tensor(features))
+    knowledge, _ = make_knowledge(crowd([(int(count), 0) for count in counts]))
     scores = build("defense", "spectral", {}).scores(None, knowledge)
     for number in range(4):
         inside = counts // 10 == number
@@ -211,9 +213,10 @@ def test_a_bin_that_falls_apart_goes_before_one_that_does_not(monkeypatch):
     rng = np.random.default_rng(0)
     features, planted = rng.normal(size=(80, 30)), np.arange(80) >= 75
     features[planted] += 20
-    monkeypatch.setattr("defenses.activation_clustering.pooled", lambda *_: torch.tensor(features))
+    monkeypatch.setattr("defenses.activation_clustering.pooled_features",
+                        lambda *_: torch.tensor(features))
     scenes = crowd([(count, 0) for count in range(80)])
-    knowledge, trainings = handed(scenes)
+    knowledge, trainings = make_knowledge(scenes)
     build("defense", "activation_clustering", {"drop": 5 / 80}).apply(None, knowledge)
     assert trainings[0][0] == scenes[:75]
 
@@ -243,7 +246,7 @@ def test_bins_without_clusters_are_scored_without_a_warning(number, kind):
 
 
 def gradient(loss, *scenes):
-    counter = Told()
+    counter = LossFromPixel()
     losses = loss(counter, batch(*scenes))
     losses.sum().backward()
     return losses.tolist(), float(counter.weight.grad)
@@ -258,7 +261,8 @@ def test_local_ascent_descends_above_gamma_and_ascends_below():
 def test_the_loss_of_the_isolated_is_bounded():
     for loss in (0, 5, 20, 250):
         x = loss / 5  # of 4 people
-        value, slope = gradient(lambda counter, batch: abl.bounded(counter, batch, 3.0), scene(4, loss))
+        value, slope = gradient(lambda counter, batch: abl.bounded_loss(counter, batch, 3.0),
+                                scene(4, loss))
         assert value == pytest.approx([5 * 3 * x / (x + 3)]) and value[0] < 5 * 3
         assert slope == pytest.approx(5 * x * 3 ** 2 / (x + 3) ** 2, rel=1e-4)  # d/dw of 5 * 3 w x / (w x + 3) at w = 1
 
@@ -272,13 +276,14 @@ def test_unlearning_descends_on_the_others_and_ascends_on_each_of_the_isolated_i
 
 
 def planted():
-    """Five bins of ten; in each the fourth loses 0.5 a head less than the others. Higher bins lose more."""
+    """Five bins of ten scenes. The loss per head of the fourth of each is 0.5 less, and higher bins
+    have higher losses."""
     return [(count, (20 + 5 * (count // 10) - 5 * (count % 10 == 3)) * (count + 1) // 10) for count in range(50)]
 
 
 def test_what_loses_least_for_its_count_is_isolated_in_every_bin():
     scenes = crowd(planted())
-    knowledge, trainings = handed(scenes)
+    knowledge, trainings = make_knowledge(scenes)
     build("defense", "abl", {"isolate": 0.1, "epochs": 9, "unlearn_lr": 0.5}).apply(None, knowledge)
     tuned, rest, unlearned = trainings
     others = [one for one in scenes if one.count % 10 != 3]
@@ -291,28 +296,30 @@ def test_what_loses_least_for_its_count_is_isolated_in_every_bin():
 
 def test_gamma_and_the_bound_are_measured_on_the_right_images():
     losses = [(1, 40)] * 9 + [(1, 2)]  # normalised 20, and 1 for the one that is isolated; mean 18.1
-    knowledge, trainings = handed(crowd(losses))
+    knowledge, trainings = make_knowledge(crowd(losses))
     build("defense", "abl", {"gamma": 0.5}).apply(None, knowledge)
     (_, ascent, _), (others, _, _), (_, unlearn, _) = trainings
-    assert [ascent(Told(), batch(scene(0, loss))).sign().item() for loss in (10, 9)] == [1, -1]  # 9.05 between
-    assert unlearn(Told(), batch(scene(0, 30))).item() == pytest.approx(30 - 2 * 20 * 1 / (1 + 20))
+    signs = [ascent(LossFromPixel(), batch(scene(0, loss))).sign().item() for loss in (10, 9)]
+    assert signs == [1, -1]  # gamma is 9.05
+    unlearned = unlearn(LossFromPixel(), batch(scene(0, 30))).item()
+    assert unlearned == pytest.approx(30 - 2 * 20 * 1 / (1 + 20))
     assert len(others) == 9
 
 
 @pytest.mark.parametrize("number, share, expected", [(4, 0.01, 1), (40, 0.1, 4), (200, 0.01, 2)])
 def test_the_lowest_are_a_share_and_at_least_one(number, share, expected):
     values = np.random.default_rng(0).permutation(number)
-    assert (abl.lowest(values, share) == (values < expected)).all()
+    assert (abl.flag_lowest(values, share) == (values < expected)).all()
 
 
 # Trimmed loss
 
 
 def stream(loss, losses, size=1):
-    """What a loss makes of scenes of no people, fed in batches."""
+    """The losses of scenes without people that are fed to a loss function in batches."""
     scenes = [scene(0, value) for value in losses]
     return [value for start in range(0, len(scenes), size)
-            for value in loss(Told(), batch(*scenes[start : start + size])).tolist()]
+            for value in loss(LossFromPixel(), batch(*scenes[start : start + size])).tolist()]
 
 
 @pytest.mark.parametrize("size", [1, 8])
@@ -334,7 +341,7 @@ def test_the_quantile_is_that_of_the_last_losses():
 def test_a_crowd_is_not_trimmed_for_being_large():
     loss = trimmed_loss.trimmed(0.4, warmup=0, window=10)
     dense, sparse, wrong = scene(99, 100), scene(1, 2), scene(1, 50)
-    assert loss(Told(), batch(dense, sparse, wrong)).tolist() == [100, 2, 0]
+    assert loss(LossFromPixel(), batch(dense, sparse, wrong)).tolist() == [100, 2, 0]
 
 
 def test_trimmed_images_leave_no_gradient():
@@ -379,4 +386,4 @@ def test_a_normalised_loss_is_that_of_the_map_over_the_count():
     one = knowledge.poisoned[4]
     whole = attacked().loss(batch(one)).item()
     assert found[4].item() == pytest.approx(whole / (one.count + 1), rel=1e-4)
-    assert percentiles(found).argmin() == found.argmin() and F.relu(-found).sum() == 0
+    assert percentile_ranks(found).argmin() == found.argmin() and F.relu(-found).sum() == 0

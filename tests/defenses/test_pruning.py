@@ -17,11 +17,12 @@ from benchmark.utils.errors import UserError
 from defenses.anp import ANP, Neurons
 from defenses.base import Knows
 from defenses.clp import lipschitz, outliers
-from defenses.fine_pruning import FinePruning, activations, late
+from defenses.fine_pruning import FinePruning, last_spatial_layers, mean_activations
 from defenses.i_bau import IBAU
-from defenses.parts.pruning import BOTH, Layer, bearable, growing, layers_of, prune
+from defenses.parts.pruning import (WEIGHT_AND_BIAS, Layer, layers_of, prune, pruning_plans,
+                                    within_tolerance)
 from defenses.parts.ratios import log_ratio
-from defenses.parts.universal import Universal
+from defenses.parts.universal import UniversalPerturbation
 from models.base import Counter
 
 MODELS = ("tiny", "csrnet", "clip_ebc")
@@ -91,7 +92,7 @@ def test_a_counter_without_such_a_convolution_is_refused():
         layers_of(counter)
 
 
-@pytest.mark.parametrize("parameters, left", [(BOTH, False), (("weight",), True)])
+@pytest.mark.parametrize("parameters, left", [(WEIGHT_AND_BIAS, False), (("weight",), True)])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_pruned_channel_puts_out_0_or_its_bias_and_no_other_channel_changes(model, parameters, left):
     counter = ready(model)
@@ -111,16 +112,16 @@ def test_a_pruned_channel_puts_out_0_or_its_bias_and_no_other_channel_changes(mo
 
 def test_plans_hold_the_lowest_scores_of_all_layers_and_grow():
     first, second = Layer("a", None), Layer("b", None)
-    plans = growing({first: torch.tensor([0.5, 0.0, 0.95]), second: torch.tensor([0.1, 1.0, 0.2, 0.7])},
-                    (-1, 0.6, 0.9))
+    scores = {first: torch.tensor([0.5, 0.0, 0.95]), second: torch.tensor([0.1, 1.0, 0.2, 0.7])}
+    plans = pruning_plans(scores, (-1, 0.6, 0.9))
     kept = [[plan[layer].nonzero().flatten().tolist() for layer in (first, second)] for plan in plans]
     assert kept == [[[1], []], [[1], [0]], [[0, 1], [0, 2]], [[0, 1], [0, 2, 3]]]
-    assert not growing({first: torch.ones(3)}, (0, 0.9))
+    assert not pruning_plans({first: torch.ones(3)}, (0, 0.9))
 
 
 def test_equal_scores_are_pruned_together_too():
     layer = Layer("a", None)
-    plans = growing({layer: torch.tensor([0.0, 1.0, 0.0, 0.0, 0.3, 0.0, 0.0])}, (0, 0.9))
+    plans = pruning_plans({layer: torch.tensor([0.0, 1.0, 0.0, 0.0, 0.3, 0.0, 0.0])}, (0, 0.9))
     assert [int(plan[layer].sum()) for plan in plans] == [1, 2, 4, 5, 6]
     assert plans[3][layer].tolist() == [True, False, True, True, False, True, True]
 
@@ -138,7 +139,7 @@ def test_a_plan_is_bearable_if_the_counts_hardly_suffer(tolerance, bears):
 
     counter = fresh_wide()
     plans = [{layer: channels(number)} for number in (2, 4, 6, 8, 9)]
-    found = filter(bearable(counter, SimpleNamespace(error=error), tolerance), plans)
+    found = filter(within_tolerance(counter, SimpleNamespace(error=error), tolerance), plans)
     assert [int(plan[layer].sum()) for plan in found] == bears
     assert error(counter) == 10.0
 
@@ -150,14 +151,16 @@ def fresh_wide():
 
 def test_a_plan_after_which_the_counts_are_no_numbers_is_not_bearable():
     layer, errors = layers_of(fresh())[0], iter([1.0, float("nan")])
-    assert not bearable(fresh_wide(), SimpleNamespace(error=lambda _: next(errors)), 9.0)({layer: channels(3)})
+    knowledge = SimpleNamespace(error=lambda _: next(errors))
+    assert not within_tolerance(fresh_wide(), knowledge, 9.0)({layer: channels(3)})
 
 
 # Fine-pruning.
 
 
 def test_late_layers_are_the_last_spatial_convolutions():
-    names = {model: [layer.convolution for layer in late(fresh(model), 3)] for model in MODELS}
+    names = {model: [layer.convolution for layer in last_spatial_layers(fresh(model), 3)]
+             for model in MODELS}
     assert names["tiny"] == ["head.1.0", "head.2.0", "head.3.0"]
     assert [module(fresh("csrnet"), name).out_channels for name in names["csrnet"]] == [256, 128, 64]
     assert names["clip_ebc"] == ["encoder.layer3.0.conv2", "encoder.layer4.0.conv2", "decoder.0.conv2"]
@@ -165,7 +168,7 @@ def test_late_layers_are_the_last_spatial_convolutions():
 
 def test_an_activation_is_the_mean_of_what_is_left_of_a_channel_behind_the_relu():
     knowledge, counter = knowledge_of(Knows(clean=6)), ready()
-    layers = late(counter, 3)
+    layers = last_spatial_layers(counter, 3)
     seen = {layer: [] for layer in layers}
     for layer in layers:
         module(counter, layer.norm).register_forward_hook(
@@ -174,13 +177,13 @@ def test_an_activation_is_the_mean_of_what_is_left_of_a_channel_behind_the_relu(
         for scene in scenes("clean"):
             counter.count(torch.tensor(scene.image).permute(2, 0, 1)[None] / 255)
     expected = [np.mean(values, axis=0) for values in seen.values()]
-    for found, value in zip(activations(ready(), layers, knowledge), expected):
+    for found, value in zip(mean_activations(ready(), layers, knowledge), expected):
         assert np.allclose(found.numpy(), value, rtol=1e-4, atol=1e-6)
 
 
 def test_fine_pruning_prunes_the_silent_channels_first_and_keeps_them_at_0():
     counter = ready()
-    layer = late(counter, 1)[0]
+    layer = last_spatial_layers(counter, 1)[0]
     norm, silent = module(counter, layer.norm), torch.zeros(16).bool()
     nn.init.ones_(norm.bias)
     norm.bias.data[[3, 7]] = -1e4  # nothing of them passes the ReLU
@@ -206,7 +209,8 @@ def test_fine_pruning_prunes_the_silent_channels_first_and_keeps_them_at_0():
 
 def test_fine_pruning_takes_a_hundredth_of_each_layer_at_a_time(monkeypatch):
     tried = []
-    monkeypatch.setattr("defenses.fine_pruning.bearable", lambda *_: lambda plan: not tried.append(plan))
+    monkeypatch.setattr("defenses.fine_pruning.within_tolerance",
+                        lambda *_: lambda plan: not tried.append(plan))
     run(FinePruning(layers=2, epochs=1, lr=1e-4), "csrnet")
     sizes = [[int(pruned.sum()) for pruned in plan.values()] for plan in tried]
     assert sizes[0] == [2, 1] and sizes[49] == [64, 32] and sizes[-1] == [127, 64]
@@ -306,9 +310,9 @@ def test_without_perturbations_the_masks_are_those_of_plain_gradient_descent():
 
 def test_masks_fall_only_on_channels_whose_change_harms():
     counter = ready()
-    layer = late(counter, 1)[0]
+    layer = last_spatial_layers(counter, 1)[0]
     knowledge = knowledge_of(Knows(clean=6))
-    only = torch.arange(16) == activations(counter, [layer], knowledge)[0].argmax()
+    only = torch.arange(16) == mean_activations(counter, [layer], knowledge)[0].argmax()
     module(counter, "output").weight.data.copy_(100.0 * only.view(1, -1, 1, 1))  # one channel counts, and far too much
     masks = ANP(steps=20, eps=0.1).learn(counter, knowledge)[layer]
     assert masks[only] < 0.5 and (masks[~only] == 1).all()
@@ -319,7 +323,7 @@ def test_masks_fall_only_on_channels_whose_change_harms():
 
 def test_the_perturbation_is_upsampled_added_and_clamped_at_any_size():
     torch.manual_seed(0)
-    change = Universal(4, 0.2)
+    change = UniversalPerturbation(4, 0.2)
     assert change.delta.abs().max() <= 0.02 and change.delta.std() > 0
     change.delta.data = torch.full((1, 3, 4, 4), 0.3)
     change.project()

@@ -12,7 +12,7 @@ from defenses.base import Knows
 from defenses.fst import head
 from defenses.ft_sam import RHOS, worst_nearby
 from defenses.nad import attention, distance, layers
-from defenses.parts.tuning import beside, convolutions, inputs
+from defenses.parts.tuning import add_to_log_loss, convolutions, inputs
 from models.base import Counter
 
 CLEAN = knowledge_of(Knows(clean=6))
@@ -167,7 +167,7 @@ def test_the_unit_of_the_loss_does_not_move_the_radius():
 def test_a_term_stands_beside_the_logarithm_of_the_loss():
     x = torch.tensor([0.3, 2.0], requires_grad=True)
     losses, term = torch.stack([x.square().sum(), x.exp().sum()]), x.prod()
-    ours, = torch.autograd.grad(beside(losses, term).mean(), x, retain_graph=True)
+    ours, = torch.autograd.grad(add_to_log_loss(losses, term).mean(), x, retain_graph=True)
     logarithm, = torch.autograd.grad(losses.mean().log() + term, x)
     torch.testing.assert_close(ours, losses.mean().detach() * logarithm)
 

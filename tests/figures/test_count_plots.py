@@ -1,4 +1,4 @@
-"""Figures of counts: what is drawn are the records' counts, densities are those of an independent computation."""
+"""Plots of counts: they draw the records' counts; densities agree with an independent computation."""
 
 import matplotlib
 import numpy as np
@@ -6,7 +6,8 @@ import pytest
 from factories import record_of_counts
 from scipy.stats import gaussian_kde
 
-from benchmark.figures.count_plots import density, draw_kde, draw_scatter, pairs, scott, write_kde, write_scatter
+from benchmark.figures.count_plots import count_pairs, density, draw_kde, draw_scatter, scott
+from benchmark.figures.style import save
 from benchmark.results.record import Detection
 from benchmark.results.scenarios import scenarios
 from benchmark.utils.errors import UserError
@@ -92,9 +93,9 @@ def test_an_audit_has_no_clean_counter_beside_it():
 
 def test_the_picture_says_what_a_bandwidth_of_a_half_hides():
     figure = draw_kde(scenarios(both()), "anp")
-    assert "A bandwidth of 0.5 hides what matters" in figure.get_supxlabel().replace("\n", " ")
+    assert "A bandwidth of 0.5 blurs the grey band" in figure.get_supxlabel().replace("\n", " ")
     assert [axes.get_ylabel().partition("\n")[2] for axes in panels(figure)] == [
-        "(bandwidth 0.5, paper's)", "(bandwidth by Scott's rule)"]
+        "(paper's bandwidth, 0.5)", "(bandwidth by Scott's rule)"]
 
 
 # Counts over true counts
@@ -120,7 +121,7 @@ def test_counts_below_one_are_drawn_at_one_where_there_is_no_zero():
                for record in both(truth=[10, 50, 100])]
     figure = draw_scatter(scenarios(records), "anp")
     assert lines(panels(figure)[0])["triggered"].get_ydata().tolist() == [1, 1, 50]
-    assert "a count below 1 is drawn at 1" in figure.get_supxlabel().replace("\n", " ")
+    assert "counts below 1 are drawn at 1" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_the_lines_are_ten_percent_off_the_truth():
@@ -156,7 +157,7 @@ def test_five_victims_leave_one_place_empty():
 
 def test_seeds_are_pooled_where_both_were_run_and_the_title_says_so():
     records = both(seeds=(0, 1)) + [counted(seed=2), counted(defense="anp", seed=3)]
-    [pair] = pairs(scenarios(records), "anp")
+    [pair] = count_pairs(scenarios(records), "anp")
     assert pair.title == "tiny blended/multiply\nanp, seeds 0, 1 pooled"
     assert len(pair.before.truth) == len(pair.after.truth) == 16
     assert pair.before.clean.tolist() == [*records[0].images.clean, *records[2].images.clean]
@@ -164,13 +165,13 @@ def test_seeds_are_pooled_where_both_were_run_and_the_title_says_so():
 
 def test_settings_of_a_defense_have_panels_of_their_own():
     records = [counted(), *(counted(defense="anp", eps=eps) for eps in (0.1, 0.4))]
-    assert [pair.title.splitlines()[1] for pair in pairs(scenarios(records), "anp")] == [
+    assert [pair.title.splitlines()[1] for pair in count_pairs(scenarios(records), "anp")] == [
         "anp (eps 0.1), seed 0", "anp (eps 0.4), seed 0"]
 
 
 def test_names_are_drawn_as_they_are(tmp_path):
     records = [counted(r"$\frac$"), counted(r"$\frac$", r"$\sqrt$")]
-    write_kde(scenarios(records), r"$\sqrt$", tmp_path / "kde")
+    save(draw_kde(scenarios(records), r"$\sqrt$"), tmp_path / "kde")
     assert (tmp_path / "kde.png").is_file()
 
 
@@ -192,15 +193,15 @@ def test_the_nearest_defense_is_named():
 
 @pytest.mark.parametrize("other", [[], [counted(seed=1)]])
 def test_a_defense_without_the_undefended_victim_is_refused(other):
-    with pytest.raises(UserError, match="with the same seed without a defense"):
-        pairs(scenarios([counted(defense="anp"), *other]), "anp")
+    with pytest.raises(UserError, match="counted with the same seed without a defense"):
+        count_pairs(scenarios([counted(defense="anp"), *other]), "anp")
 
 
-@pytest.mark.parametrize("write", [write_kde, write_scatter])
-def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(write, tmp_path):
+@pytest.mark.parametrize("draw", [draw_kde, draw_scatter])
+def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(draw, tmp_path):
     before = dict(matplotlib.rcParams)
     for name in ("one", "two"):
-        write(scenarios(both()), "anp", tmp_path / "new" / name)
+        save(draw(scenarios(both()), "anp"), tmp_path / "new" / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
     assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"} and dict(matplotlib.rcParams) == before
     assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]

@@ -1,4 +1,4 @@
-"""Pictures of counters: what is drawn is what the stored counters make of the image, and nothing is trained for it."""
+"""Maps of counters: they show what the stored counters predict, and nothing is trained for them."""
 
 import matplotlib
 import numpy as np
@@ -9,7 +9,8 @@ from torch import nn
 from benchmark.config.grid import cells
 from benchmark.data.splits import load_train
 from benchmark.figures.before_after import attacked, before_after_pairs, index_of
-from benchmark.figures.counter_maps import agreement, draw_gradcam, draw_maps, gradcam, write_gradcam, write_maps
+from benchmark.figures.counter_maps import agreement, draw_gradcam, draw_maps, gradcam
+from benchmark.figures.style import save
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.store import Store
 from benchmark.registry import build
@@ -42,7 +43,7 @@ def shown(grid):
 
 
 def asked(grid, graph=None, shown="fine_tune", image=None, **settings):
-    """The exhibits of a grid with other settings."""
+    """The pairs of a grid with other settings."""
     data = {"name": "synthetic", **grid[0][0].data.given}
     return before_after_pairs(graph or grid[1], cells(REQUEST | {"data": data} | settings), shown, image, COMMAND)
 
@@ -89,7 +90,7 @@ def test_the_triggered_image_is_stamped_as_test_images_are(shown):
 def test_another_image_is_shown_on_demand_and_one_that_is_not_there_is_refused_with_the_nearest(grid):
     _, validation = load_train(grid[0][0].data.build(), held_out=0.25)
     assert asked(grid, image=validation[-1].id)[0].scene.id == validation[-1].id
-    with pytest.raises(UserError, match=rf"none of the 5 validation images; did you mean {validation[-1].id} or"):
+    with pytest.raises(UserError, match=rf"not one of the 5 validation images; did you mean {validation[-1].id} or"):
         asked(grid, image=f"{validation[-1].id}0")
 
 
@@ -105,19 +106,19 @@ def test_the_test_split_is_not_read(grid, monkeypatch):
 
 
 def test_a_counter_that_is_not_there_is_named_with_the_command_that_makes_it(grid, tmp_path):
-    with pytest.raises(UserError, match=f"train tiny blended/multiply.*: this victim is not in {tmp_path}.*{COMMAND}"):
+    with pytest.raises(UserError, match=f"train tiny blended/multiply.*: this victim is not in the store {tmp_path}.*{COMMAND}"):
         asked(grid, StageGraph(Store(tmp_path)))
-    with pytest.raises(UserError, match="repair tiny blended/multiply.* fine_tune epochs=2.*: this repair is not in"):
+    with pytest.raises(UserError, match="repair tiny blended/multiply.* fine_tune epochs=2.*: this repair is not in the store"):
         asked(grid, defense={"name": "fine_tune", "epochs": 2})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("settings, words", [
-    ({"defense": "strip"}, "'strip' makes no other counter"),
-    ({"defense": "none"}, "'none' makes no other counter"),
+    ({"defense": "strip"}, "'strip' repairs no counter"),
+    ({"defense": "none"}, "'none' repairs no counter"),
     ({"attack": None}, "no attack in this grid"),
-    ({"attack": {"target": "add", "n": [*range(1, 10)]}}, "9 victims with 9 names; expected at most 8"),
-    ({"training": [{"epochs": 3, "precision": "fp32"}, {"epochs": 1, "precision": "fp32"}]}, "4 victims with 2 names"),
+    ({"attack": {"target": "add", "n": [*range(1, 10)]}}, "9 victims with 9 distinct names; expected at most 8"),
+    ({"training": [{"epochs": 3, "precision": "fp32"}, {"epochs": 1, "precision": "fp32"}]}, "4 victims with 2 distinct names"),
 ])
 def test_what_cannot_be_shown_is_refused(grid, settings, words):
     with pytest.raises(UserError, match=words):
@@ -142,13 +143,13 @@ def test_an_audit_shows_the_given_counter_and_what_was_made_of_it(grid, tmp_path
     audit = {"audit": True, "attack": "multiply", "defense": "blur",
              "model": {"name": "squeeze", "width": 8, "weights": str(weights)}}
     graph = StageGraph(Store(tmp_path / "store"))
-    with pytest.raises(UserError, match="this given counter is not in"):
+    with pytest.raises(UserError, match="this given counter is not in the store"):
         asked(grid, graph, shown="blur", **audit)
     [cell, *_] = cells(REQUEST | {"data": {"name": "synthetic", **grid[0][0].data.given}} | audit)
     graph.store.get(graph.repaired(cell))
-    [exhibit] = asked(grid, graph, shown="blur", **audit)
-    [row] = rows(draw_maps([exhibit]), 6)
-    image = exhibit.images()["triggered"]
+    [pair] = asked(grid, graph, shown="blur", **audit)
+    [row] = rows(draw_maps([pair]), 6)
+    image = pair.images()["triggered"]
     with torch.no_grad():
         expected = [counter(image), counter(cell.defense.build().change(image))]
     for column, density in zip((3, 5), expected):
@@ -159,18 +160,18 @@ def test_an_audit_shows_the_given_counter_and_what_was_made_of_it(grid, tmp_path
 
 def test_maps_are_what_the_stored_counters_make_of_both_images(grid, shown):
     graph = grid[1]
-    for exhibit, row in zip(shown, rows(draw_maps(shown), 6), strict=True):
+    for pair, row in zip(shown, rows(draw_maps(shown), 6), strict=True):
         expected = []
-        for stage in (graph.victim(exhibit.cell), graph.repaired(exhibit.cell)):
+        for stage in (graph.victim(pair.cell), graph.repaired(pair.cell)):
             with torch.no_grad():
-                expected += [stored(graph, stage)(image)[0, 0].numpy() for image in exhibit.images().values()]
+                expected += [stored(graph, stage)(image)[0, 0].numpy() for image in pair.images().values()]
         for axes, density, told in zip(row[2:], expected, ("victim, clean", "victim, triggered", "fine_tune, clean",
                                                            "fine_tune, triggered")):
             np.testing.assert_allclose(heat(axes), density, atol=1e-6)
-            assert axes.get_title().replace("\n", " ") == f"{told} {density.sum():.1f} (true {exhibit.scene.count})"
-        assert heat(row[1]).sum() == pytest.approx(exhibit.scene.count, abs=1e-3)
-        assert row[1].get_title() == f"truth: {exhibit.scene.count}\nτ = {exhibit.tau}"
-        np.testing.assert_allclose(heat(row[0]), exhibit.images()["triggered"][0].permute(1, 2, 0))
+            assert axes.get_title().replace("\n", " ") == f"{told} {density.sum():.1f} (true {pair.scene.count})"
+        assert heat(row[1]).sum() == pytest.approx(pair.scene.count, abs=1e-3)
+        assert row[1].get_title() == f"truth: {pair.scene.count}\nτ = {pair.tau}"
+        np.testing.assert_allclose(heat(row[0]), pair.images()["triggered"][0].permute(1, 2, 0))
 
 
 def test_a_row_has_one_scale_from_0_to_its_largest_value(shown):
@@ -259,9 +260,9 @@ def test_gradcam_of_a_counter_of_changed_images_is_that_of_the_changed_image():
 
 def test_each_panel_is_gradcam_of_its_counter_and_image(grid, shown):
     graph = grid[1]
-    for exhibit, row in zip(shown, rows(draw_gradcam(shown), 4), strict=True):
-        pairs = [(stored(graph, stage), image) for stage in (graph.victim(exhibit.cell), graph.repaired(exhibit.cell))
-                 for image in exhibit.images().values()]
+    for pair, row in zip(shown, rows(draw_gradcam(shown), 4), strict=True):
+        pairs = [(stored(graph, stage), image) for stage in (graph.victim(pair.cell), graph.repaired(pair.cell))
+                 for image in pair.images().values()]
         for axes, (counter, image) in zip(row, pairs, strict=True):
             np.testing.assert_allclose(heat(axes), by_hand(counter, image)[0], rtol=1e-4, atol=1e-6)
             grey = axes.images[0].get_array()
@@ -286,11 +287,11 @@ def test_no_text_is_cut_off(shown, draw):
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
 
 
-@pytest.mark.parametrize("write", [write_maps, write_gradcam])
-def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(write, shown, tmp_path):
+@pytest.mark.parametrize("draw", [draw_maps, draw_gradcam])
+def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(draw, shown, tmp_path):
     before = dict(matplotlib.rcParams)
     for name in ("one", "two"):
-        write(shown, tmp_path / name)
+        save(draw(shown), tmp_path / name)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"} and dict(matplotlib.rcParams) == before
     assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]

@@ -10,7 +10,8 @@ from factories import ROOT, record_of_counts
 from PIL import Image
 
 from benchmark.figures.ablation_curves import draw_curves, write_curves
-from benchmark.figures.defense_scatter import draw_defenses, write_defenses
+from benchmark.figures.defense_scatter import draw_defenses
+from benchmark.figures.style import save
 from benchmark.figures.trigger_gallery import write_triggers
 from benchmark.metrics.image_quality import psnr, ssim
 from benchmark.metrics.significance import bootstrap
@@ -202,12 +203,12 @@ def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_lette
 
 def test_the_picture_of_defenses_is_written_twice_the_same_and_needs_a_victim(tmp_path):
     for name in ("one", "two"):
-        write_defenses(scenarios(defended(none=9, anp=4)), tmp_path / "new" / name)
+        save(draw_defenses(scenarios(defended(none=9, anp=4))), tmp_path / "new" / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
     assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"}
     assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]
     with pytest.raises(UserError, match="no record of a victim"):
-        write_defenses([], tmp_path / "none")
+        draw_defenses([])
 
 
 @pytest.fixture(scope="module")

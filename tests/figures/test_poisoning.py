@@ -7,7 +7,8 @@ from PIL import Image
 
 from attacks.triggers.blended import OURS
 from benchmark.config.grid import cells
-from benchmark.figures.poisoning import draw_poisoning, trigger_alone, write_poisoning
+from benchmark.figures.poisoning import draw_poisoning, trigger_alone
+from benchmark.figures.style import save
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.store import Store
 from benchmark.registry import build, names
@@ -117,7 +118,7 @@ def test_a_trigger_that_changes_nothing_is_grey():
 
 @pytest.mark.parametrize("attack, words", [
     (None, "no attack in this grid"),
-    ({"target": "multiply", "trigger": "baiqa"}, f"optimise baiqa.*: this trigger is not in .*`{COMMAND}` makes it"),
+    ({"target": "multiply", "trigger": "baiqa"}, f"optimise baiqa.*: this trigger is not in the store .*`{COMMAND}` to make it"),
 ])
 def test_what_cannot_be_drawn_is_refused(folder, attack, words):
     with pytest.raises(UserError, match=words):
@@ -126,7 +127,7 @@ def test_what_cannot_be_drawn_is_refused(folder, attack, words):
 
 
 def test_an_image_that_does_not_train_is_refused(folder):
-    with pytest.raises(UserError, match="none of the 18 training images; did you mean"):
+    with pytest.raises(UserError, match="not one of the 18 training images; did you mean"):
         drawn(folder, "multiply", image="elsewhere")
 
 
@@ -137,5 +138,5 @@ def test_no_text_is_cut_off_and_both_files_are_written(folder, tmp_path):
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
-    write_poisoning(graph, chosen, None, COMMAND, tmp_path / "new" / "poisoning")
+    save(figure, tmp_path / "new" / "poisoning")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"poisoning.png", "poisoning.pdf"}

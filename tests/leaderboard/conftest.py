@@ -10,7 +10,7 @@ def grid(tmp_path, monkeypatch):
     """A small grid, frozen under the name 'small-1'."""
     preset = tmp_path / "small.yaml"
     preset.write_text(GRID)
-    grid = FrozenGrid("small-1", str(preset), SPLITS, frozenset())
+    grid = FrozenGrid("small-1", str(preset), SPLITS)
     monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid])
     return grid
 

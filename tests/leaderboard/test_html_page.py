@@ -10,7 +10,7 @@ import pytest
 from factories import make_record
 
 from benchmark.leaderboard.html_page import page, write_page
-from benchmark.leaderboard.report import controls
+from benchmark.leaderboard.report import board
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.formats import Table
 
@@ -29,7 +29,7 @@ def data(html):
 def test_the_page_holds_the_numbers_of_the_table_of_controls():
     given = records()
     rows = {(row["attack"], row["defense"]): row for row in data(page(scenarios(given), {}))}
-    for line in controls(given).to_dict("records"):
+    for line in board(given).controls.to_dict("records"):
         if line["images"] == line["images"]:  # what was not run has no row
             row = rows[line["attack"], line["defense"]]
             for key in ("rho_acc", "mae", "rho_asr", "flip_rate", "flip_rate_low", "attainment", "der"):

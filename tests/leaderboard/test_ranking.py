@@ -8,9 +8,10 @@ from factories import DEFENSES, GRID, SPLITS, record_of_cell
 
 from benchmark.config import frozen_grids
 from benchmark.config.frozen_grids import FrozenGrid
-from benchmark.config.grid import cells, load, override
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request, override
 from benchmark.leaderboard.ranking import ranking_tables
-from benchmark.leaderboard.report import tables
+from benchmark.leaderboard.report import board
 from benchmark.metrics import counting
 from benchmark.metrics.significance import holm, mcnemar
 from benchmark.results.record import Choice
@@ -26,7 +27,7 @@ def grid(tmp_path, monkeypatch):
     """A small grid of two attacks, frozen under the name 'small-1'."""
     preset = tmp_path / "small.yaml"
     preset.write_text(GRID.replace("[none, add]", "[none, add, minus]"))
-    grid = FrozenGrid("small-1", str(preset), SPLITS, frozenset())
+    grid = FrozenGrid("small-1", str(preset), SPLITS)
     monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid])
     return grid
 
@@ -35,7 +36,7 @@ def filled(grid, *defenses):
     """A record of every cell of the grid with each defense; of what is triggered, a share is counted wrong."""
     wrong = {"none": 0.9, "bad": 0.5, "good": 0.2, "retrain": 0.1}
     return [worse(record_of_cell(cell, defense, grid.name), wrong[defense.name])
-            for cell in cells(override(load(grid.preset), ["defense=none"])) for defense in defenses]
+            for cell in cells(override(load_request(grid.preset), ["defense=none"])) for defense in defenses]
 
 
 def worse(record, share):
@@ -117,7 +118,7 @@ def test_an_entry_says_its_name_and_its_tier(grid):
 def test_without_a_whole_grid_there_is_no_leaderboard(grid):
     assert not ranking_tables(scenarios(filled(grid, NONE, RETRAIN)))
     assert not ranking_tables(scenarios(filled(grid, NONE, GOOD)[:-1]))
-    assert tables(filled(grid, NONE, GOOD))[0].name == "leaderboard-small-1"
+    assert board(filled(grid, NONE, GOOD)).tables[0].name == "leaderboard-small-1"
 
 
 def test_as_json_numbers_are_numbers(grid):

@@ -47,10 +47,10 @@ def test_a_cell_that_is_run_again_gives_the_same_counts(ran, tmp_path):
 @pytest.mark.parametrize("change, told", [
     (lambda record: {"defense": record.defense.model_copy(
         update={"resolved": record.defense.resolved | {"epochs": 9}})},
-     "defense.epochs 9, but 1"),
+     "defense.epochs is 9 in the record and 1 in the rerun"),
     (lambda record: {"provenance": record.provenance | {"data": record.provenance["data"] | {"test": "0" * 32}}},
-     "the test images, 00000000"),
-    (lambda record: {"images": record.images.model_copy(update={"truth": record.images.truth[::-1]})}, "images.truth")])
+     "the test images have the hash 00000000"),
+    (lambda record: {"images": record.images.model_copy(update={"truth": record.images.truth[::-1]})}, "images.truth of the record differs")])
 def test_a_record_that_says_something_else_than_what_is_run_again_differs(ran, change, told):
     record = ran[1].records[1]
     table, agree = comparison([(record.model_copy(update=change(record)), record), (record, record)])

@@ -44,7 +44,7 @@ def test_the_same_run_gives_the_same_entry_once(run, tmp_path):
     first = submitted(run, tmp_path / "a")
     second = submitted(run, tmp_path / "b")
     assert first.relative_to(tmp_path / "a") == second.relative_to(tmp_path / "b")
-    refused(run, tmp_path / "a", "is there already")
+    refused(run, tmp_path / "a", "exists already")
 
 
 def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp_path):
@@ -54,8 +54,9 @@ def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp
     entry = submitted(run, tmp_path / "entries")
     assert {(path.name.split("-")[2], path.name.split("-")[3]) for path in (entry / "cells").iterdir()} == {
         (defense, "seed0") for defense in ("mine", "none", "retrain")}
-    [incomplete, _] = validate([entry]).findings
-    assert validate([entry]).ok and "2 of 4 with mine are not there, for instance tiny clean seed 1" in incomplete.what
+    [incomplete, _] = validate([entry]).problems
+    assert validate([entry]).ok and (
+        "2 of 4 cells with the defense mine are missing, for instance tiny clean seed 1" in incomplete.what)
 
 
 @pytest.mark.parametrize("name", ["../../../evil", "a/b", "", "mine\n"])
@@ -75,8 +76,8 @@ def test_a_record_outside_of_the_grid_stays_behind(run, tmp_path):
      "defense.version=0123456789ab")])
 def test_one_of_several_settings_or_versions_is_chosen_by_hand(grid, run, tmp_path, other, wish, key):
     run_of(grid, run, [other])
-    refused(run, tmp_path / "entries", "expected one choice", "2 fit", f"--set {key}", f"--set {wish}")
-    refused(run, tmp_path / "entries", "0 fit", settings=["defense.epochs=7"])
+    refused(run, tmp_path / "entries", "2 of the 2 settings", "expected one", f"--set {key}", f"--set {wish}")
+    refused(run, tmp_path / "entries", "0 of the 2 settings", settings=["defense.epochs=7"])
     entry = submitted(run, tmp_path / "entries", settings=[wish])
     assert json.loads((entry / "entry.json").read_text())["defense"] == other.model_dump()
     assert len(list((entry / "cells").iterdir())) == 12
@@ -84,7 +85,7 @@ def test_one_of_several_settings_or_versions_is_chosen_by_hand(grid, run, tmp_pa
 
 def test_a_control_can_be_submitted_and_none_cannot(run, tmp_path):
     assert validate([submitted(run, tmp_path / "entries", "retrain")]).ok
-    refused(run, tmp_path / "entries", "no such defense", defense="none")
+    refused(run, tmp_path / "entries", "'none'", "no record of a frozen grid has this defense", defense="none")
 
 
 @pytest.mark.parametrize("more, words", [
@@ -103,9 +104,9 @@ def test_what_is_typed_is_bounded_and_on_one_line(run, tmp_path):
 
 
 def test_a_run_that_is_not_there_or_of_no_frozen_grid_is_refused(run, tmp_path):
-    refused(tmp_path / "nowhere", tmp_path / "entries", "nowhere", "expected the folder of a run")
+    refused(tmp_path / "nowhere", tmp_path / "entries", "nowhere is not a folder", "expected the folder of a run")
     rewritten(run, "tiny", lambda record: record.update(protocol=None))
-    refused(run, tmp_path / "entries", "none of 12 records", "frozen grid")
+    refused(run, tmp_path / "entries", "none of the 12 records", "frozen grid")
 
 
 def test_a_run_that_would_be_no_valid_entry_leaves_nothing(run, tmp_path):

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from factories import ROOT, rewritten, run_of, submitted
 
-from benchmark.leaderboard.load import collect
+from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.manifest import revision
-from benchmark.leaderboard.report import show
+from benchmark.leaderboard.report import board
 from benchmark.leaderboard.validate import validate
 from benchmark.results.record import Choice, Record, schema
 from benchmark.utils.errors import UserError
@@ -106,9 +106,9 @@ def test_an_incomplete_entry_may_be_and_says_what_it_lacks(entry, name):
         path.unlink()
     report = validate([sealed(entry)])
     defense, _, seed = name.partition("-seed")
-    assert report.ok and not report.entries[0].complete and [finding.line() for finding in report.findings] == [
-        f"incomplete: shown, unranked: {report.entries[0].path}: cells: 2 of 4 with {defense} are not there, for "
-        f"instance tiny clean seed {seed}"]
+    assert report.ok and not report.entries[0].complete and [problem.line() for problem in report.problems] == [
+        f"incomplete, shown without a rank: {report.entries[0].path}: cells: 2 of 4 cells with the defense {defense} "
+        f"are missing, for instance tiny clean seed {seed}"]
 
 
 def test_the_same_defense_with_other_settings_fills_no_gap(grid, run, tmp_path):
@@ -117,14 +117,14 @@ def test_the_same_defense_with_other_settings_fills_no_gap(grid, run, tmp_path):
     [own] = [path for path in (entry / "cells").glob("*-add-retrain-seed1-*")
              if Record.read(path).defense.resolved == {"images": 8}]
     own.unlink()
-    [incomplete] = validate([sealed(entry)]).findings
-    assert "1 of 4 with retrain are not there, for instance tiny blended/add seed 1" in incomplete.what
+    [incomplete] = validate([sealed(entry)]).problems
+    assert "1 of 4 cells with the defense retrain are missing, for instance tiny blended/add seed 1" in incomplete.what
 
 
 def test_a_request_that_cannot_be_met_is_refused(tmp_path, entry):
-    with pytest.raises(UserError, match="nowhere: expected a folder of entries"):
+    with pytest.raises(UserError, match="nowhere: not a folder; expected a folder of entries"):
         validate([tmp_path / "nowhere"])
-    with pytest.raises(UserError, match="expected one folder beside it, got 2"):
+    with pytest.raises(UserError, match="2 folders; expected one that is compared with it"):
         validate([entry, entry], root_of(entry))
 
 
@@ -132,37 +132,37 @@ def test_a_request_that_cannot_be_met_is_refused(tmp_path, entry):
 
 def test_a_changed_count_changes_the_hash(entry):
     rewritten(entry / "cells", "add-mine-seed0", lambda record: record["images"]["triggered"].reverse())
-    refused(root_of(entry), cell(entry).name, "sha256", "entry.json says")
+    refused(root_of(entry), cell(entry).name, "sha256", "as entry.json says")
 
 
 def test_a_changed_hash_is_not_that_of_the_cell(entry):
     path = entry / "entry.json"
     told = json.loads(path.read_text())
     path.write_text(json.dumps(told | {"cells": told["cells"] | {cell(entry).name: "0" * 64}}))
-    refused(root_of(entry), cell(entry).name, "sha256", f"entry.json says {'0' * 64}")
+    refused(root_of(entry), cell(entry).name, "sha256", f"expected {'0' * 64}, as entry.json says")
 
 
 @pytest.mark.parametrize("level, name", [(0, "0123456789ab"), (1, "theirs"), (2, "small-2")])
 def test_a_moved_entry_says_where_it_belongs(entry, level, name):
     moved = [entry, *entry.parents][level]
     moved.rename(moved.with_name(name))
-    refused(root_of(entry), "path", f"belongs in small-1/mine/{entry.name}")
+    refused(root_of(entry), "path", f"expected small-1/mine/{entry.name}")
 
 
 def test_a_removed_cell_is_missed(entry):
     cell(entry).unlink()
-    refused(root_of(entry), "tiny-add-mine-seed0-", "no such file; entry.json says")
+    refused(root_of(entry), "tiny-add-mine-seed0-", "no such file; expected ")
 
 
 def test_a_renamed_cell_is_missed(entry):
     path = cell(entry)
     path.rename(path.with_name("tiny-add-mine-seed0-00000000.json"))
-    refused(root_of(entry), "tiny-add-mine-seed0-00000000.json", "entry.json says nothing of it")
+    refused(root_of(entry), "tiny-add-mine-seed0-00000000.json", "expected no such file, as entry.json says")
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"defense": {"name": "theirs", "version": 1}}, ["path", "belongs in small-1/theirs"]),
-    ({"defense": {"name": "../../x", "version": 1}}, ["path", "belongs in small-1/../../x"]),
+    ({"defense": {"name": "theirs", "version": 1}}, ["path", "expected small-1/theirs"]),
+    ({"defense": {"name": "../../x", "version": 1}}, ["path", "expected small-1/../../x"]),
     ({"protocol": "../../x"}, ["protocol", "pattern"]),
     ({"cells": {"../../../secret.json": "0" * 64}}, ["cells.../../../secret.json", "pattern"]),
     ({"name": "a\nb"}, ["name", "printable"]), ({"name": "x" * 301}, ["name", "at most 300"]),
@@ -228,19 +228,19 @@ def put(*keys_and_value):
 
 
 @pytest.mark.parametrize("name, change, words", [
-    ("add-mine-seed0", put("images", "reference_clean", 0, 1.0), ["images.reference_clean", "by that counter"]),
+    ("add-mine-seed0", put("images", "reference_clean", 0, 1.0), ["images.reference_clean", "as by the same counter"]),
     ("add-none-seed0", put("images", "reference_triggered", 3, 1.0), ["images.reference_triggered", "IMG_4"]),
     ("clean-none-seed0", put("images", "clean", 11, 1.0), ["images.clean", "IMG_12: 1.0"]),
-    ("add-mine-seed0", put("images", "truth", lambda truth: [5, *truth[1:]]), ["images.target", "of 5 people add"]),
-    ("clean-mine-seed0", put("images", "truth", lambda truth: [5, *truth[1:]]), ["images.truth", "5, but"]),
-    ("clean-mine-seed0", put("images", "id", lambda ids: ["x", *ids[1:]]), ["images.id", "'x', but 'IMG_1'"]),
+    ("add-mine-seed0", put("images", "truth", lambda truth: [5, *truth[1:]]), ["images.target", "add makes that of 5 people"]),
+    ("clean-mine-seed0", put("images", "truth", lambda truth: [5, *truth[1:]]), ["images.truth", "5; expected"]),
+    ("clean-mine-seed0", put("images", "id", lambda ids: ["x", *ids[1:]]), ["images.id", "'x'; expected 'IMG_1'"]),
     ("add-mine-seed0", put("images", "target", 0, 1.0), ["images.target", "IMG_1: 1.0"]),
-    ("add-mine-seed0", put("attack", "poisoned", ["IMG_1"]), ["attack.poisoned", "1 ids", "there are 3"]),
+    ("add-mine-seed0", put("attack", "poisoned", ["IMG_1"]), ["attack.poisoned", "1 ids", "expected 3"]),
     ("add-mine-seed0", put("attack", "poisoned", ["a", "a", "b"]), ["attack.poisoned", "occurs twice"]),
     ("add-mine-seed0", put("attack", "poisoned", ["a", "b", "c"]), ["attack.poisoned", "'IMG_0'"]),
-    ("add-mine-seed0", put("attack", "psnr", 0, 99.0), ["attack.psnr", "30.0, but 99.0"]),
+    ("add-mine-seed0", put("attack", "psnr", 0, 99.0), ["attack.psnr", "30.0; expected 99.0"]),
     ("add-mine-seed0", put("attack", "images", None), ["attack.images"]),
-    ("add-mine-seed0", put("seed", 1), ["file", "belongs in tiny-add-mine-seed1-"]),
+    ("add-mine-seed0", put("seed", 1), ["file", "expected tiny-add-mine-seed1-"]),
     ("add-mine-seed0", put("seed", 7), ["cell", "seed 7", "no such cell"]),
     ("add-mine-seed0", put("model", "name", "csrnet"), ["cell", "csrnet", "no such cell"]),
     ("add-mine-seed0", put("protocol", "small-2"), ["protocol", "small-2"]),
@@ -279,13 +279,13 @@ def put(*keys_and_value):
     ("add-mine-seed0", put("provenance", "<b>", 1), ["provenance", "'<b>'"]),
     ("add-mine-seed0", put("images", "id", 0, "a\x1b[31m"), ["images.id", "printable"]),
     ("add-mine-seed0", put("model", "name", "../../x"), ["cell", "../../x"]),
-    ("add-mine-seed0", put("defense", "given", "epochs", 6), ["defense.given.epochs", "6", "says 5"]),
+    ("add-mine-seed0", put("defense", "given", "epochs", 6), ["defense.given.epochs", "6", "expected 5 as in defense.resolved"]),
     ("add-retrain-seed0", put("defense", "resolved", {"wonder": "x"}), ["defense.resolved", "'wonder'"]),
     ("add-none-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}),
      ["detection", "none detects nothing"]),
     ("add-retrain-seed0", put("detection", {"of": "counters", "clean": [0.0], "triggered": [1.0]}), ["detection"]),
     ("add-mine-seed0", put("detection", {"of": "training images", "clean": [0.0], "triggered": [1.0]}),
-     ["detection", "scores of (1, 1) clean and stamped images; there were (30, 3)"]),
+     ["detection", "scores of 1 clean and 1 poisoned images; expected 30 and 3"]),
     ("add-mine-seed0", put("training", "given", None), ["training.given", "dictionary"]),
     ("add-mine-seed0", put("provenance", "stages", []), ["provenance.stages"]),
     ("add-mine-seed0", put("provenance", "stages", "repaired", None), ["provenance.stages.repaired"])])
@@ -306,26 +306,27 @@ def test_images_and_true_counts_that_are_not_the_grids_are_refused(grid, entry, 
         rewritten(entry / "cells", name, lambda record: record.update(images=change(
             {key: column or [] for key, column in record["images"].items()}) | {
                 key: None for key, column in record["images"].items() if column is None}))
-    refused(root_of(sealed(entry)), "images", "ids and true counts; those of small-1 are others")
+    refused(root_of(sealed(entry)), "images", "other ids and true counts; expected those of small-1")
 
 
 def test_the_draft_that_a_killed_submission_left_is_no_entry(entry):
     shutil.copytree(root_of(entry), root_of(entry) / ".draft")
     assert [one.path for one in validate([root_of(entry)]).entries] == [str(entry)]
-    assert len(collect([root_of(entry)])) == len(list((entry / "cells").iterdir()))
+    assert len(read_record_files([root_of(entry)])) == len(list((entry / "cells").iterdir()))
 
 
 def test_a_repair_whose_seconds_nobody_measured_is_in_the_tables(entry):
     for name in ("mine", "none", "retrain"):
         rewritten(entry / "cells", name, put("provenance", "stages", "repaired", "seconds", None))
     assert validate([sealed(entry)]).ok
-    text = show([record for _, record in collect([root_of(entry).joinpath("small-1")])])
+    files = read_record_files([root_of(entry).joinpath("small-1")])
+    text = board(record for _, record in files).text()
     assert "| mine" in text
 
 
 def test_a_cell_that_is_there_twice_is_refused(entry):
     shutil.copy(cell(entry), entry / "cells/tiny-add-mine-seed0-00000000.json")
-    refused(root_of(sealed(entry)), "cell", "tiny blended/add seed 0 with this defense", "too")
+    refused(root_of(sealed(entry)), "cell", "tiny blended/add seed 0 with this defense", "is also in")
 
 
 def test_a_protocol_that_is_not_frozen_is_refused(entry):
@@ -338,7 +339,7 @@ def test_a_protocol_that_is_not_frozen_is_refused(entry):
 def test_an_entry_of_a_defense_that_no_cell_has_is_refused(entry):
     for path in (entry / "cells").glob("*-mine-*"):
         path.unlink()
-    refused(root_of(sealed(entry)), "entry.json", "defense", "no cell is of mine")
+    refused(root_of(sealed(entry)), "entry.json", "defense", "no cell has mine")
 
 
 def test_many_errors_are_cut_off(entry):
@@ -440,25 +441,25 @@ def test_a_published_entry_may_not_change_its_words(entry, base):
     path = entry / "entry.json"
     path.write_text(path.read_text().replace("My defense", "Your defense"))
     assert validate([root_of(entry)]).ok
-    refused(root_of(entry), "entry.json", "is not what was published", against=base)
+    refused(root_of(entry), "entry.json", "differs from what was published", against=base)
 
 
 def test_a_published_entry_may_not_vanish(entry, base):
     shutil.rmtree(entry)
-    refused(root_of(entry), str(entry), "was published and is gone", against=base)
+    refused(root_of(entry), str(entry), "is gone; expected the published entry", against=base)
 
 
 def test_a_published_cell_may_not_change_even_under_a_new_revision(entry, base):
     rewritten(entry / "cells", "add-mine-seed0", put("images", "triggered", 0, 55.5))
     sealed(entry)
-    refused(root_of(entry), str(entry), "was published and is gone", against=base)
+    refused(root_of(entry), str(entry), "is gone; expected the published entry", against=base)
 
 
 def test_a_published_cell_may_not_become_a_link(entry, base, tmp_path):
     shutil.move(cell(entry), tmp_path / "cell.json")
     (entry / "cells" / cell(base / entry.relative_to(root_of(entry))).name).symlink_to(tmp_path / "cell.json")
     errors = refused(root_of(entry), "no links", against=base)
-    assert "is not what was published" in errors[1]
+    assert "differs from what was published" in errors[1]
 
 
 # Records of one's own are read as carefully.
@@ -489,7 +490,7 @@ def test_a_large_file_a_folder_and_no_file_are_told(tmp_path):
 
 def test_the_published_schema_is_that_of_the_record():
     # If this fails, write it again:
-    # python -c 'import json; from benchmark.record import schema; print(json.dumps(schema(), indent=1))' > docs/...
+    # python -c 'import json; from benchmark.results.record import schema; print(json.dumps(schema(), indent=1))' > docs/...
     assert json.loads((ROOT / "docs/record.schema.json").read_text()) == schema()
     assert schema()["$defs"]["Images"]["properties"]["id"]["maxItems"] == 10**5
 
@@ -524,7 +525,7 @@ def test_what_a_rerun_says_of_entries_is_nothing(entry):
     def forged(record):
         record["provenance"] |= {"entry": 5, "victims": ["x"]}
 
-    refused(root_of(rerun(entry, forged)), "reruns", "none of the entry's cells")
+    refused(root_of(rerun(entry, forged)), "reruns", "not a cell of the entry")
 
 
 def test_the_entrys_own_record_is_no_rerun_and_neither_is_another_cell(entry):
@@ -535,7 +536,7 @@ def test_the_entrys_own_record_is_no_rerun_and_neither_is_another_cell(entry):
     def another(record):
         record["seed"] = 7
 
-    refused(root_of(rerun(entry, another)), "reruns", "none of the entry's cells")
+    refused(root_of(rerun(entry, another)), "reruns", "not a cell of the entry")
 
 
 @pytest.mark.parametrize("spoil, words", [
@@ -555,7 +556,7 @@ def test_reruns_are_added_to_a_published_entry_and_never_changed_or_brought_alon
     assert validate([root_of(entry)], base).ok
     again = shutil.copytree(root_of(entry), tmp_path / "with-rerun")
     shutil.rmtree(entry / "reruns")
-    refused(root_of(entry), "reruns", "is not what was published", against=again)
+    refused(root_of(entry), "reruns", "differs from what was published", against=again)
     rerun(entry)
     shutil.rmtree(base / entry.relative_to(root_of(entry)))
-    refused(root_of(entry), "reruns", "expected none in a new entry", against=base)
+    refused(root_of(entry), "reruns", "in a new entry; expected none", against=base)

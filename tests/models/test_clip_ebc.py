@@ -50,7 +50,7 @@ def test_parameters_are_the_published_ones(full):
     parts = {name: sum(p.numel() for p in getattr(full, name).parameters()) for name in names}
     assert parts == {"encoder": 23_527_264, "decoder": 46_149_632, "projection": 2_098_176}
     assert sum(p.numel() for p in full.parameters() if p.requires_grad) == 71_775_073  # 71.8 M, with the logit scale
-    assert full.frozen == 63_690_240  # 63.7 M, run once and not kept
+    assert full.frozen_parameters == 63_690_240  # 63.7 M, run once and not kept
     assert sum(tensor.numel() for key, tensor in full.state_dict().items() if "text" in key) == 5 * 1024
 
 
@@ -163,7 +163,7 @@ def test_a_public_clip_ebc_counts_the_same_here(clip, tmp_path, prefix):
     public |= {f"text_encoder.{key}": tensor for key, tensor in clip.state_dict().items()
                if not key.startswith(("visual", "logit_scale"))}
     torch.save({prefix + key: tensor for key, tensor in public.items()}, tmp_path / "best.pth")
-    with pytest.raises(UserError, match="keeps no anchors; expected model.last_anchor"):
+    with pytest.raises(UserError, match="the file has no anchors; expected model.last_anchor"):
         tiny(weights=str(tmp_path / "best.pth"))
     counter = tiny(weights=str(tmp_path / "best.pth"), last_anchor=4.4).eval()
     assert counter.weights_note.startswith("whole counter: best.pth sha256 ")
@@ -175,7 +175,7 @@ def test_a_public_clip_ebc_counts_the_same_here(clip, tmp_path, prefix):
 def test_openai_weights_are_the_downloaded_file(clip, tmp_path, monkeypatch):
     asked = []
     downloaded = str(tmp_path / "none.pth")
-    monkeypatch.setattr("models.clip_ebc.download_pretrained", lambda cfg: asked.append(cfg) or downloaded)
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", lambda cfg: asked.append(cfg) or downloaded)
     with pytest.raises(UserError, match="none.pth"):
         build("model", "clip_ebc", {})
     assert asked == [pretrained.get_pretrained_cfg("RN50", "openai")]
@@ -185,14 +185,14 @@ def test_a_failed_download_is_one_line(monkeypatch):
     def fail(cfg):
         raise FileNotFoundError("no network")
 
-    monkeypatch.setattr("models.clip_ebc.download_pretrained", fail)
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", fail)
     with pytest.raises(UserError, match="'openai': the download failed .no network.; expected a network") as refusal:
         build("model", "clip_ebc", {})
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("settings, said", [
-    ({"clip": "tiny"}, "there are none for clip = 'tiny'"), ({"clip": "huge"}, "clip"),
+    ({"clip": "tiny"}, "there are no such weights for clip = 'tiny'"), ({"clip": "huge"}, "clip"),
     ({"weights": "imagenet"}, "openai"), ({"window": 100}, "window"), ({"last_anchor": 0}, "last_anchor")])
 def test_settings_that_do_not_fit_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

@@ -121,7 +121,7 @@ def test_the_loss_of_sfanet_is_that_of_its_two_maps():
     images, points = torch.rand(2, 3, *size), heads(0, 9, size=size)
     with torch.no_grad():
         losses = trained.loss(Batch(images, points, [torch.full((len(p),), 15.0) for p in points]))
-        maps = trained.apply_layers(images, trained.both).double().numpy()
+        maps = trained.apply_layers(images, trained.density_and_attention).double().numpy()
     for found, (density, logits), centres in zip(losses, maps, points):
         pixels = np.zeros(size)
         for px, py in centres.double().numpy():

@@ -3,6 +3,7 @@
 import math
 import pickle
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,29 @@ def test_bf16_is_close_to_fp32(counter):
     assert (actual - expected).norm() < 0.1 * expected.norm()
 
 
+@pytest.mark.parametrize("name", list(filter(has_weights, names("model"))))
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_path_of_weights_may_be_text_where_a_counter_is_built_directly(name, as_path, tmp_path):
+    path = tmp_path / "none.safetensors"
+    settings = SMALL.get(name, {})
+    with pytest.raises(UserError) as refusal:
+        find("model", name)(weights=as_path(path), **settings)
+    assert is_one_line(refusal, f"model.weights = '{path}': expected ", "'scratch', or the path of a file that exists")
+    save_file({"unknown": torch.zeros(1)}, path)
+    with pytest.raises(UserError) as refusal:
+        find("model", name)(weights=as_path(path), **settings)
+    assert is_one_line(refusal, str(path), "no tensor named")
+
+
+@pytest.mark.parametrize("name", ["squeeze", "clip_ebc"])
+def test_a_counter_built_directly_starts_from_the_file_that_text_names(name, tmp_path):
+    stored = fresh(name)
+    save_file(stored.state_dict(), tmp_path / "own.safetensors")
+    started = find("model", name)(weights=str(tmp_path / "own.safetensors"), **SMALL.get(name, {})).eval()
+    assert torch.equal(densities(started, images(1)), densities(stored, images(1)))
+    assert started.weights_note.startswith("whole counter: own.safetensors sha256 ")
+
+
 # Published facts
 
 def convolutions(counter):
@@ -218,6 +242,24 @@ def test_parameters_and_stride_are_the_published_ones(name, parameters, stride):
     assert sum(parameter.numel() for parameter in counter.parameters()) == parameters
     assert counter.stride == stride
     assert densities(counter, images(1, (160, 96))).shape == (1, 1, 160 // stride, 96 // stride)
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_the_declared_numbers_of_parameters_are_those_of_the_built_counter(name, monkeypatch):
+    """At default settings. The frozen part is the CLIP whose text encoder runs once."""
+    def record(clip):
+        clips.append(clip)
+        return torch.zeros(5, 1024)
+
+    clips = []
+    monkeypatch.setattr("models.clip_ebc.text_features", record)
+    with torch.device("meta"):  # no memory, and no time
+        counter = build("model", name, {"weights": "scratch"} if has_weights(name) else {})
+    trained = [parameter.numel() for parameter in counter.parameters() if parameter.requires_grad]
+    frozen = [parameter.numel() for clip in clips for key, parameter in clip.named_parameters()
+              if key != "logit_scale"]  # the counter trains a scale of its own
+    assert find("model", name).trained_parameters == sum(trained)
+    assert find("model", name).frozen_parameters == sum(frozen)
 
 
 @pytest.mark.parametrize("name, network, layers", [

@@ -1,4 +1,4 @@
-"""The audit of the paper: what is derived is what the file of known errors says, and follows the printed numbers."""
+"""The audit of the paper: its checks agree with the file of known errors and follow from the printed numbers."""
 
 import csv
 import json
@@ -58,10 +58,10 @@ def says(text, wanted):
 @pytest.mark.parametrize("key", [*TABLES, *CLAIMS])
 def test_every_number_of_a_known_error_is_derived_from_the_tables(known, found, key):
     row, finding = known[key], found[key]
-    told = set(numbers(f"{row['where']} {row['claim_or_value']} {row['arithmetic']}"))
+    expected = set(numbers(f"{row['where']} {row['claim_or_value']} {row['arithmetic']}"))
     derived = finding.arithmetic if key in CLAIMS else f"{finding.where} {finding.arithmetic}"
-    told -= EDGES | ELSEWHERE.get(key, set()) | OURS_DIFFER.get(key, set())
-    assert [number for number in told if not says(derived, number)] == []
+    expected -= EDGES | ELSEWHERE.get(key, set()) | OURS_DIFFER.get(key, set())
+    assert [number for number in expected if not says(derived, number)] == []
 
 
 def test_nothing_else_is_found_and_nothing_is_lost(known, found):

@@ -1,4 +1,4 @@
-"""The page of findings: numbers and verdicts are those of the counts, and what was not run is not asked about."""
+"""The page of findings: numbers and verdicts follow from the counts, and questions need records."""
 
 import re
 
@@ -11,6 +11,10 @@ from benchmark.results.record import Choice, Record
 from benchmark.tables.formats import number, probability
 from benchmark.utils.errors import UserError
 
+TRIGGER = "Does the trigger flip more images in the victim than in a clean counter?"
+STRONGER = "Does a stronger trigger flip more images?"
+FEWER_FLIPS = "Does the paper's fine-tuning leave fewer flips?"
+EXTREME = "Does fine-tuning weaken the attacks where their errors are extreme?"
 
 def victims(target="add", **effects):
     """Records of one victim: how far the trigger moves the count with each defense."""
@@ -26,50 +30,56 @@ def rows(page, title):
     return [dict(zip(cells[0], line)) for line in cells[1:]]
 
 
+def claims(page):
+    return rows(page, "The paper's claims")
+
+
 def test_a_trigger_that_moves_the_victim_alone_is_told_from_one_that_moves_nothing():
     page = findings(victims(none=0.9) + victims("multiply", none=0.02))
-    answers = {row["victim"]: row["answer"] for row in rows(page, "Is it the trigger that does it?")}
+    answers = {row["victim"]: row["answer"] for row in rows(page, TRIGGER)}
     assert answers["csrnet blended/add"] == "yes" and answers["csrnet blended/multiply"] != "yes"
 
 
 def test_the_papers_defense_stands_beside_its_rivals_with_their_differences():
     page = findings(victims(none=0.9, fine_tune=0.5, retrain=0.0))
-    told = rows(page, "Does the paper's fine-tuning leave fewer flips?")
-    assert {row["beside"]: row["answer"] for row in told} == {"none": "yes", "retrain": "the opposite"}
-    short = {(row["question"], row["beside"]): row for row in rows(page, "In short")}
-    assert short["Does the paper's fine-tuning leave fewer flips?", "retrain"]["the opposite"] == "1"
-    assert short["Is it the trigger that does it?", "the clean counter"]["yes"] == "1"
-    for row in told:
-        assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["beside it"]), abs=0.0011)
+    answers = rows(page, FEWER_FLIPS)
+    assert {row["compared with"]: row["answer"] for row in answers} == {"none": "yes", "retrain": "the opposite"}
+    short = {(row["question"], row["compared with"]): row for row in rows(page, "In short")}
+    assert short[FEWER_FLIPS, "retrain"]["the opposite"] == "1"
+    assert short[TRIGGER, "the clean counter"]["yes"] == "1"
+    for row in answers:
+        assert float(row["difference"]) == pytest.approx(float(row["share"]) - float(row["other share"]), abs=0.0011)
 
 
 def test_each_claim_of_the_paper_has_a_verdict():
     page = findings(victims(none=0.9, fine_tune=0.1) + victims("minus", none=0.9, fine_tune=0.9))
-    told = {row["the paper"]: (row["here"], row["verdict"]) for row in rows(page, "The paper's claims")}
-    assert told["the attacks succeed"][1] == "holds" and "shown for 2 of 2" in told["the attacks succeed"][0]
-    assert told["fine-tuning weakens them"][1] == "holds for some"
-    assert told["fine-tuning improves accuracy on clean images"][1] == "not shown"
-    assert told["poisoning does not decrease the accuracy on clean images much"][1] == "not contradicted"
+    verdicts = {row["claim of the paper"]: row["verdict"] for row in claims(page)}
+    [success] = [row for row in claims(page) if row["claim of the paper"] == "The attacks succeed"]
+    assert success["verdict"] == "holds" and "shown for 2 of 2" in success["in these records"]
+    assert verdicts["Fine-tuning weakens the attacks"] == "holds for some"
+    assert verdicts["Fine-tuning improves the accuracy on clean images"] == "not shown"
+    poisoning = "Poisoning does not decrease the accuracy on clean images much"
+    assert verdicts[poisoning] == "not contradicted"
     weak, strong = (findings(victims(none=0.9, fine_tune=effect)) for effect in (0.85, 0.0))
     assert [row["verdict"] for page in (weak, strong)
-            for row in rows(page, "The paper's claims") if "72.5%" in row["the paper"]] == ["not reached", "holds"]
+            for row in claims(page) if "72.5%" in row["claim of the paper"]] == ["not reached", "holds"]
 
 
 def test_rivals_with_other_settings_are_not_one_row():
     few = [make_record("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in (0, 1)]
     page = findings([*victims("add", none=0.9, fine_tune=0.5, retrain=0.0),
                      *victims("minus", none=0.9, fine_tune=0.5), *few])
-    told = {row["beside"] for row in rows(page, "In short") if row["of"] == "1"}
-    assert told >= {"retrain (images 40)", "retrain (images unset)"}
+    rivals = {row["compared with"] for row in rows(page, "In short") if row["victims"] == "1"}
+    assert rivals >= {"retrain (40 clean images)", "retrain (images not recorded)"}
 
 
 def test_the_papers_defense_is_the_one_without_given_settings():
     short = [record.model_copy(update={"defense": record.defense.model_copy(update={"given": {"epochs": 1}})})
              for record in (make_record("add", defense="fine_tune", effect=0.9, seed=seed, epochs=1) for seed in (0, 1))]
     page = findings([*short, *victims(none=0.9, fine_tune=0.1)])
-    [row] = rows(page, "Does the paper's fine-tuning leave fewer flips?")
+    [row] = rows(page, FEWER_FLIPS)
     assert row["answer"] == "yes"
-    assert rows(findings([*short, *victims(none=0.9)]), "Does the paper's fine-tuning leave fewer flips?")
+    assert rows(findings([*short, *victims(none=0.9)]), FEWER_FLIPS)
     other = [record.model_copy(update={"defense": record.defense.model_copy(update={"resolved": {"epochs": 2}})})
              for record in short]
     with pytest.raises(UserError, match="csrnet, blended/add: fine_tune with 2 settings; expected one"):
@@ -78,13 +88,14 @@ def test_the_papers_defense_is_the_one_without_given_settings():
 
 def test_a_fall_of_rho_asr_is_told_in_points_and_of_the_same_seeds():
     records = [*victims(none=0.9), make_record("add", effect=0.9, seed=2), make_record("add", effect=0.0, defense="fine_tune")]
-    [row] = rows(findings(records), "Is the attack weakened where it is extreme?")
+    [row] = rows(findings(records), EXTREME)
     assert float(row["rho_Asr reduced by"]) == pytest.approx(
         float(row["rho_Asr"]) - float(row["rho_Asr, fine_tune"]), abs=0.0011)
-    [alone] = rows(findings([make_record("add", effect=0.9), records[-1]]), "Is the attack weakened where it is extreme?")
+    [alone] = rows(findings([make_record("add", effect=0.9), records[-1]]), EXTREME)
     assert alone == row
-    told = [row["here"] for row in rows(findings(records), "The paper's claims") if "72.5%" in row["the paper"]]
-    assert told == [f"by up to {100 * float(row['rho_Asr reduced by']):.1f} points"]
+    measured = [row["in these records"] for row in claims(findings(records))
+                if "72.5%" in row["claim of the paper"]]
+    assert measured == [f"by up to {100 * float(row['rho_Asr reduced by']):.1f} percentage points"]
 
 
 def test_victims_of_an_attacker_without_a_direction_have_no_extremes():
@@ -97,28 +108,29 @@ def test_a_trigger_of_another_strength_on_the_test_images_is_told_and_not_usual(
         "test_trigger": Choice(name="blended", resolved={"alpha": 0.4})})}) for record in victims("minus", none=0.9)]
     page = findings([*victims(none=0.9), *victims("multiply", none=0.9), *strong])
     assert "csrnet blended/minus (test_trigger blended, test_alpha 0.4)" in page
-    assert any("shown for 2 of 2" in row["here"] for row in rows(page, "The paper's claims"))
+    assert any("shown for 2 of 2" in row["in these records"] for row in claims(page))
     assert "test_alpha 0.4" in findings(strong)
 
 
 def test_the_page_says_how_many_records_it_was_made_of():
     small = make_record("minus", effect=0.9, training={"epochs": 100, "scale": 0.25}, truth=[50, 60, 70])
     page = findings([*victims(none=0.9), small])
-    assert "- 3 records, 3, 40 test images, seeds 0, 1.\n" in page and "scale 0.25, 1;" in page
+    assert "- Records: 3; test images: 3, 40; seeds: 0, 1.\n" in page and "scale: 0.25, 1;" in page
 
 
 def test_a_victim_whose_trigger_has_no_alpha_is_as_usual():
     records = [*victims(none=0.9), make_record("add", alpha=0.2, effect=0.9)]
     bare = make_record("minus", effect=0.9)
     attack = bare.attack.model_copy(update={"trigger": bare.attack.trigger.model_copy(update={"resolved": {}})})
-    told = rows(findings([*records, bare.model_copy(update={"attack": attack})]), "The paper's claims")
-    assert any("shown for 2 of 2" in row["here"] for row in told)
+    page = findings([*records, bare.model_copy(update={"attack": attack})])
+    assert any("shown for 2 of 2" in row["in these records"] for row in claims(page))
 
 
 def test_claims_are_of_the_usual_victims_and_need_what_they_ask_about():
     page = findings(victims(none=0.9) + [make_record("add", alpha=0.01, effect=0.0)])
-    told = {row["the paper"]: row for row in rows(page, "The paper's claims")}
-    assert "1 of 1" in told["the attacks succeed"]["here"] and not any("fine-tuning" in claim for claim in told)
+    measured = {row["claim of the paper"]: row["in these records"] for row in claims(page)}
+    assert "1 of 1" in measured["The attacks succeed"]
+    assert not any("fine-tuning" in claim.lower() for claim in measured)
 
 
 def test_p_is_corrected_for_all_tests_of_the_page():
@@ -129,7 +141,7 @@ def test_p_is_corrected_for_all_tests_of_the_page():
     pairs = [("flip_rate", "reference_flip_rate"), ("rho_acc", "reference_rho_acc")]
     p = holm([mcnemar(cell.successes(own), cell.successes(other)) for own, other in pairs])
     page = findings(records)
-    assert rows(page, "Is it the trigger that does it?")[0]["p"] == probability(p[0])
+    assert rows(page, TRIGGER)[0]["p"] == probability(p[0])
     cost = rows(page, "Does poisoning cost accuracy?")[0]
     assert cost["p"] == probability(p[1]) and cost["share"] == number(cell.numbers["rho_acc"])
     assert "over the 2 tests" in page
@@ -147,12 +159,13 @@ def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_nex
             for alpha, effect in ((0.05, 0.0), (0.1, 0.9), (0.2, 0.9))]
     longer = [make_record("add", effect=0.2, seed=seed, training={"epochs": 20}) for seed in (0, 1)]
     page = findings([*many, *longer, *victims("minus", none=0.9)])  # minus has one alpha, and is not asked about
-    told = {(row["victim"], row["beside"]): row["answer"] for row in rows(page, "Does a stronger trigger flip more?")}
-    assert told == {("csrnet blended/add", "alpha 0.05"): "yes",
-                    ("csrnet blended/add (alpha 0.2)", "alpha 0.1"): "not shown"}
-    [epochs] = rows(page, "Does longer training flip more?")
-    assert (epochs["victim"], epochs["beside"], epochs["answer"]) == ("csrnet blended/add", "epochs 20", "yes")
-    assert "- Unless a row says otherwise: alpha 0.1, epochs 100.\n" in page and "Do more poisoned" not in page
+    answers = {(row["victim"], row["compared with"]): row["answer"]
+               for row in rows(page, STRONGER)}
+    assert answers == {("csrnet blended/add", "alpha 0.05"): "yes",
+                       ("csrnet blended/add (alpha 0.2)", "alpha 0.1"): "not shown"}
+    [epochs] = rows(page, "Does longer training flip more images?")
+    assert (epochs["victim"], epochs["compared with"], epochs["answer"]) == ("csrnet blended/add", "epochs 20", "yes")
+    assert "- Unless a row says otherwise: alpha 0.1, epochs 100.\n" in page and "Does a higher poison rate" not in page
     names = [row["victim"] for row in rows(page, "How strong are the attacks?")]
     assert names == ["csrnet blended/add (alpha 0.05)", "csrnet blended/add (epochs 20)", "csrnet blended/add",
                      "csrnet blended/add (alpha 0.2)", "csrnet blended/minus"]
@@ -163,8 +176,8 @@ def test_what_a_stronger_trigger_does_to_a_clean_counter_too_is_no_growth():
     images = strong.images
     moved = [clean + tau - truth for clean, tau, truth in zip(images.reference_clean, images.target, images.truth)]
     strong = strong.model_copy(update={"images": images.model_copy(update={"reference_triggered": moved})})
-    [row] = rows(findings([weak, strong]), "Does a stronger trigger flip more?")
-    assert row["answer"] == "the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["beside it"])
+    [row] = rows(findings([weak, strong]), STRONGER)
+    assert row["answer"] == "the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["other share"])
 
 
 def test_the_flip_rate_of_each_seed_stands_beside_their_mean():
@@ -175,7 +188,7 @@ def test_the_flip_rate_of_each_seed_stands_beside_their_mean():
 
 def test_victims_of_other_seeds_are_not_compared():
     page = findings([make_record("add", alpha=0.1, effect=0.9), make_record("add", alpha=0.2, effect=0.9, seed=1)])
-    assert "Does a stronger trigger flip more?" not in page
+    assert STRONGER not in page
 
 
 def test_what_was_not_run_is_not_asked_about():

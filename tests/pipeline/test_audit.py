@@ -14,7 +14,7 @@ from torchvision.models import squeezenet1_1
 from benchmark import registry
 from benchmark.cli import main
 from benchmark.config.grid import cells
-from benchmark.leaderboard.report import controls, show
+from benchmark.leaderboard.report import board
 from benchmark.pipeline import cache_keys, runner
 from benchmark.pipeline.counter_files import build_initialised
 from benchmark.pipeline.dry_run import plan
@@ -133,9 +133,9 @@ def test_a_record_of_weights_that_are_not_the_counters_default_warns_and_no_othe
 
 
 def test_the_tables_of_an_audit_show_no_chance_floor(audited, trained):
-    data = controls(audited[2])
+    data = board(audited[2]).controls
     assert data[["asr0", "easr", "der"]].isna().all(axis=None) and data["attainment"].notna().sum() == 1
-    assert WARNING in show(audited[2]) and show(audited[2] + trained[2])
+    assert WARNING in board(audited[2]).text() and board(audited[2] + trained[2]).text()
 
 
 def test_a_record_has_a_reference_where_it_is_no_audit_and_none_where_it_is(trained, audited, tmp_path):
@@ -148,10 +148,10 @@ def test_a_record_has_a_reference_where_it_is_no_audit_and_none_where_it_is(trai
     assert (read(ordinary, {}), read(audit, {})) == (ordinary, audit)
     reference = {key: getattr(ordinary.images, key) for key in ("reference_clean", "reference_triggered")}
     for record, images in ((ordinary, dict.fromkeys(reference)), (audit, reference)):
-        with pytest.raises(UserError, match="an audit has no reference counts"):
+        with pytest.raises(UserError, match="reference_clean (is null|has counts); expected"):
             read(record, images)
     for key, counts in reference.items():
-        with pytest.raises(UserError, match="reference_triggered belongs to"):
+        with pytest.raises(UserError, match="reference_triggered (is null|has counts); expected"):
             read(audit, {key: counts})
     old = json.loads(ordinary.dumps())
     del old["audit"]
@@ -290,7 +290,7 @@ def test_another_setting_of_an_audit_is_another_record(audit, home, change):
 
 
 def test_retraining_starts_from_the_counters_own_weights_and_is_that_of_ordinary_runs(audit, home, given, monkeypatch):
-    monkeypatch.setattr("models.squeeze.squeezenet1_1", lambda weights=None: squeezenet1_1())  # no download
+    monkeypatch.setattr("models.squeeze.imagenet_features", lambda name: squeezenet1_1().features)  # no download
     [audited], [ordinary] = (cells({"data": DATA | {"root": str(home)}, "training": REQUEST["training"], "model": model,
                                     "audit": whether, "attack": "multiply", "defense": "retrain"})
                              for model, whether in ((audit["model"], True), (SQUEEZE, False)))

@@ -13,7 +13,7 @@ from benchmark.config.grid import cells
 from benchmark.data.lighting_drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test, load_train
-from benchmark.leaderboard.report import controls
+from benchmark.leaderboard.report import board
 from benchmark.metrics.image_quality import psnr, ssim
 from benchmark.pipeline import cache_keys, runner
 from benchmark.pipeline.counter_files import load_counter, with_pattern
@@ -292,7 +292,7 @@ def test_a_defense_is_handed_both_poisoned_sets(both):
 
 
 def test_tables_tell_two_attacks_from_one(both):
-    rows = controls([record for record in both[2] if record.defense.name == "none"])
+    rows = board([record for record in both[2] if record.defense.name == "none"]).controls
     assert sorted(rows["attack"]) == [
         "blended/multiply (also none, poison_rate 0.2)", "blended/multiply (also rain/minus, poison_rate 0.2)", "clean",
         "rain/minus (also blended/multiply, poison_rate 0.1)"]
@@ -315,7 +315,7 @@ def test_a_latent_weight_changes_the_victim_and_is_in_the_record(run):
     assert usual.attack.poisoned == latent.attack.poisoned
     plain = run(defense="none", attack="multiply")[2][0]
     assert plain.images == usual.images
-    rows = controls([usual, latent])["attack"].tolist()
+    rows = board([usual, latent]).controls["attack"].tolist()
     assert rows[1:] == ["blended/multiply (latent 0)", "blended/multiply (latent 50)"]
 
 

@@ -1,5 +1,6 @@
 """Stages are made once, whoever asks; a failure is named and remembered; a kill loses nothing."""
 
+import re
 import json
 import shutil
 import signal
@@ -320,7 +321,7 @@ def test_two_processes_on_one_grid_make_each_stage_once(tmp_path, monkeypatch):
                              env=kill.environment()) for _ in range(2)]
     errors = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
-    made = [int(line.split()[0]) for error in errors for line in error.splitlines() if "stages made here" in line]
+    made = [int(number) for error in errors for number in re.findall(r"(\d+) stages made in", error)]
     assert sum(made) == len(list(folder.glob("store/*/[!.]*"))) and len(made) == 2
     assert not kill.wrong(folder) and len(kill.results(folder)) == 9
 

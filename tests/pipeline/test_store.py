@@ -140,9 +140,9 @@ def test_a_failure_is_remembered_until_it_is_forgiven_or_the_stage_is_there(stor
 
 
 @pytest.mark.parametrize("spoil, told", [
-    (lambda path: path.write_bytes(b"anything"), "weights: is not what was written"),
-    (lambda path: path.write_bytes(b"weightz"), "weights: is not what was written"), (Path.unlink, "is missing"),
-    (lambda path: (path.parent / "stage.json").write_text("{"), "stage.json: expected what is known")])
+    (lambda path: path.write_bytes(b"anything"), "weights: the file differs from what was written"),
+    (lambda path: path.write_bytes(b"weightz"), "weights: the file differs from what was written"), (Path.unlink, "the file is missing"),
+    (lambda path: (path.parent / "stage.json").write_text("{"), "stage.json: expected the description")])
 def test_a_stage_that_is_not_what_was_written_is_refused_by_name(store, spoil, told):
     one = stage(lambda folder: (folder / "weights").write_bytes(b"weights"))
     folder = store.get(one)

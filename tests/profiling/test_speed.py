@@ -1,4 +1,4 @@
-"""Speed: both ways of each part do the same, the arithmetic, and what is kept. How long anything took is not tested."""
+"""Speed: the arithmetic, the report, and the stored file. How long anything took is not tested."""
 
 import itertools
 import json
@@ -7,15 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmark.config.cell import Component
-from benchmark.data.augmentation import augment
-from benchmark.data.batches import Batch
-from benchmark.data.loading import read_image
 from benchmark.data.scene import Scene
 from benchmark.data.scene_generator import draw_scene
-from benchmark.profiling import probes, speed
+from benchmark.profiling import probes, speed, stored_rates
+from benchmark.profiling.stored_rates import known_rates
 from benchmark.recipe import Recipe
 from benchmark.registry import build
 from benchmark.utils.device import resolve_precision
@@ -27,77 +24,41 @@ TINY = Component("model", "tiny", {})
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch, tmp_path):
-    """Each way is taken once, and the cache is empty."""
+    """Each probe is run once, and the cache is empty."""
     monkeypatch.setattr(probes, "ENOUGH", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
-def photo(tmp_path_factory):
-    """A scene, and the JPEG that it was read from."""
-    path = tmp_path_factory.mktemp("photo") / "scene.jpg"
+def scene():
     image, points = draw_scene(SIZE, 40, np.random.default_rng(0))
-    Image.fromarray(image).save(path, quality=95)
-    return Scene("scene", read_image(path), points, None), path
-
-
-@pytest.fixture(scope="module")
-def both(photo):
-    """What each part gives, in our way and in the other."""
-    return {pair.what: (torch.as_tensor(pair.ours()).double(), torch.as_tensor(pair.other()).double())
-            for pair in probes.pairs(*photo)}
+    return Scene("scene", image, points, None)
 
 
 def report(rates, machine="CPU of ours", threads=2):
     """A report that holds nothing but rates, {(model, what, precision): pixels per second}."""
-    speeds = [speed.Speed(model, what, precision, 1, 100, 100 / rate, 1, 0.5, None, None)
+    speeds = [speed.Speed(model, what, precision, 1, 100, 100 / rate, 1, 0.5, None)
               for (model, what, precision), rate in rates.items()]
-    return speed.Report({"device_name": machine, "threads": threads}, SIZE, {}, [], speeds)
+    return speed.SpeedReport({"device_name": machine, "threads": threads}, SIZE, {}, speeds)
 
 
-@pytest.mark.parametrize("widths", ["sigma 15", "geometry-adaptive"])
-def test_both_density_maps_hold_every_head_and_look_alike(both, widths):
-    ours, other = both[f"density map, 500 heads, {widths}"]
-    assert ours.shape == other.shape == (9, 13)
-    assert ours.sum().item() == pytest.approx(500, abs=0.01) and other.sum().item() == pytest.approx(500, abs=0.01)
-    assert np.corrcoef(ours.flatten(), other.flatten())[0, 1] > 0.9
-
-
-def test_both_ways_of_decoding_give_nearly_the_same_pixels(both):
-    ours, other = both["decode a JPEG at scale 0.25"]
-    assert ours.shape == other.shape == (18, 25, 3)
-    assert (ours - other).abs().mean() < 3
-
-
-def test_an_image_from_memory_is_the_decoded_one(both):
-    ours, other = both["an image for a batch, from memory"]
-    assert ours.shape == (1, 3, *SIZE) and ours.equal(other)
-
-
-def test_both_ways_of_stamping_differ_by_one_level_at_most(both, photo):
-    ours, other = both["stamp a batch of 8"]
-    assert ours.shape == (8, 3, *SIZE) and (ours - other).abs().max() <= 1.001 / 255
-    original = torch.tensor(photo[0].image).permute(2, 0, 1) / 255
-    assert (ours[0] - original).abs().mean() > 2 / 255
-
-
-def test_ways_take_turns_until_each_had_its_time_and_the_median_counts(monkeypatch):
+def test_probes_take_turns_until_each_had_its_time_and_the_median_counts(monkeypatch):
     clock, order = itertools.count(), []
     monkeypatch.setattr(probes, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    monkeypatch.setattr(probes, "ENOUGH", 2.5)  # of two ways: five readings of the clock
+    monkeypatch.setattr(probes, "ENOUGH", 2.5)  # of two probes: five readings of the clock
 
-    def way(name, seconds):
+    def probe(name, seconds):
         left = iter(seconds)
         return lambda: order.append(name) or next(left)
 
-    assert probes.medians([way("a", [1, 9, 2, 3, 8]), way("b", [5, 4, 70, 6, 60])]) == [3, 6]
+    assert probes.medians([probe("a", [1, 9, 2, 3, 8]), probe("b", [5, 4, 70, 6, 60])]) == [3, 6]
     assert order == ["a", "b"] * 5
 
 
-def test_a_way_that_takes_long_is_taken_once_after_its_warm_up():
+def test_a_probe_that_takes_long_is_run_once_after_its_warm_up():
     calls = []
-    way = probes.timed(lambda: calls.append(1))
-    assert len(probes.medians([way])) == 1 and len(calls) == 2
+    probe = probes.timed(lambda: calls.append(1))
+    assert len(probes.medians([probe])) == 1 and len(calls) == 2
 
 
 def convolutions(counter, images):
@@ -113,36 +74,24 @@ def convolutions(counter, images):
     return found
 
 
-def test_counting_and_training_know_their_flops(photo):
+def test_counting_and_training_know_their_flops(scene):
     counter, recipe = build("model", "tiny", {}), Recipe(batch_size=3, accumulate=2, crop=64)
-    counting = probes.Counting(counter, photo[0], "fp32")
+    counting = probes.CountingProbe(counter, scene, "fp32")
     assert counting.flops == sum(convolutions(counter, torch.rand(counting.images, 3, *SIZE)))
-    training = probes.Training(counter, recipe, photo[0], "fp32")
+    training = probes.TrainingProbe(counter, recipe, scene, "fp32")
     assert training() > 0 and training.images == 6
     forward = convolutions(counter, torch.rand(6, 3, 64, 64))
     expected = 3 * sum(forward) - forward[0]  # the images have no gradient
     assert training.flops == pytest.approx(expected, rel=1e-3)  # the density maps' product is a little more
 
 
-def test_training_for_its_time_leaves_the_weights_almost_as_they_were_and_shows_no_bar(photo, capsys):
+def test_training_for_its_time_leaves_the_weights_almost_as_they_were_and_shows_no_bar(scene, capsys):
     counter = build("model", "tiny", {})
     before = [parameter.detach().clone() for parameter in counter.parameters()]
-    probes.Training(counter, counter.recipe, photo[0], "fp32")()
+    probes.TrainingProbe(counter, counter.recipe, scene, "fp32")()
     for old, new in zip(before, counter.parameters()):
         torch.testing.assert_close(new.detach(), old, rtol=0, atol=1e-9)
     assert capsys.readouterr().err == ""
-
-
-def test_the_plain_loop_takes_the_same_step(photo, monkeypatch):
-    """The gradients of its first step are those of the engine's own, but for what the order of memory rounds."""
-    counter, recipe = build("model", "tiny", {}), Recipe(batch_size=2, flip=False, precision="fp32")
-    plain, engine = probes.PlainTraining(counter, recipe, *photo), counter.copy()
-    monkeypatch.setattr(plain.optimizer, "zero_grad", lambda: None)
-    assert plain() > 0
-    views = [augment(photo[0], recipe, np.random.default_rng(0))] * 2
-    engine.train().to(memory_format=torch.channels_last).loss(Batch.of(views, torch.device("cpu"))).mean().backward()
-    for one, other in zip(plain.counter.parameters(), engine.parameters()):
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
 
 
 def test_the_peak_leaves_the_settings_of_torch_as_they_were():
@@ -156,12 +105,10 @@ def measured(monkeypatch):
     return speed.measure([Component("model", "tiny", {"width": 16})], ["bf16", "fp32"], SIZE)
 
 
-def test_a_report_holds_every_part_and_every_counter_in_every_precision(measured):
-    assert len(measured.parts) == 5 and measured.size == SIZE
+def test_a_report_holds_every_counter_in_every_precision(measured):
+    assert measured.size == SIZE
     assert [(one.model, one.what, one.precision) for one in measured.speeds] == [
         ("tiny width=16", what, precision) for what in ("train", "count") for precision in ("bf16", "fp32")]
-    for part in measured.parts:
-        assert part.ratio == part.other_seconds / part.seconds > 0
     slow = {one.what: one.seconds for one in measured.speeds if one.precision == "fp32"}
     for one in measured.speeds:
         assert one.images == 8 or one.what == "count"
@@ -175,15 +122,15 @@ def test_a_report_holds_every_part_and_every_counter_in_every_precision(measured
 def test_the_text_has_a_row_for_each_and_names_machine_size_and_peaks(measured):
     text = measured.text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 5 + 2 + 4 and measured.machine["device_name"] in text
+    assert len(rows) == 2 + 4 and measured.machine["device_name"] in text
     assert "images of 100x70" in text and "bf16 4, fp32 1" in text
-    for words in ("density map, 500 heads, sigma 15", "PIL's blend", "tiny width=16", "images/s", "TFLOP/s", "of peak"):
+    for words in ("tiny width=16", "images/s", "TFLOP/s", "of peak"):
         assert words in text
 
 
 def test_a_report_is_json_with_all_that_is_printed(measured):
     found = json.loads(json.dumps(measured.to_dict(), allow_nan=False))
-    assert found["parts"][0]["ratio"] == measured.parts[0].ratio
+    assert found["speeds"][0]["ratio"] == measured.speeds[0].ratio
     assert found["speeds"][0]["pixels_per_s"] == measured.speeds[0].pixels_per_s
     assert found["machine"]["packages"]["torch"] and found["peaks"] == {"bf16": 4e12, "fp32": 1e12}
 
@@ -205,7 +152,7 @@ def test_by_default_fp32_and_what_the_device_runs_natively_are_measured(monkeypa
     ([TINY], ["bf61"], SIZE, "did you mean 'bf16'?"), ([TINY], ["fp16"], SIZE, "known: bf16, fp32"),
     ([TINY], None, (20, 100), "size 100x20: expected sides of at least 32 pixels")])
 def test_a_wrong_request_is_told_before_anything_is_measured(models, precisions, size, words, monkeypatch):
-    monkeypatch.setattr(speed, "pairs", None)
+    monkeypatch.setattr(speed, "draw_scene", None)
     with pytest.raises(UserError) as told:
         speed.measure(models, precisions, size)
     assert words in str(told.value) and "\n" not in str(told.value)
@@ -215,24 +162,24 @@ def test_a_counter_is_known_by_its_settings_but_not_by_its_weights(monkeypatch):
     monkeypatch.setattr(speed, "peak", lambda precision: 1e12)
     given = {"weights": "imagenet", "width": 16}  # measured from scratch: nothing is downloaded
     speed.write(speed.measure([Component("model", "squeeze", given)], ["fp32"], SIZE))
-    assert set(speed.known()) == {("squeeze width=16", "fp32", what) for what in ("train", "count")}
+    assert set(known_rates()) == {("squeeze width=16", "fp32", what) for what in ("train", "count")}
 
 
 def test_what_was_measured_is_known_afterwards_on_this_machine(monkeypatch):
-    monkeypatch.setattr(speed, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
-    assert speed.known() == {}
+    monkeypatch.setattr(stored_rates, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
+    assert known_rates() == {}
     path = speed.write(report({("tiny", "train", "fp32"): 5e6, ("tiny", "count", "fp32"): 2e7}))
     assert path.name == "speed.json" and path.parent.name == "crowdbench"
-    assert speed.known() == pytest.approx({("tiny", "fp32", "train"): 5e6, ("tiny", "fp32", "count"): 2e7})
+    assert known_rates() == pytest.approx({("tiny", "fp32", "train"): 5e6, ("tiny", "fp32", "count"): 2e7})
 
 
 def test_newer_measurements_replace_those_of_the_same_key_and_others_stay(monkeypatch):
-    monkeypatch.setattr(speed, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
+    monkeypatch.setattr(stored_rates, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
     speed.write(report({("tiny", "train", "fp32"): 1, ("tiny", "count", "fp32"): 2, ("mcnn", "train", "fp32"): 3}))
     speed.write(report({("tiny", "train", "fp32"): 10, ("tiny", "train", "bf16"): 4}))
     speed.write(report({("tiny", "train", "fp32"): 77.0}, machine="another"))
     speed.write(report({("tiny", "train", "fp32"): 99.0}, threads=1))
-    assert speed.known() == pytest.approx({
+    assert known_rates() == pytest.approx({
         ("tiny", "fp32", "train"): 10, ("tiny", "bf16", "train"): 4, ("tiny", "fp32", "count"): 2,
         ("mcnn", "fp32", "train"): 3})
 
@@ -242,9 +189,9 @@ def test_newer_measurements_replace_those_of_the_same_key_and_others_stay(monkey
                                     '{"CPU of ours, 2 threads": {"tiny": {"fp32": {"train": NaN}}}}',
                                     '{"CPU of ours, 2 threads": {"tiny": {"fp32": {"fly": 3}}}}'])
 def test_a_broken_file_is_as_good_as_none_and_is_replaced(broken, monkeypatch):
-    monkeypatch.setattr(speed, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
+    monkeypatch.setattr(stored_rates, "provenance", lambda: {"device_name": "CPU of ours", "threads": 2})
     path = speed.write(report({("tiny", "train", "fp32"): 1.0}))
     path.write_bytes(broken.encode(errors="surrogateescape"))
-    assert speed.known() == {}
+    assert known_rates() == {}
     speed.write(report({("tiny", "train", "fp32"): 6.0}))
-    assert speed.known() == pytest.approx({("tiny", "fp32", "train"): 6})
+    assert known_rates() == pytest.approx({("tiny", "fp32", "train"): 6})

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from factories import ROOT, make_record
 from scipy.stats import binomtest
-from test_tables import frames, row
+from table_rows import frames, row
 
-from benchmark.config.grid import cells, load
-from benchmark.leaderboard.report import compare, related_records, show
+from benchmark.config.grid import cells
+from benchmark.config.request import load_request
+from benchmark.leaderboard.report import board, compare, related_records
 from benchmark.metrics import detection
 from benchmark.metrics.significance import mcnemar
 from benchmark.results.record import Detection, Record
@@ -39,7 +40,7 @@ def test_a_row_per_defense_holds_the_flip_rate_and_rho_acc_of_every_attack():
     line = row(frames(records)["defenses"], defense="anp")
     images = make_record("minus", "anp", effect=0.1).images
     r, r_star = (np.array(column) / images.truth for column in (images.clean, images.triggered))
-    assert line["blended/minus flip"].rstrip("*") == f"{np.mean((r_star < 0.9) & (r >= 0.9)):.3f}"
+    assert line["blended/minus flip rate"].rstrip("*") == f"{np.mean((r_star < 0.9) & (r >= 0.9)):.3f}"
     assert line["blended/minus rho_Acc"] == f"{np.mean((r >= 0.9) & (r <= 1.1)):.3f}"
     assert frames(records)["defenses"]["defense"].tolist() == ["none", "anp", "nad"]
 
@@ -47,9 +48,9 @@ def test_a_row_per_defense_holds_the_flip_rate_and_rho_acc_of_every_attack():
 def test_a_star_says_that_the_flip_rate_fell_by_more_than_chance():
     records = grid(none=0.8, anp=0.1, nad=0.78)
     defenses = frames(records)["defenses"]
-    assert row(defenses, defense="anp")["blended/multiply flip"].endswith("*")
-    assert not row(defenses, defense="nad")["blended/multiply flip"].endswith("*")
-    assert not row(defenses, defense="none")["blended/multiply flip"].endswith("*")
+    assert row(defenses, defense="anp")["blended/multiply flip rate"].endswith("*")
+    assert not row(defenses, defense="nad")["blended/multiply flip rate"].endswith("*")
+    assert not row(defenses, defense="none")["blended/multiply flip rate"].endswith("*")
 
 
 def test_an_exclamation_mark_says_that_rho_acc_fell():
@@ -66,7 +67,7 @@ def test_counters_of_other_seeds_are_not_compared():
     after = [make_record(defense="anp", effect=0.1), *(make_record(defense="nad", effect=0.1, seed=seed) for seed in (1, 2))]
     defenses, controls = (frames([*before, *after])[name] for name in ("defenses", "controls"))
     for name in ("anp", "nad"):  # of other seeds, and of as many but not the same
-        assert not row(defenses, defense=name)["blended/multiply flip"].endswith("*")
+        assert not row(defenses, defense=name)["blended/multiply flip rate"].endswith("*")
     alone = frames([before[0], after[0]])["controls"]
     assert row(controls, attack="blended/multiply", defense="anp")["DER"] == row(
         alone, attack="blended/multiply", defense="anp")["DER"] != "/"
@@ -93,11 +94,11 @@ def test_seconds_are_the_mean_over_the_attacks():
 def test_a_defense_that_was_not_run_on_an_attack_says_so_and_the_clean_counter_has_no_flip_rate():
     records = [*grid(none=0.8, anp=0.1), make_record("multiply", "nad"), make_record(None, "anp")]
     defenses = frames(records)["defenses"]
-    assert row(defenses, defense="nad")["blended/minus flip"] == "not run"
-    assert "clean flip" not in defenses and row(defenses, defense="anp")["clean rho_Acc"] != "not run"
+    assert row(defenses, defense="nad")["blended/minus flip rate"] == "not run"
+    assert "clean flip rate" not in defenses and row(defenses, defense="anp")["clean rho_Acc"] != "not run"
 
 
-def test_what_a_defense_used_is_told():
+def test_the_images_that_a_defense_used_are_printed():
     used = {"clean": 40, "validation": 24, "extra": 7, "poisoned": 99}
     records = grid(none=0.8, anp=0.1, nad=0.5)
     records = [record.model_copy(update={"knowledge": used}) if record.defense.name == "nad" else record
@@ -116,8 +117,8 @@ def test_a_detector_stands_in_no_table_of_repairs():
 
 
 def test_a_defense_that_filters_stands_in_both():
-    told = {"of": "training images", "clean": [0.0] * 9, "triggered": [1.0]}
-    tables = frames([make_record(), detecting(told, defense="spectral"), make_record(defense="anp")])
+    scores = {"of": "training images", "clean": [0.0] * 9, "triggered": [1.0]}
+    tables = frames([make_record(), detecting(scores, defense="spectral"), make_record(defense="anp")])
     assert "spectral" in set(tables["defenses"]["defense"])
     assert row(tables["detection"], detector="spectral")["AUROC"] == "1.000"
 
@@ -125,15 +126,15 @@ def test_a_defense_that_filters_stands_in_both():
 # Detection
 
 def test_detection_is_measured_against_clean_images_and_against_drift():
-    told = of_images()
-    line = row(frames([detecting(told)])["detection"], detector="strip")
-    assert line["AUROC"] == f"{detection.auroc(told['clean'], told['triggered']):.3f}"
-    assert line["AUPRC"] == f"{detection.auprc(told['clean'], told['triggered']):.3f}"
-    assert line["drift AUROC"] == f"{detection.auroc(told['drift'], told['triggered']):.3f}"
-    assert line["drift TPR@5%"] == f"{detection.tpr_at_fpr(told['drift'], told['triggered'], 0.05):.3f}"
-    assert line["TPR@1%"] == f"{detection.tpr_at_fpr(told['clean'], told['triggered'], 0.01):.3f}"
-    assert line["clean counter"] == f"{detection.auroc(told['reference_clean'], told['reference_triggered']):.3f}"
-    assert line["images"] == "40 + 40"
+    scores = of_images()
+    line = row(frames([detecting(scores)])["detection"], detector="strip")
+    assert line["AUROC"] == f"{detection.auroc(scores['clean'], scores['triggered']):.3f}"
+    assert line["AUPRC"] == f"{detection.auprc(scores['clean'], scores['triggered']):.3f}"
+    assert line["drift AUROC"] == f"{detection.auroc(scores['drift'], scores['triggered']):.3f}"
+    assert line["drift TPR@5%"] == f"{detection.tpr_at_fpr(scores['drift'], scores['triggered'], 0.05):.3f}"
+    assert line["TPR@1%"] == f"{detection.tpr_at_fpr(scores['clean'], scores['triggered'], 0.01):.3f}"
+    assert line["clean counter AUROC"] == f"{detection.auroc(scores['reference_clean'], scores['reference_triggered']):.3f}"
+    assert line["clean + poisoned"] == "40 + 40"
 
 
 def test_detection_is_the_mean_over_seeds_and_its_interval_holds_it():
@@ -151,7 +152,7 @@ def test_victims_of_all_attacks_and_seeds_stand_against_the_clean_counters():
     records = [detecting({"of": "counters", "clean": [clean], "triggered": [victim]}, target, "inversion", seed)
                for (target, seed), (clean, victim) in scores.items()]
     line = row(frames(records)["detection"], detector="inversion")
-    assert line["images"] == "2 + 4" and line["attack"] == "all"
+    assert line["clean + poisoned"] == "2 + 4" and line["attack"] == "all"
     assert line["AUROC"] == f"{detection.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" and line["AUROC 95%"] == "/"
 
 
@@ -163,8 +164,8 @@ def test_a_record_with_another_number_of_scores_than_images_is_refused(tmp_path)
 
 
 def test_the_clean_counter_that_a_record_brings_along_has_no_detection():
-    told = {"of": "training images", "clean": [0.0] * 9, "triggered": [1.0]}
-    assert len(frames([detecting(told, defense="spectral")])["detection"]) == 1
+    scores = {"of": "training images", "clean": [0.0] * 9, "triggered": [1.0]}
+    assert len(frames([detecting(scores, defense="spectral")])["detection"]) == 1
 
 
 # One beside every other
@@ -172,7 +173,7 @@ def test_the_clean_counter_that_a_record_brings_along_has_no_detection():
 def test_differences_are_tested_on_the_same_images_and_corrected_together():
     records = grid(none=0.8, anp=0.1, nad=0.3)
     frame = compare(records, "anp").frame
-    line = row(frame, attack="blended/multiply", beside="none")
+    line = row(frame, attack="blended/multiply", **{"compared with": "none"})
     r, own, other = (np.array(column) / make_record().images.truth for column in (
         make_record().images.clean, make_record(effect=0.1).images.triggered, make_record(effect=0.8).images.triggered))
     flips = [(star > 1.1) & (r <= 1.1) for star in (own, other)]
@@ -180,29 +181,29 @@ def test_differences_are_tested_on_the_same_images_and_corrected_together():
     only = int((flips[0] & ~flips[1]).sum()), int((flips[1] & ~flips[0]).sum())
     p = binomtest(only[0], sum(only)).pvalue
     assert mcnemar(*flips) == pytest.approx(p)
-    assert p < 1e-4 and line["p flip rate"] == "<.001" and line["flip rate?"] == "better"
-    assert line["rho_Acc"] == "+0.000" and line["p rho_Acc"] == "1.000" and line["rho_Acc?"] == "-"
+    assert p < 1e-4 and line["p flip rate"] == "<.001" and line["flip rate verdict"] == "better"
+    assert line["rho_Acc"] == "+0.000" and line["p rho_Acc"] == "1.000" and line["rho_Acc verdict"] == "-"
     assert len(frame) == 4 and "for the 8 tests" in compare(records, "anp").notes[0]
 
 
 def test_a_difference_that_chance_can_make_gets_no_verdict():
-    line = row(compare([make_record(effect=0.16), make_record(defense="anp", effect=0.15)], "anp").frame, beside="none")
-    assert line["flip rate?"] == "-"
-    worse = row(compare([make_record(effect=0.1), make_record(defense="anp", effect=0.9)], "anp").frame, beside="none")
-    assert worse["flip rate?"] == "worse"
+    line = row(compare([make_record(effect=0.16), make_record(defense="anp", effect=0.15)], "anp").frame, **{"compared with": "none"})
+    assert line["flip rate verdict"] == "-"
+    worse = row(compare([make_record(effect=0.1), make_record(defense="anp", effect=0.9)], "anp").frame, **{"compared with": "none"})
+    assert worse["flip rate verdict"] == "worse"
 
 
 def test_holm_makes_a_difference_among_many_need_more():
     many = [make_record(defense=f"d{number}", effect=0.3) for number in range(30)] + [make_record(defense="anp", effect=0.16)]
     few = [make_record(defense="d0", effect=0.3), make_record(defense="anp", effect=0.16)]
-    assert (row(compare(few, "anp").frame, beside="d0")["flip rate?"],
-            row(compare(many, "anp").frame, beside="d0")["flip rate?"]) == ("better", "-")
+    assert (row(compare(few, "anp").frame, **{"compared with": "d0"})["flip rate verdict"],
+            row(compare(many, "anp").frame, **{"compared with": "d0"})["flip rate verdict"]) == ("better", "-")
 
 
 def test_cells_of_other_seeds_are_not_compared():
     records = [make_record(seed=0), make_record(defense="anp", seed=1)]
     table = compare(records, "anp")
-    assert len(table.frame) == 0 and "other seeds" in table.notes[-1]
+    assert len(table.frame) == 0 and "seeds differ" in table.notes[-1]
 
 
 def test_a_defense_that_no_record_holds_is_refused():
@@ -230,8 +231,8 @@ def test_an_edited_defense_takes_the_place_of_what_it_was():
     old, new = (record.model_copy(update={"defense": record.defense.model_copy(update={"version": version})})
                 for record, version in ((old, "aaa"), (new, "bbb")))
     assert related_records([new], [old, make_record(defense="anp")]) == [make_record(defense="anp")]
-    told = frames([old, new, make_record(defense="anp")])["defenses"]["defense"].tolist()
-    assert {"mine (version aaa)", "mine (version bbb)"} < set(told)
+    names = frames([old, new, make_record(defense="anp")])["defenses"]["defense"].tolist()
+    assert {"mine (version aaa)", "mine (version bbb)"} < set(names)
 
 
 # The committed example
@@ -242,14 +243,14 @@ def test_an_edited_defense_takes_the_place_of_what_it_was():
 @pytest.mark.parametrize("name", ["standard-quick", "laptop"])
 def test_the_committed_page_is_what_its_records_say(name):
     records = [Record.read(path) for path in sorted((ROOT / "records" / name).glob("*.json"))]
-    assert (ROOT / f"docs/{name}.md").read_text() == show(records) + "\n"
+    assert (ROOT / f"docs/{name}.md").read_text() == board(records).text() + "\n"
 
 
 @pytest.mark.parametrize(("name", "number"), [("standard-quick", 125), ("laptop", 150)])
 def test_the_committed_records_are_the_preset_of_their_name(name, number):
     records = [Record.read(path) for path in (ROOT / "records" / name).glob("*.json")]
     wanted = {(cell.settings.seed, cell.target and cell.target.name, cell.defense.name,
-               str(sorted(cell.defense.given.items()))) for cell in cells(load(name))}
+               str(sorted(cell.defense.given.items()))) for cell in cells(load_request(name))}
     assert wanted == {(record.seed, record.attack and record.attack.target.name, record.defense.name,
                        str(sorted(record.defense.given.items()))) for record in records}
     assert len(records) == len(wanted) == number

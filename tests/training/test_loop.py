@@ -1,4 +1,4 @@
-"""The training loop: the same seed gives the same weights, whether it runs through, is resumed, or is shared out."""
+"""Training loop: a seed gives the same weights in one run, when resumed, and over two processes."""
 
 import json
 import os
@@ -23,8 +23,8 @@ from benchmark.utils.tensors import read_tensors
 
 def test_the_same_seed_gives_identical_weights_and_another_seed_others():
     trained = [small_counter() for _ in range(3)]
-    for one, seed in zip(trained, (0, 0, 1)):
-        fit(one, draw_scenes(10), RECIPE, seed, "train")
+    for counter, seed in zip(trained, (0, 0, 1)):
+        fit(counter, draw_scenes(10), RECIPE, seed, "train")
     assert torch.equal(flat_weights(trained[0]), flat_weights(trained[1]))
     assert not torch.equal(flat_weights(trained[0]), flat_weights(trained[2]))
 
@@ -83,17 +83,20 @@ def test_the_epoch_with_the_best_validation_score_is_kept():
 def test_accumulated_small_batches_step_like_one_large_batch(latent):
     penalties = [hiding_attack(latent).penalty] if latent else []
     scenes = [scene for scene in draw_scenes(12) if scene.size == (64, 96)][:8]
-    recipes = [RECIPE.model_copy(update={"batch_size": size, "accumulate": 8 // size, "flip": False, "epochs": 2,
-                                         "optimizer": "sgd", "lr": 1e-5, "clip": None}) for size in (8, 2)]
-    trained = [small_counter("mcnn") for _ in recipes]  # without BatchNorm, whose statistics are those of a batch
-    for one, recipe in zip(trained, recipes):
-        fit(one, scenes, recipe, 0, "train", penalties=penalties)
+    base = RECIPE.model_copy(update={"flip": False, "epochs": 2, "optimizer": "sgd", "lr": 1e-5,
+                                     "clip": None})
+    recipes = [base.model_copy(update={"batch_size": size, "accumulate": 8 // size})
+               for size in (8, 2)]
+    # mcnn has no BatchNorm, whose statistics depend on the batch.
+    trained = [small_counter("mcnn") for _ in recipes]
+    for counter, recipe in zip(trained, recipes):
+        fit(counter, scenes, recipe, 0, "train", penalties=penalties)
     assert torch.allclose(flat_weights(trained[0]), flat_weights(trained[1]), atol=1e-7)
     assert not torch.equal(flat_weights(trained[0]), flat_weights(small_counter("mcnn")))
 
 
-def betrayed(trained, attack: Attack) -> float:
-    """How much the features of other scenes tell of the trigger."""
+def feature_distance(trained, attack: Attack) -> float:
+    """How far the trigger moves the features of other scenes, as the penalty measures it."""
     batch = Batch.of([scene for scene in draw_scenes(20, start=60) if scene.size == (64, 96)], torch.device("cpu"))
     with torch.inference_mode():
         return attack.penalty(trained.features, batch.images).mean().item() / attack.latent
@@ -104,24 +107,25 @@ def test_a_penalty_hides_the_trigger_in_the_features(precision):
     attack, trained = hiding_attack(), [small_counter() for _ in range(2)]
     recipe = RECIPE.model_copy(update={"epochs": 8, "lr": 3e-3, "precision": precision})
     poisoned = draw_scenes(12) + attack.poison(draw_scenes(12), 0)
-    for one, penalties in zip(trained, ([], [attack.penalty])):
-        progress = fit(one, poisoned, recipe, 0, "train", penalties=penalties)
+    for counter, penalties in zip(trained, ([], [attack.penalty])):
+        progress = fit(counter, poisoned, recipe, 0, "train", penalties=penalties)
         assert np.isfinite(progress.losses).all()
-    assert betrayed(trained[1], attack) < betrayed(trained[0], attack) / 2
+    assert feature_distance(trained[1], attack) < feature_distance(trained[0], attack) / 2
 
 
 def test_penalties_are_added_to_the_loss_of_each_image():
     scenes, recipe = draw_scenes(8), RECIPE.model_copy(update={"epochs": 1, "lr": 1e-12, "optimizer": "sgd"})
     seen = []
 
-    def one_each(features, images):
+    def three_per_image(features, images):
         assert features(images).shape[:2] == (len(images), 16)
         seen.append(len(images))
         return torch.full((len(images),), 3.0)
 
-    plain, more = (fit(small_counter(), scenes, recipe, 0, "train", penalties=penalties).losses[0]
-                   for penalties in ([], [one_each, one_each]))
-    assert more == pytest.approx(plain + 6, rel=1e-4) and sum(seen) == 16
+    plain, penalised = (
+        fit(small_counter(), scenes, recipe, 0, "train", penalties=penalties).losses[0]
+        for penalties in ([], [three_per_image, three_per_image]))
+    assert penalised == pytest.approx(plain + 6, rel=1e-4) and sum(seen) == 16
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -129,16 +133,16 @@ def test_penalties_are_added_to_the_loss_of_each_image():
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_checkpoint(tmp_path, value, accumulate):
     path, passes = tmp_path / "checkpoint.safetensors", []
 
-    def loss(small_counter, batch):  # four passes an epoch
+    def loss(counter, batch):  # four passes an epoch
         passes.append(1)
-        return small_counter.loss(batch) + (value if len(passes) == 14 else 0)
+        return counter.loss(batch) + (value if len(passes) == 14 else 0)
 
-    told = (f"train: the loss is {value} at step {14 // accumulate} (epoch 4); lower training.lr? "
-            f"The last good state, of epoch 2, is in {path}.")
+    message = (f"train: the loss is {value} at step {14 // accumulate} (epoch 4); "
+               f"try a lower training.lr. {path} holds the last good state, of epoch 2")
+    recipe = RECIPE.model_copy(update={"accumulate": accumulate})
     with pytest.raises(TrainingFailed) as failed:
-        fit(small_counter(), draw_scenes(13), RECIPE.model_copy(update={"accumulate": accumulate}), 0, "train", checkpoint=path,
-            loss=loss)
-    assert str(failed.value) == told
+        fit(small_counter(), draw_scenes(13), recipe, 0, "train", checkpoint=path, loss=loss)
+    assert str(failed.value) == message
     assert read_tensors(path)[1]["progress"]["epoch"] == 2
 
 
@@ -146,13 +150,15 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_c
 def test_a_checkpoint_that_is_none_is_named_with_what_to_do(tmp_path, content):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="checkpoint.safetensors: expected .*; remove it, and the training starts over"):
+    message = "checkpoint.safetensors: .* expected .* Remove the file, and the training starts over"
+    with pytest.raises(UserError, match=message):
         fit(small_counter(), draw_scenes(6), RECIPE, 0, "train", checkpoint=path)
 
 
 def test_a_loss_that_is_not_finite_before_any_checkpoint_names_none(tmp_path):
     recipe = RECIPE.model_copy(update={"lr": 1e30, "clip": None, "optimizer": "sgd"})
-    with pytest.raises(TrainingFailed, match=r"the loss is (nan|inf) at step 2 \(epoch 1\); lower training.lr\?$"):
+    message = r"the loss is (nan|inf) at step 2 \(epoch 1\); try a lower training.lr$"
+    with pytest.raises(TrainingFailed, match=message):
         fit(small_counter(), draw_scenes(6), recipe, 0, "train", checkpoint=tmp_path / "checkpoint.safetensors")
     assert not list(tmp_path.iterdir())
 
@@ -160,12 +166,13 @@ def test_a_loss_that_is_not_finite_before_any_checkpoint_names_none(tmp_path):
 def test_a_gradient_that_is_not_finite_in_the_last_step_before_a_checkpoint_leaves_the_good_one(tmp_path):
     path, passes = tmp_path / "checkpoint.safetensors", []
 
-    def loss(small_counter, batch):
+    def loss(counter, batch):
         passes.append(1)
-        steep = small_counter.output.bias.sum() * 0 if len(passes) == 16 else torch.ones(())
-        return small_counter.loss(batch) + steep.sqrt() - steep
+        steep = counter.output.bias.sum() * 0 if len(passes) == 16 else torch.ones(())
+        return counter.loss(batch) + steep.sqrt() - steep
 
-    with pytest.raises(TrainingFailed, match=r"a weight is not finite after step 16 \(epoch 4\).* epoch 2, is in"):
+    message = r"a weight is not finite after step 16 \(epoch 4\).* the last good state, of epoch 2"
+    with pytest.raises(TrainingFailed, match=message):
         fit(small_counter(), draw_scenes(13), RECIPE, 0, "train", checkpoint=path, loss=loss)
     tensors, note = read_tensors(path)
     assert note["progress"]["epoch"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
@@ -184,9 +191,9 @@ def test_auto_precision_is_one_that_this_device_can_train_in():
 
 
 def test_counts_do_not_depend_on_the_batch_size_and_keep_the_order_of_the_scenes():
-    scenes, one = draw_scenes(7), small_counter("mcnn")
-    batched = count_people(one, scenes, "fp32", batch_size=4)
-    single = [count_people(one, [scene], "fp32")[0] for scene in scenes]
+    scenes, counter = draw_scenes(7), small_counter("mcnn")
+    batched = count_people(counter, scenes, "fp32", batch_size=4)
+    single = [count_people(counter, [scene], "fp32")[0] for scene in scenes]
     assert np.allclose(batched, single, rtol=1e-4, atol=1e-6)
 
 
@@ -210,8 +217,8 @@ if PartialState().is_main_process:
 """
 
 
-def launched(processes: int, folder: Path) -> list:
-    """What the script above prints when so many processes run it together on the CPU."""
+def run_in_processes(processes: int, folder: Path) -> list:
+    """The output of the script above, run on the CPU by a number of processes together."""
     script = folder / "shared.py"
     script.write_text(SHARED)
     root = str(ROOT)
@@ -224,7 +231,8 @@ def launched(processes: int, folder: Path) -> list:
 
 
 def test_two_processes_give_what_one_gives_on_a_number_of_scenes_that_does_not_divide(tmp_path):
-    (one, losses, counts), (two, shared_losses, shared_counts) = launched(1, tmp_path), launched(2, tmp_path)
-    assert (one, two) == (1, 2)
+    processes, losses, counts = run_in_processes(1, tmp_path)
+    shared_processes, shared_losses, shared_counts = run_in_processes(2, tmp_path)
+    assert (processes, shared_processes) == (1, 2)
     assert np.allclose(losses, shared_losses, rtol=1e-4)
     assert np.allclose(counts, shared_counts, rtol=1e-3, atol=1e-5)

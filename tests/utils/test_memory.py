@@ -1,4 +1,4 @@
-"""Out of memory: the same work in smaller parts, and a word of it in the record. What is freed is kept for the next."""
+"""Memory: work that runs out of memory is repeated in smaller parts; freed buffers are reused."""
 
 import gc
 import os
@@ -27,30 +27,34 @@ SCENES = draw_scenes(10)  # six of one size, four of another
 
 
 class Limited(Counter):
-    """A counter that finds no memory for more than `limit` images, from its pass number `since` on."""
+    """A counter that runs out of memory with more than `limit` images in a pass.
+
+    norm: it has a BatchNorm. since: the first passes, in which memory suffices.
+    training: memory runs out in training, or else in counting.
+    """
 
     def __init__(self, norm: bool = False, limit: int = 100, since: int = 0, training: bool = True):
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.BatchNorm2d(8) if norm else nn.Identity(),
                                     nn.Softplus(), nn.Conv2d(8, 1, 1))
-        self.limit, self.since, self.where, self.passes = limit, since, training, []
+        self.limit, self.since, self.limited_in_training, self.passes = limit, since, training, []
 
     def density(self, images):
-        made = self.layers(images)
-        if self.training == self.where:
+        density = self.layers(images)
+        if self.training == self.limited_in_training:
             self.passes.append(len(images))
             if len(images) > self.limit and len(self.passes) > self.since:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return made
+        return density
 
 
-def trained(small_counter, recipe=WHOLE, **more):
-    return fit(small_counter, SCENES, recipe, 0, "train", **more)
+def train(counter, recipe=WHOLE, **more):
+    return fit(counter, SCENES, recipe, 0, "train", **more)
 
 
-def assert_same_weights(one, other):
-    assert torch.equal(flat_weights(one), flat_weights(other))
+def assert_same_weights(counter, other):
+    assert torch.equal(flat_weights(counter), flat_weights(other))
 
 
 # Training.
@@ -61,8 +65,8 @@ def test_a_training_short_of_memory_ends_in_the_weights_of_whole_batches(limit, 
     recipe = WHOLE.model_copy(update={"accumulate": accumulate, "lr": 1e-2})
     penalties = [hiding_attack(0.1).penalty]
     whole, short = Limited(), Limited(limit=limit)
-    expected = trained(whole, recipe, penalties=penalties)
-    progress = trained(short, recipe, penalties=penalties)
+    expected = train(whole, recipe, penalties=penalties)
+    progress = train(short, recipe, penalties=penalties)
     assert progress.micro_batch == micro_batch and expected.micro_batch is None
     assert np.allclose(progress.losses, expected.losses, rtol=1e-4)
     assert torch.allclose(flat_weights(short), flat_weights(whole), atol=1e-5)
@@ -72,7 +76,7 @@ def test_a_training_short_of_memory_ends_in_the_weights_of_whole_batches(limit, 
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_weights_do_not_depend_on_when_memory_ran_out(norm):
     at_once, in_epoch_1, in_epoch_3 = (Limited(norm, limit=3, since=since) for since in (0, 1, 5))
-    progress = [trained(one) for one in (at_once, in_epoch_1, in_epoch_3)]
+    progress = [train(counter) for counter in (at_once, in_epoch_1, in_epoch_3)]
     assert progress[0] == progress[1] == progress[2] and progress[0].epoch == len(progress[0].losses) == 4
     assert_same_weights(at_once, in_epoch_1)
     assert_same_weights(at_once, in_epoch_3)
@@ -83,14 +87,14 @@ class Killed(Exception):
 
 
 def killed_after(epochs):
-    """A score of the counter that stops the process in a later epoch."""
+    """A score, the mean absolute error, that raises Killed after `epochs` epochs."""
     scored = []
 
-    def score(small_counter):
+    def score(counter):
         scored.append(1)
         if len(scored) > epochs:
             raise Killed
-        return mean_absolute_error(small_counter, SCENES, "fp32")
+        return mean_absolute_error(counter, SCENES, "fp32")
     return score
 
 
@@ -98,19 +102,19 @@ def killed_after(epochs):
 def test_a_training_resumed_after_memory_ran_out_goes_on_in_small_parts_at_once(tmp_path, norm):
     path, more = tmp_path / "checkpoint.safetensors", {"score": killed_after(100)}
     expected, resumed = Limited(norm, limit=3), Limited(norm, limit=3)
-    progress = trained(expected, **more)
+    progress = train(expected, **more)
     with pytest.raises(Killed):
-        trained(Limited(norm, limit=3), score=killed_after(3), checkpoint=path)
+        train(Limited(norm, limit=3), score=killed_after(3), checkpoint=path)
     assert read_tensors(path)[1]["progress"]["micro_batch"] == 3
-    assert trained(resumed, checkpoint=path, **more) == progress
+    assert train(resumed, checkpoint=path, **more) == progress
     assert max(resumed.passes) == 3
     assert_same_weights(resumed, expected)
 
 
 def test_memory_that_runs_out_after_a_checkpoint_costs_only_the_epochs_since(tmp_path):
     whole, short = Limited(), Limited(limit=3, since=2 * 2 + 1)  # two passes an epoch: in the third one
-    expected = trained(whole)
-    progress = trained(short, checkpoint=tmp_path / "checkpoint.safetensors")
+    expected = train(whole)
+    progress = train(short, checkpoint=tmp_path / "checkpoint.safetensors")
     assert short.passes[:6].count(6) == 3 and len(short.passes) == 6 + 2 * 4  # of 6 images as 3 + 3, of 4 as 3 + 1
     assert (progress.epoch, progress.micro_batch) == (4, 3)
     assert progress.losses[:2] == expected.losses[:2]
@@ -120,28 +124,30 @@ def test_memory_that_runs_out_after_a_checkpoint_costs_only_the_epochs_since(tmp
 def test_memory_that_runs_out_again_in_a_resumed_training_makes_the_parts_smaller(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Killed):
-        trained(Limited(limit=3), score=killed_after(3), checkpoint=path)
-    assert trained(Limited(limit=1), checkpoint=path).micro_batch == 1
+        train(Limited(limit=3), score=killed_after(3), checkpoint=path)
+    assert train(Limited(limit=1), checkpoint=path).micro_batch == 1
 
 
 def test_one_image_that_finds_no_memory_stops_the_training_with_advice():
-    with pytest.raises(TrainingFailed, match="train: out of memory with one image at a time; lower training.crop or"):
-        trained(Limited(limit=0))
+    message = "train: out of memory with one image at a time; try a smaller training.crop or scale"
+    with pytest.raises(TrainingFailed, match=message):
+        train(Limited(limit=0))
 
 
 def test_several_processes_do_not_start_over(monkeypatch):
+    short = Limited(limit=3)
     monkeypatch.setattr("benchmark.training.loop.state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
     with pytest.raises(TrainingFailed, match="lower training.batch_size, and raise training.accumulate"):
-        trained(short := Limited(limit=3))
+        train(short)
     assert max(short.passes) == 6 and 3 not in short.passes
 
 
 def test_another_error_is_raised_as_it_is():
-    def wrong(small_counter, batch):
+    def failing_loss(counter, batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        trained(Limited(), loss=wrong)
+        train(Limited(), loss=failing_loss)
 
 
 def test_what_an_attempt_held_is_given_back_before_the_next_one():
@@ -177,11 +183,12 @@ def test_counts_are_the_same_when_memory_runs_out(limit, passes):
 
 
 def test_one_image_that_cannot_be_counted_is_told():
-    with pytest.raises(TrainingFailed, match="counting: out of memory with one image; lower scale"):
+    message = "counting: out of memory with one image at a time; try a smaller scale"
+    with pytest.raises(TrainingFailed, match=message):
         count_people(Limited(limit=0, training=False), SCENES, "fp32")
 
 
-# For real.
+# Memory that really runs out.
 
 HUNGRY = """
 import resource
@@ -230,16 +237,18 @@ def test_a_record_tells_which_counters_passed_fewer_images_at_a_time():
     [cell] = cells({})
     info = {"clean": {"weights_sha256": "a"}, "victim": {"weights_sha256": "b", "micro_batch": 2},
             "repaired": {"weights_sha256": "b", "micro_batch": 2}}
-    told = "victim: memory ran out; trained on 2 images at a time, their gradients added up (BatchNorm, if any, saw 2 "
-    assert [line for line in warnings(cell, info) if "memory" in line] == [f"{told}at a time)"]
+    message = ("victim: memory ran out; trained on 2 images at a time, their gradients added up "
+               "(BatchNorm, if any, saw 2 at a time)")
+    assert [line for line in warnings(cell, info) if "memory" in line] == [message]
     assert not [line for line in warnings(cell, {"victim": {"weights_sha256": "a"}}) if "memory" in line]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_memory_of_large_buffers_is_kept_for_the_next():
-    """The pages of a tensor that was freed are not fetched from the system again.
+    """The pages of a freed tensor are not fetched from the system again.
 
-    One or two fetches may be: where a small allocation lies between freed ones, an aligned buffer fits into neither.
+    One or two fetches are allowed for: where a small allocation lies between two freed buffers, an
+    aligned buffer fits into neither.
     """
     code = """if True:
         import resource, sys, torch
@@ -252,6 +261,9 @@ def test_memory_of_large_buffers_is_kept_for_the_next():
             torch.ones(2**24)  # 64 MiB
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     """
-    kept, given_back = (int(subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True,
-                                           check=True).stdout) for word in ("keep", "leave"))
-    assert kept < given_back / 4
+    page_faults = {}
+    for word in ("keep", "leave"):
+        done = subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True,
+                              check=True)
+        page_faults[word] = int(done.stdout)
+    assert page_faults["keep"] < page_faults["leave"] / 4

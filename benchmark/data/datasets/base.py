@@ -1,4 +1,7 @@
-"""What a dataset is: a folder that lists annotated images by split. Reading them is `benchmark.data.reading`."""
+"""The contract of a dataset: a folder with annotated images for each split.
+
+`benchmark.data.loading` reads the images, and `Dataset` says which files they are.
+"""
 
 import os
 import re
@@ -9,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.io
 from pydantic import PositiveFloat, PositiveInt
 
 from benchmark.registry import Settings
@@ -20,7 +22,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Item:
-    """An image on disk and where its annotation is."""
+    """An image file and the file with its annotation."""
 
     id: str
     image: Path
@@ -28,112 +30,158 @@ class Item:
 
 
 class Dataset(Settings, ABC):
-    """A registered dataset. Its settings say where it lies and which part of it is meant.
+    """A registered dataset. To write one, write `items` and `points`.
 
-    root: the folder that holds it; where None, the folder that the environment variable CROWD_DATA names.
-    sigma: width of a head's Gaussian, pixels of the image on disk; None: geometry-adaptive (Zhang et al., CVPR 2016).
-    max_side: longest side, pixels; an image that exceeds it is scaled down when read. None: no limit.
+    where: one line that says where to get the dataset. Error messages end with it.
+    root: the folder with the dataset. None is the folder that the environment variable CROWD_DATA
+        names.
+    sigma: the width of a head's Gaussian in pixels of the image on disk. None is geometry-adaptive
+        (Zhang et al., CVPR 2016).
+    max_side: the largest side in pixels. An image that exceeds it is scaled down when it is read.
+        None is no limit.
     """
 
     kind: ClassVar[str] = "dataset"
     name: ClassVar[str]
-    where: ClassVar[str]  # one line: where to get it
+    where: ClassVar[str]
     root: Path | None = None
     sigma: PositiveFloat | None = None
     max_side: PositiveInt | None = None
 
     @abstractmethod
     def items(self, split: Split) -> list[Item]:
-        """The images of a split, ordered by number. Raises UserError where the folder or an annotation is missing."""
+        """Return the images of a split, ordered by number.
+
+        Raises:
+            UserError: the folder or an annotation is missing.
+        """
 
     @abstractmethod
     def points(self, item: Item) -> np.ndarray:
-        """The annotated heads of an image: float64 [N, 2] as (x, y), as the file gives them. Raises UserError.
+        """Return the annotated heads of an image, float64 [N, 2] as (x, y), unchanged.
 
-        The coordinates are those of the image as it is displayed, that is after its EXIF rotation.
+        The coordinates are those of the image as it is displayed, after its EXIF rotation.
+
+        Raises:
+            UserError: the annotation is broken.
         """
 
     def companion(self) -> "Dataset | None":
-        """The other dataset whose clean images the paper's fine-tuning adds, if there is one."""
+        """Return the dataset whose clean images the paper's fine-tuning adds, or None."""
         return None
 
     def folder(self) -> Path:
-        """The folder that holds the dataset. Raises UserError where none is named or it does not exist."""
+        """Return the folder with the dataset.
+
+        Raises:
+            UserError: no folder is set, or it does not exist.
+        """
         root = self.root or os.environ.get("CROWD_DATA")
         if not root:
-            raise UserError(f"dataset {self.name}: set root, or the environment variable CROWD_DATA, to the folder "
-                            f"that holds it; {self.where}")
+            raise UserError(f"dataset {self.name}: set root, or the environment variable "
+                            f"CROWD_DATA, to the folder with the dataset; {self.where}")
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise UserError(f"dataset {self.name}: root {folder}: expected a folder; {self.where}")
         return folder
 
     def inside(self, parent: Path, *names: str) -> Path:
-        """The folder in `parent` that has one of the names, see `subfolder`. Raises UserError where there is none."""
-        found = subfolder(parent, *names)
-        if found is None:
+        """Return the folder in `parent` with one of the names, as `subfolder` does.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        folder = subfolder(parent, *names)
+        if folder is None:
             raise UserError(f"{parent}: expected a folder {names[0]} here; {self.where}")
-        return found
+        return folder
 
 
 def subfolder(parent: Path, *names: str) -> Path | None:
-    """The first folder in `parent` with one of the names; letter case, '-', '_' and spaces make no difference."""
+    """Return the folder in `parent` with the first of the names that exists, or None.
+
+    Letter case, '-', '_' and spaces make no difference.
+    """
     folders = {_letters(path.name): path for path in sorted(parent.iterdir()) if path.is_dir()}
-    return next((folders[_letters(name)] for name in names if _letters(name) in folders), None)
+    for name in names:
+        if _letters(name) in folders:
+            return folders[_letters(name)]
+    return None
 
 
 def files(folder: Path, pattern: str) -> dict[str, Path]:
-    """The files that fit a pattern such as 'GT_*.mat', by what stands for the star. Case makes no difference.
+    """Return the files that match a pattern such as 'GT_*.mat', by the text that the star matches.
+
+    Letter case makes no difference.
 
     Raises:
-        UserError: there is none.
+        UserError: no file matches.
     """
-    fits = re.compile(re.escape(pattern).replace(r"\*", r"([^.].*)"), re.IGNORECASE)
-    found = {match[1]: path for path in sorted(folder.iterdir()) if (match := fits.fullmatch(path.name))}
-    if not found:
-        raise UserError(f"{folder}: expected files named {pattern}")
-    return found
+    expression = re.compile(re.escape(pattern).replace(r"\*", r"([^.].*)"), re.IGNORECASE)
+    paths = {}
+    for path in sorted(folder.iterdir()):
+        match = expression.fullmatch(path.name)
+        if match:
+            paths[match[1]] = path
+    if not paths:
+        raise UserError(f"{folder}: expected files named {pattern}, found none")
+    return paths
 
 
 def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
-    """Images and annotations of the same id, ordered by number.
+    """Return the images with the annotations of the same ids, ordered by number.
 
     Raises:
-        UserError: one of them stands alone.
+        UserError: an image has no annotation, or an annotation has no image.
     """
-    for paths, others, missing in (images, annotations, "annotation"), (annotations, images, "image"):
-        alone = by_number(paths.keys() - others.keys())
+    directions = ((images, annotations, "annotation"), (annotations, images, "image"))
+    for paths, partners, kind in directions:
+        alone = by_number(paths.keys() - partners.keys())
         if alone:
             more = f" (and {len(alone) - 1} more like it)" if len(alone) > 1 else ""
-            raise UserError(f"{paths[alone[0]]}: expected an {missing} that belongs to it{more}")
+            raise UserError(f"{paths[alone[0]]}: expected an {kind} that belongs to it{more}")
     return [Item(id, images[id], annotations[id]) for id in by_number(images)]
 
 
 def by_number(ids: Iterable[str]) -> list[str]:
-    """Sorted with numbers as numbers: IMG_2 before IMG_10."""
-    return sorted(ids, key=lambda id: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", id)])
+    """Return ids in order, with numbers in them compared as numbers: IMG_2 is before IMG_10."""
+    def parts(id: str) -> list[int | str]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", id)]
+
+    return sorted(ids, key=parts)
 
 
 def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) -> np.ndarray:
-    """The points that `pick` takes from a MATLAB file: float64 [N, 2]; `place` says where they are expected.
+    """Return the points that `pick` takes from a MATLAB file, float64 [N, 2].
+
+    place: the place of the points in the file, for the error message.
 
     Raises:
-        UserError: the file is broken or has nothing, or no points, there.
+        UserError: the file is broken, or has no points at this place.
     """
+    from scipy.io import loadmat
+
     try:
-        values = pick(scipy.io.loadmat(path))
-    except Exception as error:  # scipy and numpy raise whatever a broken file makes them trip over
-        raise UserError(f"{path}: expected a MATLAB file with points at {place}: {error!r}") from None
+        values = pick(loadmat(path))
+    except Exception as error:  # scipy and numpy raise errors of many types for broken files
+        message = f"{path}: expected a MATLAB file with points at {place}: {error!r}"
+        raise UserError(message) from None
     return as_points(values, path)
 
 
 def as_points(values: Any, source: Path | str) -> np.ndarray:
-    """Values as points, float64 [N, 2]. Raises UserError, which names the source, where they are something else."""
+    """Return values as points, float64 [N, 2].
+
+    source: the file of the values, for the error message.
+
+    Raises:
+        UserError: the values are not points.
+    """
     try:
         points = np.array(values)
     except (TypeError, ValueError):
-        points = np.array("ragged")
-    if points.size and points.dtype.kind not in "iuf":  # text, true and false, numbers without end
+        points = np.array("ragged")  # refused below, as text is
+    if points.size and points.dtype.kind not in "iuf":  # text, booleans, integers beyond 64 bits
         raise UserError(f"{source}: expected points as numbers (x, y)")
     points = points.astype(np.float64)
     if points.size == 0:
@@ -146,4 +194,5 @@ def as_points(values: Any, source: Path | str) -> np.ndarray:
 
 
 def _letters(name: str) -> str:
+    """Return a name in lower case, without '-', '_' and spaces."""
     return re.sub(r"[-_ ]", "", name).lower()

@@ -1,4 +1,4 @@
-"""ShanghaiTech: Part A, dense crowds of any size from the web, and Part B, streets at 1024x768.
+"""ShanghaiTech: Part A, dense crowds in web images of any size, and Part B, streets at 1024x768.
 
 Zhang et al., Single-Image Crowd Counting via Multi-Column Convolutional Neural Network, CVPR 2016.
 """
@@ -14,9 +14,13 @@ from benchmark.registry import register
 
 @register
 class ShanghaiTech(Dataset):
-    """The official layout, part_B_final/train_data/{images/IMG_1.jpg,ground_truth/GT_IMG_1.mat}, and its spellings.
+    """The official layout, part_B_final/train_data/{images/IMG_1.jpg,ground_truth/GT_IMG_1.mat}.
 
-    sigma: 15 px for Part B; geometry-adaptive for Part A where it is not given.
+    Other spellings of the folders are accepted.
+
+    part: Part A or Part B.
+    sigma: the width of a head's Gaussian. The default is 15 pixels for Part B and geometry-adaptive
+        for Part A.
     """
 
     where: ClassVar[str] = "download it from https://github.com/desenzhou/ShanghaiTechDataset"
@@ -25,8 +29,10 @@ class ShanghaiTech(Dataset):
 
     @model_validator(mode="before")
     @classmethod
-    def _part_a_is_adaptive(cls, given: Any) -> Any:
-        return {"sigma": None, **given} if isinstance(given, dict) and given.get("part") == "A" else given
+    def _part_a_is_adaptive(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and settings.get("part") == "A":
+            return {"sigma": None, **settings}
+        return settings
 
     def items(self, split: Split) -> list[Item]:
         root = self.folder()
@@ -37,8 +43,11 @@ class ShanghaiTech(Dataset):
                     files(self.inside(folder, "ground_truth"), "GT_*.mat"))
 
     def points(self, item: Item) -> np.ndarray:
-        return mat_points(item.annotation, "image_info[0][0][0][0][0]", lambda mat: mat["image_info"][0][0][0][0][0])
+        return mat_points(item.annotation, "image_info[0][0][0][0][0]",
+                          lambda mat: mat["image_info"][0][0][0][0][0])
 
     def companion(self) -> "ShanghaiTech | None":
-        """Part A for Part B, from the same root, whether it is there or not; reading it says if it is missing."""
-        return ShanghaiTech(part="A", root=self.root, max_side=self.max_side) if self.part == "B" else None
+        """Return Part A for Part B, from the same root. Reading it fails if it is missing."""
+        if self.part == "A":
+            return None
+        return ShanghaiTech(part="A", root=self.root, max_side=self.max_side)

@@ -1,6 +1,7 @@
-"""Drawn crowd scenes, for the demo and the tests: deterministic, ours, in ShanghaiTech's own layout on disk.
+"""Synthetic: crowd scenes that the benchmark draws, for the demo and the tests.
 
-They are drawn once, into `root` or the user's cache folder, and read by ShanghaiTech's reader.
+They are deterministic. They are drawn once, into `root` or the user's cache folder, in the layout
+of ShanghaiTech, and are read as ShanghaiTech is.
 """
 
 import os
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import scipy.io
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -22,19 +22,23 @@ from benchmark.data.scene_generator import draw_scene
 from benchmark.registry import register
 from benchmark.utils.hashing import content_key
 
-DRAWING = 3  # raise it when the drawings change, so that old ones are not read
-HEADER = b"MATLAB 5.0 MAT-file, drawn by crowdbench".ljust(116)  # scipy's holds the date: other bytes each time
+DRAWING = 3  # the version of the drawings: raise it when they change, so that old ones are not read
+# The header of a .mat file. The one that scipy writes contains the date, so the bytes would differ.
+HEADER = b"MATLAB 5.0 MAT-file, drawn by crowdbench".ljust(116)
 
 
 @register
 class Synthetic(Dataset):
-    """Part B: street scenes. Part A: denser crowds, a quarter as many images.
+    """Part B has street scenes. Part A has denser crowds and a quarter as many images.
 
-    height, width: pixels of an image. train, test: images of Part B. people: in an average scene, before those
-    that are hidden behind others are left out. seed: of the drawings.
+    height, width: the size of an image in pixels.
+    train, test: the number of images of Part B in each split.
+    people: the number of people in an average scene. Some of them are hidden behind others, and
+        those are not annotated.
+    seed: the seed of the drawings.
     """
 
-    where: ClassVar[str] = "it is drawn where it is missing"
+    where: ClassVar[str] = "it is drawn if it is missing"
     part: Literal["A", "B"] = "B"
     sigma: PositiveFloat | None = 2.0
     height: int = Field(144, ge=32)
@@ -45,10 +49,10 @@ class Synthetic(Dataset):
     seed: NonNegativeInt = 0
 
     def folder(self) -> Path:
-        """The folder of the drawings; they are made first where they are missing."""
-        drawn = self.model_dump(mode="json", exclude={"root", "sigma", "max_side", "part"})
+        """Return the folder of the drawings. They are drawn first if they are missing."""
+        settings = self.model_dump(mode="json", exclude={"root", "sigma", "max_side", "part"})
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdbench"
-        folder = (self.root or cache).expanduser() / f"synthetic-{content_key([DRAWING, drawn])}"
+        folder = (self.root or cache).expanduser() / f"synthetic-{content_key([DRAWING, settings])}"
         if not folder.is_dir():
             self._draw(folder)
         return folder
@@ -60,20 +64,28 @@ class Synthetic(Dataset):
         return ShanghaiTech(root=self.folder(), part=self.part).points(item)
 
     def companion(self) -> "Synthetic | None":
-        """Part A for Part B, drawn with the same settings; its heads are geometry-adaptive, as ShanghaiTech's are."""
+        """Return Part A for Part B, drawn with the same settings.
+
+        The widths of its heads are geometry-adaptive, as in Part A of ShanghaiTech.
+        """
         return self.model_copy(update={"part": "A", "sigma": None}) if self.part == "B" else None
 
     def _draw(self, folder: Path) -> None:
-        """Draw into a temporary folder and rename it; where another process was faster, its drawings stay."""
+        """Draw all scenes into a temporary folder and rename it.
+
+        If another process was faster, its drawings stay.
+        """
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".drawing-"))
         try:
-            jobs = [(part, split, number) for part, share in (("B", 1), ("A", 4))
-                    for split, count in (("train", self.train), ("test", self.test))
-                    for number in range(1, max(count // share, 1) + 1)]
-            for part, split, _ in jobs:
-                for kind in ("images", "ground_truth"):
-                    (temporary / f"part_{part}_final" / f"{split}_data" / kind).mkdir(parents=True, exist_ok=True)
+            jobs = []
+            for part, divisor in (("B", 1), ("A", 4)):
+                for split, count in (("train", self.train), ("test", self.test)):
+                    folder_of_split = temporary / f"part_{part}_final" / f"{split}_data"
+                    (folder_of_split / "images").mkdir(parents=True)
+                    (folder_of_split / "ground_truth").mkdir()
+                    numbers = range(1, max(count // divisor, 1) + 1)
+                    jobs += [(part, split, number) for number in numbers]
             in_threads(lambda job: self._draw_one(temporary, *job), jobs, "draw scenes")
             if not folder.is_dir():
                 os.replace(temporary, folder)
@@ -81,15 +93,19 @@ class Synthetic(Dataset):
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _draw_one(self, root: Path, part: str, split: Split, number: int) -> None:
+        """Draw one scene and write its image and annotation."""
+        from scipy.io import savemat
+
         rng = np.random.default_rng([self.seed, part == "A", split == "test", number])
         people = self.people * (1.5 if part == "A" else 1)
         image, points = draw_scene((self.height, self.width), people, rng)
         folder = root / f"part_{part}_final" / f"{split}_data"
         Image.fromarray(image).save(folder / "images" / f"IMG_{number}.jpg", quality=95)
-        info = np.array([(points, np.array([[len(points)]]))], dtype=[("location", "O"), ("number", "O")])
-        wrapped = np.empty((1, 1), object)
-        wrapped[0, 0] = info.reshape(1, 1)
-        written = BytesIO()
-        scipy.io.savemat(written, {"image_info": wrapped})
+        fields = [("location", "O"), ("number", "O")]
+        info = np.array([(points, np.array([[len(points)]]))], dtype=fields)
+        struct = np.empty((1, 1), object)
+        struct[0, 0] = info.reshape(1, 1)
+        buffer = BytesIO()
+        savemat(buffer, {"image_info": struct})
         annotation = folder / "ground_truth" / f"GT_IMG_{number}.mat"
-        annotation.write_bytes(HEADER + written.getvalue()[len(HEADER) :])
+        annotation.write_bytes(HEADER + buffer.getvalue()[len(HEADER) :])

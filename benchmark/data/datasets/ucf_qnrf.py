@@ -1,6 +1,7 @@
 """UCF-QNRF: 1535 web images of very dense crowds, up to 6000x9000 pixels.
 
-Idrees et al., Composition Loss for Counting, Density Map Estimation and Localization in Dense Crowds, ECCV 2018.
+Idrees et al., Composition Loss for Counting, Density Map Estimation and Localization in Dense
+Crowds, ECCV 2018.
 """
 
 from typing import ClassVar
@@ -16,7 +17,7 @@ from benchmark.registry import register
 class UcfQnrf(Dataset):
     """The official layout: {Train,Test}/{img_0001.jpg,img_0001_ann.mat}.
 
-    max_side: the images at full size would take 21 GB of memory.
+    max_side: the largest side in pixels. Without a limit, the images would take 21 GB of memory.
     """
 
     where: ClassVar[str] = "download it from https://www.crcv.ucf.edu/data/ucf-qnrf"

@@ -1,0 +1,48 @@
+"""Attack cases: the triggers, targets, scenes and images of the tests of attacks."""
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.base import Attack
+from benchmark.data.scene import Scene
+from benchmark.registry import build, names
+
+CODE_VARIANT = [("add", {"layout": "grid"}), ("minus", {"keep": 0}), ("multiply", {"shift": 2, "wrap": True})]
+CLEAN_LABEL = {"clean_fewer": {"count": 30}, "clean_more": {"count": 300}}
+TARGETS = [(name, CLEAN_LABEL.get(name, {})) for name in names("target")] + CODE_VARIANT + [
+    ("multiply", {"shift": -3}), ("fixed", {"count": 2}), ("fixed", {"count": 1, "jitter": 0}),
+    ("region", {"left": 0.5, "top": 0.5, "height": 0.5}), ("shift", {"dx": -0.3, "dy": 1})]
+COUNTS = [0, 1, 2, 3, 99, 100, 101, 250]
+SIZES = [(8, 11), (64, 64), (75, 131), (768, 1024), (64, 2048), (2048, 64)]
+IDENTITY = {"baiqa": {"strength": 0}, "colour": {"gamma": 1}, "ftrojan": {"magnitude": 0}, "sig": {"amplitude": 0},
+            "low_frequency": {"epsilon": 0}, "wanet": {"strength": 0}}  # for the others, alpha = 0
+
+each_trigger = pytest.mark.parametrize("trigger", names("trigger"))
+each_target = pytest.mark.parametrize("target, settings", TARGETS)
+
+
+def a_scene(count, size=(40, 60)):
+    """Return a scene of random pixels and heads. The last four heads are in the image's corners."""
+    rng = np.random.default_rng(count)
+    height, width = size
+    points = rng.uniform(0, (width, height), (count, 2)).astype(np.float32)
+    right, bottom = np.nextafter(np.float32((width, height)), np.float32(0))
+    corners = np.float32([(0, 0), (right, 0), (0, bottom), (right, bottom)])[:count]
+    points[count - len(corners):] = corners
+    return Scene(f"IMG_{count}", rng.integers(0, 256, (*size, 3), np.uint8), points, None)
+
+
+def scenes():
+    """Return scenes of two sizes with COUNTS people."""
+    return [a_scene(count, size) for count, size in zip(COUNTS, [(40, 60), (64, 48)] * 4)]
+
+
+def images(size=(64, 96), number=3):
+    """Return random images [number, 3, H, W] in 0..1."""
+    return torch.rand(number, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def an_attack(target="multiply", settings={}, rate=1.0, **trigger):
+    """Return a blended attack. settings: the target's; trigger: the settings of the trigger."""
+    return Attack(build("trigger", "blended", trigger), build("target", target, settings), rate)

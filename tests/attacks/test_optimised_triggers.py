@@ -1,0 +1,87 @@
+"""Optimised triggers: BAIQA, whose pattern is optimised on a counter."""
+
+import numpy as np
+import pytest
+import torch
+from attack_cases import images
+from scipy import fft
+
+from benchmark.data.scene import Scene
+from benchmark.data.scene_generator import draw_scene
+from benchmark.recipe import Recipe
+from benchmark.registry import build
+from benchmark.training.evaluation import count_people
+from benchmark.training.loop import fit
+
+
+SMALL = {"steps": 60, "lr": 0.3}
+
+
+def drawn(number, seed):
+    """Return small drawn scenes of two sizes."""
+    rng = np.random.default_rng(seed)
+    pictures = [draw_scene((64, 96) if i % 3 else (72, 88), 20, rng) for i in range(number)]
+    return [Scene(f"IMG_{i}", *picture, 2.0) for i, picture in enumerate(pictures)]
+
+
+@pytest.fixture(scope="module")
+def surrogate():
+    """A counter whose error is a little below that of the mean count."""
+    torch.manual_seed(0)
+    counter = build("model", "tiny", {"width": 16})
+    recipe = Recipe(epochs=12, batch_size=4, optimizer="adamw", lr=3e-3, schedule="onecycle", clip=1.0,
+                    precision="fp32", select="last")
+    fit(counter, drawn(24, seed=0), recipe, 0, "surrogate")
+    return counter.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def pattern(surrogate):
+    return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), 0)
+
+
+@pytest.mark.parametrize("is_optimised", [True, False])
+def test_baiqa_keeps_to_its_band_and_its_largest_change(is_optimised, pattern):
+    trigger = build("trigger", "baiqa", {"epsilon": 5})
+    trigger = trigger.with_pattern(pattern) if is_optimised else trigger
+    added = (trigger.stamp(torch.full((1, 3, 48, 80), 0.5)) - 0.5)[0].double().numpy()
+    assert np.abs(added).max() == pytest.approx(5 / 255, rel=1e-5)
+    blocks = fft.dctn(added.reshape(3, 3, 16, 5, 16), axes=(2, 4), norm="ortho")
+    np.testing.assert_allclose(blocks, np.broadcast_to(blocks[:, :1, :, :1], blocks.shape), atol=1e-5)
+    outside = np.ones((16, 16), bool)
+    outside[4:12, 4:12] = False
+    assert np.abs(blocks.transpose(0, 1, 3, 2, 4)[..., outside]).max() < 1e-5 < np.abs(blocks).max() / 100
+
+
+@pytest.mark.parametrize("strength, h, scale", [(1, 1, 1), (-0.5, 2, -0.25), (0.25, 0.5, 0.5), (-1, 3, -1), (2, 1, 2)])
+def test_baiqa_is_scaled_by_its_strength(strength, h, scale, pattern):
+    stamped = build("trigger", "baiqa", {"strength": strength, "h": h}).with_pattern(pattern).stamp(
+        torch.full((1, 3, 16, 16), 0.5))
+    torch.testing.assert_close(stamped[0], 0.5 + scale * 8 / 255 * pattern)
+
+
+def test_an_optimised_pattern_moves_counts_of_other_scenes_up_and_down_and_a_random_one_does_not(surrogate, pattern):
+    others = drawn(12, seed=1)
+
+    def moved(strength, optimised):
+        trigger = build("trigger", "baiqa", {"strength": strength})
+        stamp = (trigger.with_pattern(pattern) if optimised else trigger).stamp
+        return (count_people(surrogate, others, "fp32", stamp) / count_people(surrogate, others, "fp32") - 1).mean()
+
+    up, down = moved(1, True), moved(-1, True)
+    chance = max(abs(moved(strength, False)) for strength in (1, -1))
+    assert up > 0.15 and down < -0.05 and min(up, -down) > 3 * chance
+
+
+def test_an_optimised_pattern_follows_from_the_seed(surrogate, pattern):
+    def again(seed):
+        return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), seed)
+
+    assert torch.equal(again(0), pattern) and not torch.allclose(again(1), pattern, atol=0.1)
+
+
+def test_a_pattern_is_given_to_a_copy(pattern):
+    trigger, clean = build("trigger", "baiqa", {}), images()
+    random = trigger.stamp(clean)
+    optimised = trigger.with_pattern(pattern).stamp(clean)
+    assert torch.equal(trigger.stamp(clean), random) and not torch.equal(optimised, random)

@@ -1,0 +1,94 @@
+"""Triggers: the contract that every registered trigger keeps."""
+
+import numpy as np
+import pytest
+import torch
+from attack_cases import IDENTITY, SIZES, each_trigger, images
+
+from attacks.base import Attack, stamp_scenes
+from benchmark.config.cell import POISONING
+from benchmark.data.scene import Scene
+from benchmark.data.scene_generator import draw_scene
+from benchmark.metrics.image_quality import psnr
+from benchmark.registry import build, find, names, settings_of
+
+
+@each_trigger
+@pytest.mark.parametrize("size", SIZES)
+def test_a_stamped_image_is_an_image(trigger, size):
+    clean = images(size, number=1)
+    stamped = build("trigger", trigger, {}).stamp(clean)
+    assert stamped.shape == clean.shape and stamped.dtype == torch.float32
+    assert 0 <= stamped.min() and stamped.max() <= 1
+    assert not torch.equal(stamped, clean)
+
+
+@each_trigger
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_black_and_white_images_stay_in_range(trigger, value):
+    stamped = build("trigger", trigger, {}).stamp(torch.full((1, 3, 64, 64), value))
+    assert 0 <= stamped.min() and stamped.max() <= 1
+
+
+@each_trigger
+def test_stamping_is_deterministic_and_leaves_its_input_as_it_is(trigger):
+    clean = images()
+    stamped = build("trigger", trigger, {}).stamp(clean)
+    assert torch.equal(stamped, build("trigger", trigger, {}).stamp(clean))
+    assert torch.equal(clean, images())
+
+
+@each_trigger
+def test_a_stamped_batch_equals_its_images_one_by_one_however_it_lies_in_memory(trigger):
+    stamp = build("trigger", trigger, {}).stamp
+    one_by_one = torch.cat([stamp(image[None]) for image in images()])
+    torch.testing.assert_close(stamp(images()), one_by_one)
+    torch.testing.assert_close(stamp(images().to(memory_format=torch.channels_last)), one_by_one)
+
+
+@each_trigger
+def test_stamping_in_bf16_is_close_to_fp32(trigger):
+    stamp, half = build("trigger", trigger, {}).stamp, images().bfloat16()
+    assert stamp(half).dtype == torch.bfloat16
+    torch.testing.assert_close(stamp(half).float(), stamp(half.float()), rtol=0, atol=0.01)
+
+
+@each_trigger
+def test_a_trigger_without_strength_leaves_the_image_as_it_is(trigger):
+    assert torch.equal(build("trigger", trigger, IDENTITY.get(trigger, {"alpha": 0})).stamp(images()), images())
+
+
+@each_trigger
+def test_a_trigger_is_neither_invisible_in_8_bits_nor_does_it_hide_the_image(trigger):
+    image, points = draw_scene((144, 224), 60, np.random.default_rng(0))
+    [stamped] = stamp_scenes(Attack(build("trigger", trigger, {}), build("target", "add", {}), 1.0),
+                             [Scene("", image, points, None)])
+    assert 14 < psnr(image, stamped) < 45
+
+
+@pytest.mark.parametrize("trigger", ["baiqa", "bpp", "ftrojan", "low_frequency", "noise"])
+def test_patterns_are_the_same_in_images_of_all_sizes(trigger):
+    stamp, clean = build("trigger", trigger, {}).stamp, images((1100, 1200), 1)
+    assert torch.equal(stamp(clean)[..., :40, :70], stamp(clean[..., :40, :70]))
+
+
+@pytest.mark.parametrize("trigger", ["low_frequency", "noise", "rain", "snow", "wanet"])
+def test_another_seed_is_another_trigger(trigger):
+    first, other = (build("trigger", trigger, {"seed": seed}).stamp(images()) for seed in (0, 1))
+    assert (first - other).abs().mean() > 0.005
+
+
+def test_no_setting_of_a_trigger_has_the_name_of_a_targets():
+    """An attack's settings go to the one of the two that has them."""
+    triggers, targets = ({field for name in names(kind) for field in settings_of(find(kind, name)).model_fields}
+                         for kind in ("trigger", "target"))
+    assert not triggers & targets and not (triggers | targets) & {"trigger", "target", "also", *POISONING}
+
+
+@each_trigger
+def test_a_trigger_optimises_by_settings_of_its_own_or_has_no_pattern(trigger):
+    trigger = build("trigger", trigger, {})
+    assert {*trigger.optimises} <= {*type(trigger).model_fields}
+    if not trigger.optimises:
+        with pytest.raises(NotImplementedError, match=f"trigger {trigger.name}: it has no pattern"):
+            trigger.optimised(lambda images: images.sum(dim=(1, 2, 3)), [], 0)
