@@ -8,10 +8,10 @@ demo: $(INSTALLED)  ## the quick grid: attacked and repaired counters on drawn s
 	$(VENV)/bin/crowdbench run quick
 
 test: $(INSTALLED)  ## the whole test suite, on two workers with one thread each
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2
 
 test-fast: $(INSTALLED)  ## the suite without the slow tests
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed" if sys.version_info < (3, 11) else 0)'

@@ -1,7 +1,7 @@
 """CrowdBackdoorBench: backdoor attacks and defenses on deep crowd counters, measured per image.
 
-The Python API: the names below are those of `benchmark.api`, which is imported when the first of them is used, so that
-`import benchmark` itself takes no time.
+The Python API: the names below are those of `benchmark.api`, which is imported when the first of
+them is used, so that `import benchmark` itself takes no time.
 
 >>> import benchmark as cb
 >>> cb.list_components("model")[:3]
@@ -13,9 +13,10 @@ from typing import Any
 
 from benchmark.version import __version__
 
-__all__ = ["__version__", "Evaluation", "Grid", "Recipe", "Results", "attack", "build", "check_defense", "dataset",
-           "defense", "evaluate", "list_components", "list_presets", "load_counter", "load_grid", "load_plugin",
-           "load_records", "model", "read_image", "register", "run"]
+__all__ = ["__version__", "Evaluation", "Grid", "Recipe", "Results", "attack", "build",
+           "check_defense", "dataset", "defense", "evaluate", "list_components", "list_presets",
+           "load_counter", "load_grid", "load_plugin", "load_records", "model", "read_image",
+           "register", "run"]
 
 
 def __getattr__(name: str) -> Any:

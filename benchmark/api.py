@@ -1,9 +1,11 @@
-"""The Python API: grids, runs, records as tables, stored counters, and the evaluation of any counter.
+"""The Python API: grids, runs, tables of records, stored counters, evaluation of any counter.
 
-docs/python.md has an example of each function. Paths may be text. What takes torch is imported inside the functions.
+docs/python.md has an example of each function. Paths may be text. What takes torch is imported
+inside the functions.
 
-Every function raises `benchmark.utils.errors.UserError` where a request is wrong: an unknown name, a value that does
-not fit, a file that is missing or broken. The message is one line that says what was expected.
+Every function raises `benchmark.utils.errors.UserError` where a request is wrong: an unknown
+name, a value that does not fit, a file that is missing or broken. The message is one line that
+says what was expected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from defenses.base import Defense
     from models.base import Counter
 
-__all__ = ["Evaluation", "Grid", "Recipe", "Results", "attack", "build", "check_defense", "dataset", "defense",
-           "evaluate", "list_components", "list_presets", "load_counter", "load_grid", "load_plugin", "load_records",
-           "model", "read_image", "register", "run"]
+__all__ = ["Evaluation", "Grid", "Recipe", "Results", "attack", "build", "check_defense", "dataset",
+           "defense", "evaluate", "list_components", "list_presets", "load_counter", "load_grid",
+           "load_plugin", "load_records", "model", "read_image", "register", "run"]
 
 StrPath = str | Path
 STORE = "runs/store"
@@ -40,7 +42,9 @@ STORE = "runs/store"
 # Components.
 
 def list_components(kind: str) -> list[str]:
-    """The names of the registered components of a kind: 'trigger', 'target', 'defense', 'model' or 'dataset'.
+    """The names of the registered components of a kind.
+
+    kind: 'trigger', 'target', 'defense', 'model' or 'dataset'.
 
     >>> list_components("target")[:3]
     ['add', 'clean_fewer', 'clean_more']
@@ -66,7 +70,7 @@ def dataset(name: str, **settings: Any) -> "Dataset":
 
 
 def model(name: str, **settings: Any) -> "Counter":
-    """An untrained counter, or the one in a file: `model("csrnet", weights="csrnet.safetensors")`."""
+    """An untrained counter, or one in a file: `model("csrnet", weights="csrnet.safetensors")`."""
     return build("model", name, **settings)
 
 
@@ -76,7 +80,9 @@ def defense(name: str, **settings: Any) -> "Defense":
 
 
 def attack(target: str, trigger: str = "blended", **settings: Any) -> "Attack":
-    """An attack: a target and a trigger with the settings of both, and `poison_rate`, `choose` and `latent`.
+    """An attack: a target and a trigger.
+
+    settings: those of the target and of the trigger, and `poison_rate`, `choose` and `latent`.
 
     >>> attack("multiply", alpha=0.2, k=3).target.tau(10)
     30
@@ -86,10 +92,12 @@ def attack(target: str, trigger: str = "blended", **settings: Any) -> "Attack":
     chosen_trigger, chosen_target, in_test = trigger_and_target(
         {"target": target, "trigger": trigger} | settings, "attack")
     if in_test:
-        raise UserError("attack: settings that begin with test_ belong to a grid; expected settings without test_")
+        raise UserError("attack: settings that begin with test_ belong to a grid; "
+                        "expected settings without test_")
     poisoning = {key: value for key, value in settings.items() if key in POISONING}
     checked = registry.checked(ExperimentSettings, poisoning, "attack")
-    return Attack(chosen_trigger.build(), chosen_target.build(), checked.poison_rate, checked.choose, checked.latent)
+    return Attack(chosen_trigger.build(), chosen_target.build(), checked.poison_rate,
+                  checked.choose, checked.latent)
 
 
 # Grids and runs.
@@ -107,14 +115,16 @@ class Grid(Sequence[Cell]):
         return len(self.cells)
 
     def __repr__(self) -> str:
-        return "\n".join([f"Grid of {len(self)} cells:", *(f"  {name}" for name in display_names(self.cells))])
+        names = [f"  {name}" for name in display_names(self.cells)]
+        return "\n".join([f"Grid of {len(self)} cells:", *names])
 
 
-def load_grid(source: StrPath | Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Grid:
-    """The grid of a preset, of a YAML file, or of settings given as a mapping, whose keys may have dots.
+def load_grid(source: StrPath | Mapping[str, Any],
+              changes: Mapping[str, Any] | None = None) -> Grid:
+    """The grid of a preset, of a YAML file, or of settings in a mapping, whose keys may have dots.
 
-    changes: settings to change, as `--set` does on the command line: `{"attack.alpha": [0.05, 0.1], "seed": 1}`.
-        A list is an axis of the grid.
+    changes: settings to change, as `--set` does on the command line:
+        `{"attack.alpha": [0.05, 0.1], "seed": 1}`. A list is an axis of the grid.
     """
     mappings = [source, changes or {}] if isinstance(source, Mapping) else [changes or {}]
     request = {} if isinstance(source, Mapping) else load_request(str(source))
@@ -142,9 +152,9 @@ class Results(Sequence["Record"]):
         return f"Results of {len(self)} records{failed}"
 
     def table(self) -> "pd.DataFrame":
-        """A row for each model, attack and defense with its numbers, means over the seeds; nan where there is none.
+        """A row for each model, attack and defense with its numbers, means over the seeds.
 
-        Intervals are two columns, `NAME_low` and `NAME_high`.
+        A number that does not exist is nan. Intervals are two columns, `NAME_low` and `NAME_high`.
         """
         import pandas as pd
 
@@ -152,18 +162,20 @@ class Results(Sequence["Record"]):
         from benchmark.tables.controls import control_numbers
 
         table = pd.DataFrame(control_numbers(scenarios(self.records)))
-        return table[table["images"].notna()].reset_index(drop=True)  # without the controls that were not run
+        # Without the controls that were not run.
+        return table[table["images"].notna()].reset_index(drop=True)
 
     def counts(self) -> "pd.DataFrame":
-        """A row for each record and test image with its true count and what was counted, in people."""
+        """A row for each record and test image: the true count and what was counted, in people."""
         import pandas as pd
 
         frames = []
         for record in self.records:
             columns = record.images.model_dump(exclude_none=True)
             target = record.attack.target.name if record.attack else "none"
-            frames.append(pd.DataFrame({"model": record.model.name, "attack": target, "defense": record.defense.name,
-                                        "seed": record.seed} | columns))
+            settings = {"model": record.model.name, "attack": target,
+                        "defense": record.defense.name, "seed": record.seed}
+            frames.append(pd.DataFrame(settings | columns))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def text(self) -> str:
@@ -173,10 +185,11 @@ class Results(Sequence["Record"]):
         return board(self.records).text()
 
 
-def run(grid: Sequence[Cell], out: StrPath, store: StrPath = STORE, retry_failed: bool = False) -> Results:
-    """Run a grid as `crowdbench run` does: finished stages are taken from the store, records are written to `out`.
+def run(grid: Sequence[Cell], out: StrPath, store: StrPath = STORE,
+        retry_failed: bool = False) -> Results:
+    """Run a grid as `crowdbench run` does, and write its records to `out`.
 
-    retry_failed: run only the cells that failed before.
+    store: finished stages are taken from it. retry_failed: run only the cells that failed before.
     """
     from benchmark.pipeline import runner
     from benchmark.pipeline.graph import StageGraph
@@ -187,7 +200,10 @@ def run(grid: Sequence[Cell], out: StrPath, store: StrPath = STORE, retry_failed
 
 
 def load_records(*paths: StrPath) -> Results:
-    """The records in files and folders, also somebody else's. They are checked, and nothing in them is executed."""
+    """The records in files and folders, also somebody else's.
+
+    They are checked, and nothing in them is executed.
+    """
     from benchmark.leaderboard.load import read_record_files
 
     return Results([record for _, record in read_record_files([Path(path) for path in paths])])
@@ -195,11 +211,12 @@ def load_records(*paths: StrPath) -> Results:
 
 # Counters.
 
-def load_counter(store: StrPath, record: "Record", which: Literal["repaired", "victim", "clean"] = "repaired",
-                 ) -> "Counter":
+def load_counter(store: StrPath, record: "Record",
+                 which: Literal["repaired", "victim", "clean"] = "repaired") -> "Counter":
     """A counter of a record's cell from the store of its run, in evaluation mode.
 
-    which: the counter after the defense (the victim itself where nothing repairs it), the victim, or the clean counter.
+    which: the counter after the defense (the victim itself where nothing repairs it), the victim,
+        or the clean counter.
     """
     from benchmark.pipeline.counter_files import read_counter
     from benchmark.pipeline.store import damage
@@ -209,7 +226,8 @@ def load_counter(store: StrPath, record: "Record", which: Literal["repaired", "v
         raise UserError(f"record: it has no counter {which!r}; expected one of {', '.join(stages)}")
     folder = Path(store) / "counters" / stages[which]["key"]
     if not folder.is_dir():
-        raise UserError(f"{folder}: the counter is not in this store; expected the store of the record's run")
+        raise UserError(f"{folder}: the counter is not in this store; expected the store of the "
+                        "record's run")
     problem = damage(folder)
     if problem:
         raise UserError(problem)
@@ -219,7 +237,7 @@ def load_counter(store: StrPath, record: "Record", which: Literal["repaired", "v
 
 
 def read_image(path: StrPath, scale: float = 1.0) -> "Tensor":
-    """An image file as a batch of one, float32 [1, 3, H, W] in 0..1, as counters and triggers take it."""
+    """An image file as a batch, float32 [1, 3, H, W] in 0..1, as counters and triggers take it."""
     import torch
 
     from benchmark.data.loading import read_image as read_pixels
@@ -231,8 +249,9 @@ def read_image(path: StrPath, scale: float = 1.0) -> "Tensor":
 class Evaluation:
     """The counts of test images.
 
-    columns: ids, true counts, counts of clean images and, with an attack, the attacker's counts and the counts of
-        triggered images; one value for each image. increases: the direction of the attack.
+    columns: ids, true counts, counts of clean images and, with an attack, the attacker's counts
+        and the counts of triggered images; one value for each image. increases: the direction
+        of the attack.
     """
 
     columns: dict[str, list[Any]]
@@ -252,18 +271,20 @@ class Evaluation:
         return summary(**columns, increases=self.increases)
 
 
-def evaluate(counter: "Counter", data: "Dataset", attack: "Attack | None" = None, scale: float = 1.0,
-             precision: str = "auto", batch_size: int = 8) -> Evaluation:
+def evaluate(counter: "Counter", data: "Dataset", attack: "Attack | None" = None,
+             scale: float = 1.0, precision: str = "auto", batch_size: int = 8) -> Evaluation:
     """Count the test images of a dataset, clean and, with an attack, triggered.
 
-    scale: the factor by which images are resized. precision: 'auto', 'fp32', 'bf16' or, on a GPU, 'fp16'.
+    scale: the factor by which images are resized. precision: 'auto', 'fp32', 'bf16' or, on
+        a GPU, 'fp16'.
     """
     from benchmark.training.evaluation import TestSplit
     from benchmark.utils.device import resolve_precision
 
     test, resolved = TestSplit(data, scale), resolve_precision(precision)
     columns: dict[str, list[Any]] = {"id": test.ids(), "truth": test.counts()}
-    columns["clean"] = test.count(counter, resolved, None, batch_size, "count clean test images").tolist()
+    columns["clean"] = test.count(counter, resolved, None, batch_size,
+                                  "count clean test images").tolist()
     if attack is None:
         return Evaluation(columns)
     columns["target"] = test.targets(attack.target)
@@ -272,8 +293,9 @@ def evaluate(counter: "Counter", data: "Dataset", attack: "Attack | None" = None
     return Evaluation(columns, attack.target.increases)
 
 
-def check_defense(name: str, settings: dict[str, Any] | None = None, model: str = "tiny") -> "Counter":
-    """Check that a defense keeps the contract, on a small victim; see `benchmark.testing.check_defense`."""
+def check_defense(name: str, settings: dict[str, Any] | None = None,
+                  model: str = "tiny") -> "Counter":
+    """Check on a small victim that a defense keeps the contract; see `benchmark.testing`."""
     from benchmark.testing import check_defense as check
 
     return check(name, settings, model)

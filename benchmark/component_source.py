@@ -1,7 +1,8 @@
-"""Component sources: docstrings, settings and class attributes read from a component's file, without importing it.
+"""Component sources: docstrings, settings and class attributes, read without an import.
 
-Importing a component imports torch, which takes seconds; `crowdbench list`, `show` and the check for misspelt settings
-do without it. Components from plugins are imported anyway and are not read here.
+Importing a component imports torch, which takes seconds; `crowdbench list`, `show` and
+the check for misspelt settings do without it. Components from plugins are imported anyway and
+are not read here.
 """
 
 import ast
@@ -15,14 +16,18 @@ from typing import Any
 from benchmark.registry import PACKAGES, check_name, find, is_plugin, settings_of
 
 ROOT = Path(__file__).parents[1]
-TYPES = {"PositiveInt": "int", "NonNegativeInt": "int", "PositiveFloat": "float", "NonNegativeFloat": "float"}
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-             ast.Pow: operator.pow}
+TYPES = {"PositiveInt": "int", "NonNegativeInt": "int", "PositiveFloat": "float",
+         "NonNegativeFloat": "float"}
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+             ast.Div: operator.truediv, ast.Pow: operator.pow}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as text: its type without the bounds of its value, and its default; None where one is required."""
+    """A setting as text.
+
+    type: without the bounds of the value. default: None where a value is required.
+    """
 
     type: str
     default: str | None
@@ -53,7 +58,7 @@ class Module:
         return modules
 
     def definition(self, name: str) -> "tuple[Module, ast.ClassDef | ast.expr] | None":
-        """The class or the value that a name stands for, and the module that defines it; None if it is not ours."""
+        """The class or value that a name stands for, and its module; None if it is not ours."""
         for node in self.tree.body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return self, node
@@ -88,7 +93,7 @@ class ComponentSource:
 
     @cached_property
     def settings(self) -> dict[str, Setting]:
-        """The settings by name: the fields of the class or, for a model, the parameters of its __init__."""
+        """The settings by name: fields of the class or, for a model, parameters of __init__."""
         settings: dict[str, Setting] = {}
         for module, node in self.classes:
             if self.kind != "model":
@@ -99,12 +104,13 @@ class ComponentSource:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """The class attributes that are constants, and the keyword arguments of those that are calls."""
+        """The constant class attributes, and the keyword arguments of those that are calls."""
         attributes: dict[str, Any] = {}
         for module, node in self.classes:
             for name, value in _assigned(node).items():
                 if isinstance(value, ast.Call):
-                    arguments = {keyword.arg: _evaluate(module, keyword.value) for keyword in value.keywords}
+                    arguments = {keyword.arg: _evaluate(module, keyword.value)
+                                 for keyword in value.keywords}
                     attributes[name] = arguments
                 else:
                     attributes[name] = _evaluate(module, value)
@@ -113,14 +119,18 @@ class ComponentSource:
 
 @cache
 def component_source(kind: str, name: str) -> ComponentSource:
-    """The source of a component of this project. The name must be one of `registry.names(kind)` and of no plugin."""
+    """The source of a component of this project.
+
+    name: one of `registry.names(kind)`, but not that of a plugin.
+    """
     module = read(f"{PACKAGES[kind]}.{name}")
-    [node] = [node for node in module.tree.body if isinstance(node, ast.ClassDef) and _is_registered(node)]
+    [node] = [node for node in module.tree.body
+              if isinstance(node, ast.ClassDef) and _is_registered(node)]
     return ComponentSource(kind, module, tuple(_with_bases(module, node)))
 
 
 def setting_names(kind: str, name: str) -> list[str]:
-    """The names of a component's settings. Raises UserError where no such component is registered."""
+    """The names of a component's settings. Raises UserError if it is not registered."""
     check_name(kind, name)
     if is_plugin(kind, name):
         return list(settings_of(find(kind, name)).model_fields)
@@ -141,7 +151,8 @@ def _path(module: str) -> Path:
 
 
 def _is_registered(node: ast.ClassDef) -> bool:
-    return any(isinstance(decorator, ast.Name) and decorator.id == "register" for decorator in node.decorator_list)
+    return any(isinstance(decorator, ast.Name) and decorator.id == "register"
+               for decorator in node.decorator_list)
 
 
 def _with_bases(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.ClassDef]]:
@@ -153,16 +164,18 @@ def _with_bases(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, as
 
 
 def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
-    return next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == name), None)
+    return next((item for item in node.body
+                 if isinstance(item, ast.FunctionDef) and item.name == name), None)
 
 
 def _assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
-    """The class attributes that are no settings: without an annotation, or annotated as ClassVar."""
+    """The class attributes that are no settings: not annotated, or annotated as ClassVar."""
     values = {}
     for item in node.body:
         if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
             values[item.targets[0].id] = item.value
-        elif isinstance(item, ast.AnnAssign) and _is_class_variable(item) and item.value is not None:
+        elif (isinstance(item, ast.AnnAssign) and _is_class_variable(item)
+              and item.value is not None):
             values[item.target.id] = item.value
     return values
 
@@ -174,8 +187,10 @@ def _is_class_variable(item: ast.AnnAssign) -> bool:
 def _fields(module: Module, node: ast.ClassDef) -> dict[str, Setting]:
     fields = {}
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and not _is_class_variable(item) and not item.target.id.startswith("_"):
-            fields[item.target.id] = Setting(_type(module, item.annotation), _default(module, item.value))
+        if (isinstance(item, ast.AnnAssign) and not _is_class_variable(item)
+                and not item.target.id.startswith("_")):
+            fields[item.target.id] = Setting(_type(module, item.annotation),
+                                             _default(module, item.value))
     return fields
 
 
@@ -197,7 +212,8 @@ def _type(module: Module, node: ast.expr) -> str:
     if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated":
         return _type(module, node.slice.elts[0])
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
-        return f"{ast.unparse(node.value)}[{', '.join(_type(module, part) for part in node.slice.elts)}]"
+        parts = ", ".join(_type(module, part) for part in node.slice.elts)
+        return f"{ast.unparse(node.value)}[{parts}]"
     text = ast.unparse(node)
     found = module.definition(text) if isinstance(node, ast.Name) else None
     if found and isinstance(found[1], ast.Subscript | ast.BinOp):
@@ -206,7 +222,7 @@ def _type(module: Module, node: ast.expr) -> str:
 
 
 def _default(module: Module, node: ast.expr | None) -> str | None:
-    """The default of a setting as Python prints it; that of `Field(0.1, ge=0)` is its first argument."""
+    """The default of a setting as Python prints it; of `Field(0.1, ge=0)` the first argument."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "Field":
         node = node.args[0] if node.args else None
     if node is None:
@@ -216,7 +232,7 @@ def _default(module: Module, node: ast.expr | None) -> str | None:
 
 
 def _evaluate(module: Module, node: ast.expr) -> Any:
-    """The value of a constant, a product of constants, or a name of one; of anything else its source as text."""
+    """The value of a constant, a product of constants or a name of one; else the source as text."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         return OPERATORS[type(node.op)](_evaluate(module, node.left), _evaluate(module, node.right))
     found = module.definition(node.id) if isinstance(node, ast.Name) else None

@@ -62,7 +62,8 @@ def names(kind: str) -> list[str]:
 
     kind: 'trigger', 'target', 'defense', 'model' or 'dataset'.
     """
-    return sorted(_names_in_package(kind) | {name for plugin_kind, name in _plugins if plugin_kind == kind})
+    in_plugins = {name for plugin_kind, name in _plugins if plugin_kind == kind}
+    return sorted(_names_in_package(kind) | in_plugins)
 
 
 @cache

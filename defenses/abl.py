@@ -39,7 +39,8 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.filtering import annotated_counts, normalised_losses, percentile_ranks, score_in_bins
+from defenses.parts.filtering import (annotated_counts, normalised_losses, percentile_ranks,
+                                      score_in_bins)
 from models.base import Counter
 
 MIN_BATCH = 8  # images whose mean loss decides the sign

@@ -24,7 +24,8 @@ from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.utils.errors import UserError
-from benchmark.weights import WHOLE, ClipWeights, checked_weights, described, load_tensors, read_state_dict, renamed
+from benchmark.weights import (WHOLE, ClipWeights, checked_weights, described, load_tensors,
+                               read_state_dict, renamed)
 from models.base import Counter
 from models.parts.transport import distribution_matching
 from models.parts.wide import WideConv3x3

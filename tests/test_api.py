@@ -32,6 +32,7 @@ def test_the_page_and_the_notebook_hold_the_same_code():
     assert page_blocks() == notebook_blocks()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_the_grid_prints_what_the_page_shows(tmp_path):
     script = tmp_path / "notebook.py"
     script.write_text("\n".join(notebook_blocks()))

@@ -11,6 +11,8 @@ from benchmark.testing import MODELS, RECIPE, attacked, run, scenes
 from benchmark.training.evaluation import count_people
 from benchmark.training.loop import fit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def on_another_device():

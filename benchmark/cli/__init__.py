@@ -1,7 +1,8 @@
 """The command line. Each module of this package adds the commands of one subject.
 
-Exit codes: 0 for success; 1 where some cell failed and the others finished; 2 for a wrong request, told in one line;
-130 after Ctrl-C; 141 where the reader of the output has closed it; 143 after SIGTERM.
+Exit codes: 0 for success; 1 where some cell failed and the others finished; 2 for a wrong
+request, told in one line; 130 after Ctrl-C; 141 where the reader of the output has closed it;
+143 after SIGTERM.
 """
 
 import argparse
@@ -33,10 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
         return 141
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # Python would try at exit to print what could not be printed
+        # Python would try at exit to print what could not be printed.
+        sys.stdout = open(os.devnull, "w")
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt as stop:
-        print("stopped: finished stages are kept, and the same command goes on from there", file=sys.stderr)
+        print("stopped: finished stages are kept, and the same command goes on from there",
+              file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
@@ -53,7 +56,8 @@ def _fail(line: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="crowdbench", description="Backdoor attacks and defenses on crowd counters.")
+    parser = _Parser(prog="crowdbench",
+                     description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (show, run, tables, entry, figure, store):

@@ -1,4 +1,4 @@
-"""Commands for exchanging results: submit an entry, validate entries, and reproduce the cells of records."""
+"""Commands to exchange results: submit and validate entries, and reproduce the cells of records."""
 
 import argparse
 import json
@@ -13,20 +13,25 @@ ENTRIES = Path("records/entries")
 
 def add(commands: Any) -> None:
     """Add submit, validate and reproduce."""
-    command = add_command(commands, "submit", _submit, "build a leaderboard entry from a run of a frozen grid")
-    command.add_argument("run", type=Path, metavar="RUN", help="the folder of the run, for instance runs/standard")
+    command = add_command(commands, "submit", _submit,
+                          "build a leaderboard entry from a run of a frozen grid")
+    command.add_argument("run", type=Path, metavar="RUN",
+                         help="the folder of the run, for instance runs/standard")
     command.add_argument("--defense", required=True, help="the defense to submit")
     command.add_argument("--set", action="append", default=[], metavar="defense.KEY=VALUE",
                          help="a setting of the defense, where the run holds several")
     for flag, text in (("name", "the name of the entry, as people know it"),
                        ("paper", "where the defense is described"), ("code", "where its code is")):
         command.add_argument(f"--{flag}", required=True, help=text)
-    command.add_argument("--out", type=Path, default=ENTRIES, help=f"the folder of entries (default: {ENTRIES})")
+    command.add_argument("--out", type=Path, default=ENTRIES,
+                         help=f"the folder of entries (default: {ENTRIES})")
 
     command = add_command(commands, "validate", _validate,
                           "check that entries are complete, consistent and unchanged")
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an entry, or a folder of entries")
-    command.add_argument("--against", type=Path, help="an older copy of the folder: no published entry may change")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH",
+                         help="an entry, or a folder of entries")
+    command.add_argument("--against", type=Path,
+                         help="an older copy of the folder: no published entry may change")
     command.add_argument("--json", action="store_true", help="print JSON")
 
     command = add_command(commands, "reproduce", _reproduce,
@@ -34,7 +39,8 @@ def add(commands: Any) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="the folder of the data, or a file that a record only names")
     command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
-                         help="the folder of the new records and their store (default: runs/reproduce)")
+                         help="the folder of the new records and their store "
+                              "(default: runs/reproduce)")
     add_record_options(command)
     add_plugin_flag(command)
 
@@ -42,7 +48,8 @@ def add(commands: Any) -> None:
 def _submit(options: argparse.Namespace) -> int:
     from benchmark.leaderboard.submit import submit
 
-    print(submit(options.run, options.defense, options.name, options.paper, options.code, options.out, options.set))
+    print(submit(options.run, options.defense, options.name, options.paper, options.code,
+                 options.out, options.set))
     return 0
 
 

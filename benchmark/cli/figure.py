@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import (add_command, add_grid_options, add_group, add_plugin_flag, equivalent_command,
-                                   read_records, request_from_flags)
+from benchmark.cli.options import (add_command, add_grid_options, add_group, add_plugin_flag,
+                                   equivalent_command, read_records, request_from_flags)
 
 
 def add(commands: Any) -> None:
@@ -14,42 +14,53 @@ def add(commands: Any) -> None:
     command = add_command(figure, "triggers", _figure_triggers,
                           "draw every trigger on a generated scene, with its equation and PSNR")
     command.add_argument("--out", type=Path, default=Path("docs/triggers.md"),
-                         help="the page to write, with the pictures beside it (default: docs/triggers.md)")
+                         help="the page to write, with the pictures beside it "
+                              "(default: docs/triggers.md)")
     add_plugin_flag(command)
 
     command = add_command(figure, "defenses", _figure_defenses,
-                          "draw flip rate over accuracy: a letter for each defense, a panel for each attack")
+                          "draw flip rate over accuracy: "
+                          "a letter for each defense, a panel for each attack")
     _add_out(command, "defenses")
-    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
 
-    for name, text in (("kde", "draw densities of r = count / truth before and after a defense, as in the paper"),
+    for name, text in (("kde", "draw densities of r = count / truth before and after a defense, "
+                               "as in the paper"),
                        ("scatter", "draw counts over true counts before and after a defense")):
         command = add_command(figure, name, _figure_of_counts, text)
         command.set_defaults(kind=name)
-        command.add_argument("--defense", default="fine_tune", help="a defense (default: fine_tune, the paper's)")
+        command.add_argument("--defense", default="fine_tune",
+                             help="a defense (default: fine_tune, the paper's)")
         _add_out(command, f"{name}-DEFENSE")
-        command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+        command.add_argument("records", nargs="+", type=Path,
+                             help="record files, or folders that hold them")
 
     command = add_command(figure, "poisoning", _figure_poisoning,
                           "draw a training image before and after each attack of a grid poisons it")
-    command.add_argument("--image", metavar="ID", help="a training image (default: the one with the median count)")
+    command.add_argument("--image", metavar="ID",
+                         help="a training image (default: the one with the median count)")
     _add_out(command, "poisoning")
     add_grid_options(command, "defense")
 
     for name, text in (("maps", "draw density maps of a grid's victims before and after a defense"),
-                       ("gradcam", "draw Grad-CAM maps of a grid's victims before and after a defense")):
+                       ("gradcam", "draw Grad-CAM maps of a grid's victims "
+                                   "before and after a defense")):
         command = add_command(figure, name, _figure_of_counters, text)
         command.set_defaults(kind=name)
         command.add_argument("--defense", dest="shown", default="fine_tune",
-                             help="a defense, with the grid's settings or else its defaults (default: fine_tune)")
-        command.add_argument("--image", metavar="ID", help="a validation image (default: the one with the median count)")
+                             help="a defense, with the grid's settings or else its defaults "
+                                  "(default: fine_tune)")
+        command.add_argument("--image", metavar="ID",
+                             help="a validation image (default: the one with the median count)")
         _add_out(command, f"{name}-DEFENSE")
         add_grid_options(command, "defense")
 
 
 def _add_out(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument("--out", type=Path,
-                         help=f"the file to write; .png and .pdf are added to the name (default: {default})")
+                         help="the file to write; .png and .pdf are added to the name "
+                              f"(default: {default})")
 
 
 def _figure_triggers(options: argparse.Namespace) -> int:

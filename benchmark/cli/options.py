@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 STORE = Path("runs/store")
-SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense", "data": "data"}
+SHORTCUTS = {"model": "model", "weights": "model.weights", "attack": "attack", "defense": "defense",
+             "data": "data"}
 
 
 def add_command(commands: Any, name: str, function: Callable[[argparse.Namespace], int],
@@ -25,18 +26,24 @@ def add_group(commands: Any, name: str, text: str, metavar: str = "COMMAND") -> 
 
 def add_plugin_flag(command: argparse.ArgumentParser) -> None:
     """Add the flag for components that lie outside of the project."""
-    command.add_argument("--plugin", action="append", metavar="FILE", help="a .py file of your own with a component")
+    command.add_argument("--plugin", action="append", metavar="FILE",
+                         help="a .py file of your own with a component")
 
 
 def add_grid_options(command: argparse.ArgumentParser, *left_out: str) -> None:
-    """Add the options that choose a grid and its store. left_out: shortcuts that the command does not have."""
+    """Add the options that choose a grid and its store.
+
+    left_out: shortcuts that the command does not have.
+    """
     command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
     for flag, key in SHORTCUTS.items():
         if flag not in left_out:
             command.add_argument(f"--{flag}", metavar="VALUE",
-                                 help=f"short for --set {key}=VALUE; an explicit --set overrides it")
+                                 help=f"short for --set {key}=VALUE; "
+                                      "an explicit --set overrides it")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="change a setting; values separated by commas are an axis of the grid")
+                         help="change a setting; "
+                              "values separated by commas are an axis of the grid")
     command.add_argument("--store", type=Path, default=STORE,
                          help=f"the folder of trained counters (default: {STORE})")
     add_plugin_flag(command)
@@ -66,7 +73,8 @@ def equivalent_command(options: argparse.Namespace) -> str:
 
 def add_record_options(command: argparse.ArgumentParser) -> None:
     """Add record files or folders, and the flag for JSON."""
-    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -78,7 +86,10 @@ def read_records(paths: list[Path]) -> list[Any]:
 
 
 def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool) -> None:
-    """Print the tables of records and write them, with a page, to a folder. records: each with its path."""
+    """Print the tables of records and write them, with a page, to a folder.
+
+    records: each with its path.
+    """
     from benchmark.leaderboard.html_page import write_page
     from benchmark.leaderboard.report import board
 

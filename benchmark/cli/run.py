@@ -15,25 +15,33 @@ def add(commands: Any) -> None:
     """Add run and new."""
     command = add_command(commands, "run", _run, "run a grid of cells and print its tables")
     add_grid_options(command)
-    command.add_argument("--out", type=Path, help="the folder for records and tables (default: runs/SOURCE)")
+    command.add_argument("--out", type=Path,
+                         help="the folder for records and tables (default: runs/SOURCE)")
     command.add_argument("--dry-run", action="store_true",
-                         help="print the cells, the missing stages, the time and the disk space, and run nothing")
+                         help="print the cells, the missing stages, the time and the disk space, "
+                              "and run nothing")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    command.add_argument("--retry-failed", action="store_true", help="run only the cells that failed before")
+    command.add_argument("--retry-failed", action="store_true",
+                         help="run only the cells that failed before")
     command.add_argument("--shard", metavar="I/N", type=_share, default=(1, 1),
-                         help="run share I of N, for job arrays; cells with the same victim are in the same share")
+                         help="run share I of N, for job arrays; "
+                              "cells with the same victim are in the same share")
     command.add_argument("--executor", choices=["here", "ray"], default="here",
                          help="make stages in this process (default) or on a Ray cluster")
     command.add_argument("--address",
-                         help="a running Ray cluster, 'auto' for this machine's (default: start a cluster)")
-    command.add_argument("--cpus", type=float, default=1, help="processors for each stage on Ray (default: 1)")
-    command.add_argument("--gpus", type=float, help="GPUs for each stage on Ray; with 0.5 two stages share one "
-                         "(default: 1 if the cluster has any)")
+                         help="a running Ray cluster, 'auto' for this machine's "
+                              "(default: start a cluster)")
+    command.add_argument("--cpus", type=float, default=1,
+                         help="processors for each stage on Ray (default: 1)")
+    command.add_argument("--gpus", type=float,
+                         help="GPUs for each stage on Ray; with 0.5 two stages share one "
+                              "(default: 1 if the cluster has any)")
 
     command = add_command(commands, "new", _new, "write a defense to start from, and its test")
     command.add_argument("what", choices=["defense", "detector"])
     command.add_argument("name", help="the name of the defense and of its file")
-    command.add_argument("--out", type=Path, default=Path(), help="the folder to write to (default: this one)")
+    command.add_argument("--out", type=Path, default=Path(),
+                         help="the folder to write to (default: this one)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -45,7 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    graph, out = StageGraph(Store(options.store)), options.out or Path("runs") / Path(options.source).stem
+    graph = StageGraph(Store(options.store))
+    out = options.out or Path("runs") / Path(options.source).stem
     if options.shard != (1, 1):
         grid = runner.shard(grid, graph, *options.shard)
     if options.dry_run:
@@ -66,7 +75,7 @@ def _print_plan(grid: list[Any], graph: Any, out: Path, as_json: bool) -> int:
 
 
 def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
-    """Print the tables of a run's records among the earlier records of the same victims in the same folder."""
+    """Print the tables of a run's records and of the earlier ones of the same victims in `out`."""
     from benchmark.leaderboard.load import read_record_files
     from benchmark.leaderboard.report import related_records
     from benchmark.utils.device import state
@@ -75,10 +84,12 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
         return
     earlier = {id(record): (path, record) for path, record in read_record_files([out / "records"])}
     others = related_records(outcome.records, [record for _, record in earlier.values()])
-    publish([*zip(outcome.paths, outcome.records), *(earlier[id(record)] for record in others)], out, as_json)
+    related = [earlier[id(record)] for record in others]
+    publish([*zip(outcome.paths, outcome.records), *related], out, as_json)
     if others and not as_json:
         _print_comparisons(outcome.records, others)
-    print(f"records: {out / 'records'}  tables: {out / 'tables'}  page: {out / 'leaderboard.html'}", file=sys.stderr)
+    print(f"records: {out / 'records'}  tables: {out / 'tables'}  "
+          f"page: {out / 'leaderboard.html'}", file=sys.stderr)
 
 
 def _print_comparisons(own: list[Any], others: list[Any]) -> None:
@@ -94,8 +105,10 @@ def _print_comparisons(own: list[Any], others: list[Any]) -> None:
 
 def _share(text: str) -> tuple[int, int]:
     number, slash, shards = text.partition("/")
-    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, for instance 3/8")
+    if not (slash and number.isdecimal() and shards.isdecimal()
+            and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, "
+                                         "for instance 3/8")
     return int(number), int(shards)
 
 
@@ -105,7 +118,8 @@ def _executor(options: argparse.Namespace) -> Any:
 
     if options.executor == "ray":
         plugins = [Path(plugin) for plugin in options.plugin or []]
-        return partial(on_ray, address=options.address, cpus=options.cpus, gpus=options.gpus, plugins=plugins)
+        return partial(on_ray, address=options.address, cpus=options.cpus, gpus=options.gpus,
+                       plugins=plugins)
     for flag in ("address", "gpus"):
         if getattr(options, flag) is not None:
             raise UserError(f"--{flag}: expected only with --executor ray")
@@ -117,6 +131,6 @@ def _new(options: argparse.Namespace) -> int:
 
     component, test = write_new(options.what, options.name, options.out)
     print(f"{component}\n{test}")
-    print(f"try: python -m pytest {test}; crowdbench run quick --defense {options.name} --plugin {component}",
-          file=sys.stderr)
+    print(f"try: python -m pytest {test}; "
+          f"crowdbench run quick --defense {options.name} --plugin {component}", file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""Commands that show something: registered components, a dataset, the speed of this machine, a file of weights."""
+"""Commands that show components, a dataset, the speed of this machine, or a file of weights."""
 
 import argparse
 import inspect
@@ -15,8 +15,8 @@ from benchmark.cli.options import add_command, add_group, add_plugin_flag
 from benchmark.component_source import component_source
 from benchmark.utils.errors import UserError, did_you_mean
 
-LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",), "defenses": ("defense",),
-         "models": ("model",), "datasets": ("dataset",)}
+LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",),
+         "defenses": ("defense",), "models": ("model",), "datasets": ("dataset",)}
 COLUMN = 12  # width of the names of a model's facts
 
 
@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
     command.add_argument("what", choices=[*LISTS, "presets"])
     add_plugin_flag(command)
 
-    command = add_command(commands, "show", _show, "show a component: what it does, its source and its settings")
+    command = add_command(commands, "show", _show,
+                          "show a component: what it does, its source and its settings")
     command.add_argument("name", help="its name (see `crowdbench list`)")
     add_plugin_flag(command)
 
@@ -34,27 +35,35 @@ def add(commands: Any) -> None:
     command = add_command(data, "check", _check_data,
                           "count images and people, and report broken, missing and duplicate files")
     command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
-    command.add_argument("--root", help="the folder that holds it (default: the environment variable CROWD_DATA)")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the dataset")
+    command.add_argument("--root", help="the folder that holds it "
+                                        "(default: the environment variable CROWD_DATA)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="a setting of the dataset")
     command.add_argument("--json", action="store_true", help="print JSON")
     add_plugin_flag(command)
 
-    command = add_command(commands, "speed", _speed, "measure training and inference throughput on this machine; the "
-                          "time estimates of --dry-run use it")
-    command.add_argument("--model", default="tiny,squeeze", metavar="NAME,...", help="models (default: tiny,squeeze)")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the models")
+    command = add_command(commands, "speed", _speed,
+                          "measure training and inference throughput on this machine; "
+                          "the time estimates of --dry-run use it")
+    command.add_argument("--model", default="tiny,squeeze", metavar="NAME,...",
+                         help="models (default: tiny,squeeze)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="a setting of the models")
     command.add_argument("--precision", metavar="NAME,...",
                          help="fp32, bf16 (default: both where the device runs both natively)")
-    command.add_argument("--size", default="1024x768", metavar="WxH", help="image size (default: 1024x768)")
+    command.add_argument("--size", default="1024x768", metavar="WxH",
+                         help="image size (default: 1024x768)")
     command.add_argument("--json", action="store_true", help="print JSON")
     add_plugin_flag(command)
 
     command = add_command(commands, "convert", _convert,
                           "convert a checkpoint to safetensors; nothing in the file is executed")
-    command.add_argument("source", metavar="FILE", type=Path, help="a torch file of tensors, or a safetensors file")
+    command.add_argument("source", metavar="FILE", type=Path,
+                         help="a torch file of tensors, or a safetensors file")
     command.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to write")
     command.add_argument("--model", metavar="NAME",
-                         help="check that the file holds a whole counter, and rename its tensors to this model's names")
+                         help="check that the file holds a whole counter, and rename its tensors "
+                              "to this model's names")
     add_plugin_flag(command)
 
 
@@ -77,13 +86,15 @@ def _show(options: argparse.Namespace) -> int:
     kinds = [kind for kind in registry.PACKAGES if options.name in registry.names(kind)]
     if not kinds:
         known = {name for kind in registry.PACKAGES for name in registry.names(kind)}
-        raise UserError(f"show {options.name!r}: no such component: {did_you_mean(options.name, known)}")
+        raise UserError(f"show {options.name!r}: no such component: "
+                        f"{did_you_mean(options.name, known)}")
     for kind in kinds:
         module_doc, class_doc = _docs(kind, options.name)
         print(f"{kind} {options.name}\n\n{module_doc}\n\n{class_doc}\n")
         rows = _setting_rows(kind, options.name)
         headers = ["setting", "type", "default"]
-        print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True) if rows else "no settings")
+        print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+              if rows else "no settings")
         if kind == "model":
             print("\n" + _model_facts(options.name))
     return 0
@@ -102,9 +113,11 @@ def _setting_rows(kind: str, name: str) -> list[list[str]]:
     """A component's settings: name, type and default of each."""
     if not registry.is_plugin(kind, name):
         settings = component_source(kind, name).settings
-        return [[key, setting.type, setting.default or "required"] for key, setting in settings.items()]
+        return [[key, setting.type, setting.default or "required"]
+                for key, setting in settings.items()]
     fields = registry.settings_of(registry.find(kind, name)).model_fields
-    return [[key, _type_name(field.annotation), "required" if field.is_required() else repr(field.default)]
+    return [[key, _type_name(field.annotation),
+             "required" if field.is_required() else repr(field.default)]
             for key, field in fields.items()]
 
 
@@ -126,15 +139,19 @@ def _model_facts(name: str) -> str:
 
     facts = {key: class_attribute("model", name, key) for key in
              ("paper", "trained_parameters", "frozen_parameters", "stride", "licence", "recipe")}
-    weights = next((row[2].strip("'") for row in _setting_rows("model", name) if row[0] == "weights"), None)
-    parameters = "unknown" if facts["trained_parameters"] is None else f"{facts['trained_parameters']:,}"
+    weights = next((row[2].strip("'") for row in _setting_rows("model", name)
+                    if row[0] == "weights"), None)
+    trained, licence = facts["trained_parameters"], facts["licence"]
+    parameters = "unknown" if trained is None else f"{trained:,}"
     if facts["frozen_parameters"]:
         parameters += f" trained, {facts['frozen_parameters']:,} frozen"
     recipe = facts["recipe"] if isinstance(facts["recipe"], Recipe) else Recipe(**facts["recipe"])
-    settings = ", ".join(f"{key}={value}" for key, value in recipe.model_dump(exclude_none=True).items())
+    settings = ", ".join(f"{key}={value}"
+                         for key, value in recipe.model_dump(exclude_none=True).items())
     lines = {"paper": facts["paper"], "parameters": parameters, "stride": facts["stride"],
-             "weights": f"{weights} by default: {facts['licence']}" if weights else facts["licence"],
-             "recipe": textwrap.fill(settings, 108, subsequent_indent=" " * COLUMN, break_on_hyphens=False)}
+             "weights": f"{weights} by default: {licence}" if weights else licence,
+             "recipe": textwrap.fill(settings, 108, subsequent_indent=" " * COLUMN,
+                                     break_on_hyphens=False)}
     return "\n".join(f"{key:{COLUMN}}{value}" for key, value in lines.items())
 
 

@@ -15,15 +15,20 @@ def add(commands: Any) -> None:
     store = add_group(commands, "store", "manage the trained counters")
     listing = add_command(store, "list", _list, "list the stages, finished or not")
     verify = add_command(store, "verify", _verify, "check every file against its checksum")
-    collect = add_command(store, "gc", _collect_garbage, "delete what failed and interrupted runs left behind and, with "
-                          "--keep, the stages that no record needs")
+    collect = add_command(store, "gc", _collect_garbage,
+                          "delete what failed and interrupted runs left behind "
+                          "and, with --keep, the stages that no record needs")
     for command in (listing, verify, collect):
-        command.add_argument("--store", type=Path, default=STORE, help=f"the folder (default: {STORE})")
+        command.add_argument("--store", type=Path, default=STORE,
+                             help=f"the folder (default: {STORE})")
         command.add_argument("--json", action="store_true", help="print JSON")
-    verify.add_argument("--remove", action="store_true", help="delete damaged stages; the next run makes them again")
+    verify.add_argument("--remove", action="store_true",
+                        help="delete damaged stages; the next run makes them again")
     collect.add_argument("--keep", nargs="+", type=Path, metavar="RECORDS",
-                         help="record files or folders: finished stages that none of these records needs are deleted")
-    collect.add_argument("--dry-run", action="store_true", help="list what would be deleted, and delete nothing")
+                         help="record files or folders: "
+                              "finished stages that none of these records needs are deleted")
+    collect.add_argument("--dry-run", action="store_true",
+                         help="list what would be deleted, and delete nothing")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -41,11 +46,14 @@ def _verify(options: argparse.Namespace) -> int:
     if options.remove:
         remove(stage for stage, _ in problems)
     if options.json:
-        print(json.dumps([stage.row() | {"wrong": wrong, "removed": options.remove} for stage, wrong in problems]))
+        rows = [stage.row() | {"wrong": wrong, "removed": options.remove}
+                for stage, wrong in problems]
+        print(json.dumps(rows))
     else:
         for stage, wrong in problems:
             print(f"{stage.title}: {wrong}{'; removed' if options.remove else ''}")
-        print(f"{stages - len(problems) if options.remove else stages} stages, {len(problems)} damaged")
+        kept = stages - len(problems) if options.remove else stages
+        print(f"{kept} stages, {len(problems)} damaged")
     return int(bool(problems) and not options.remove)
 
 
@@ -66,7 +74,8 @@ def _print_stages(stages: list[Any], as_json: bool) -> None:
         print(json.dumps([stage.row() for stage in stages]))
         return
     rows = [{"kind": stage.kind, "key": stage.key, "stage": stage.title, "status": stage.status,
-             "size": size(stage.size), "took": "" if stage.seconds is None else duration(stage.seconds),
+             "size": size(stage.size),
+             "took": "" if stage.seconds is None else duration(stage.seconds),
              "written": stage.changed} for stage in stages]
     if rows:
         print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")

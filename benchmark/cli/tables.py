@@ -11,30 +11,39 @@ from benchmark.cli.options import add_command, add_group, add_record_options, pu
 
 def add(commands: Any) -> None:
     """Add leaderboard, compare, ablation, findings and audit paper."""
-    command = add_command(commands, "leaderboard", _leaderboard, "print and write the tables of records")
-    command.add_argument("--out", type=Path, help="the folder to write the tables and the page leaderboard.html to")
+    command = add_command(commands, "leaderboard", _leaderboard,
+                          "print and write the tables of records")
+    command.add_argument("--out", type=Path,
+                         help="the folder to write the tables and the page leaderboard.html to")
     add_record_options(command)
 
     command = add_command(commands, "compare", _compare,
-                          "compare one defense with every other, with the significance of each difference")
-    command.add_argument("defense", help="a defense of the records, or the folder of a leaderboard entry")
+                          "compare one defense with every other, "
+                          "with the significance of each difference")
+    command.add_argument("defense",
+                         help="a defense of the records, or the folder of a leaderboard entry")
     add_record_options(command)
 
     command = add_command(commands, "ablation", _ablation,
-                          "print and write tables and curves of two settings that vary over records")
+                          "print and write tables and curves of two settings "
+                          "that vary over records")
     for flag, setting in (("rows", "poison_rate"), ("columns", "alpha")):
         command.add_argument(f"--{flag}", default=setting, metavar="SETTING",
                              help=f"the setting of the {flag} (default: {setting})")
     command.add_argument("--out", type=Path,
-                         help="the folder to write to (default: ablation, beside the first records)")
+                         help="the folder to write to "
+                              "(default: ablation, beside the first records)")
     add_record_options(command)
 
-    command = add_command(commands, "findings", _findings, "answer the paper's questions from records, as a page")
-    command.add_argument("records", nargs="+", type=Path, help="record files, or folders that hold them")
+    command = add_command(commands, "findings", _findings,
+                          "answer the paper's questions from records, as a page")
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
 
     audit = add_group(commands, "audit", "recompute what others published", "WHAT")
     command = add_command(audit, "paper", _audit_paper,
-                          "check the paper's tables against each other and against its text, with the arithmetic")
+                          "check the paper's tables against each other and against its text, "
+                          "with the arithmetic")
     command.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,4 +1,4 @@
-"""Cells of the grid: the components of an experiment, its settings, its names and its cache keys."""
+"""Cells of the grid: an experiment's components, settings, names and cache keys."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from attacks.base import Attack
 
 KeyParts = dict[str, Any]  # the parts of a cache key, ready for JSON
-POISONING = ("poison_rate", "choose", "latent")  # settings of an attack that belong to neither trigger nor target
+# Settings of an attack that belong to neither trigger nor target.
+POISONING = ("poison_rate", "choose", "latent")
 
 
 class ExperimentSettings(Settings):
     """Settings of a cell that belong to none of its components.
 
-    audit: the counter is the trained one in the file `model.weights`, and only a defense trains anything.
-    variant: the reading of the paper that the settings follow, its 'text' or its 'code'. It is a label; the presets
-        set everything that belongs to it.
+    audit: the counter is the trained one in the file `model.weights`, and only a defense trains
+        anything.
+    variant: the reading of the paper that the settings follow, its 'text' or its 'code'. It is a
+        label; the presets set everything that belongs to it.
     scale: the factor by which images and annotations are resized.
     hold_out: the share of the training images that is kept for validation.
     poison_rate: the number of poisoned images that are added, as a share of the training images.
@@ -47,7 +49,7 @@ class ExperimentSettings(Settings):
 
 @dataclass(frozen=True)
 class Component:
-    """A registered attack part, defense, model or dataset, with the settings that were given for it."""
+    """A registered attack part, defense, model or dataset, with the settings that were given."""
 
     kind: str
     name: str
@@ -55,7 +57,7 @@ class Component:
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """All settings, checked, with the defaults of those that were not given. Raises UserError."""
+        """All settings, checked, with the defaults of those not given. Raises UserError."""
         return resolve(self.kind, self.name, self.given)
 
     @property
@@ -65,7 +67,8 @@ class Component:
         Only these enter cache keys, so that a new setting with a default changes no key.
         """
         fields = settings_of(find(self.kind, self.name)).model_fields
-        defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
+        defaults = {key: field.get_default(call_default_factory=True)
+                    for key, field in fields.items()}
         return {key: value for key, value in self.resolved.items() if value != defaults[key]}
 
     @property
@@ -75,12 +78,18 @@ class Component:
 
     @property
     def title(self) -> str:
-        """The name and the settings that differ from their defaults, without initial weights, which cost no time."""
+        """The name and the settings that differ from their defaults.
+
+        Initial weights are left out, because they cost no time.
+        """
         changed = {key: value for key, value in self.changed.items() if key != "weights"}
         return " ".join([self.name, *(f"{key}={value}" for key, value in sorted(changed.items()))])
 
     def build(self) -> Any:
-        """The component itself: a new one for a model, else always the same one, which is immutable. Raises UserError."""
+        """The component itself. Raises UserError.
+
+        A model is a new one; anything else is always the same one, which is immutable.
+        """
         return self._instance if self.kind != "model" else build(self.kind, self.name, self.given)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,7 +107,8 @@ class Cell:
 
     trigger, target: None where there is no attack.
     test_trigger: the trigger of the test images, where its settings differ from those in training.
-    also: the cell of a second attack on the same victim. The attack of this cell is the one that is measured.
+    also: the cell of a second attack on the same victim. The attack of this cell is the one
+        that is measured.
     """
 
     settings: ExperimentSettings
@@ -124,17 +134,22 @@ class Cell:
     @property
     def tested(self) -> "Attack | None":
         """The attack with the trigger of the test images. Raises UserError."""
-        return replace(self.attack, trigger=self.test_trigger.build()) if self.test_trigger else self.attack
+        if not self.test_trigger:
+            return self.attack
+        return replace(self.attack, trigger=self.test_trigger.build())
 
     @property
     def attacks(self) -> "list[Cell]":
-        """The cells of all attacks on the victim, in an order that does not depend on which of them is measured."""
+        """The cells of all attacks on the victim.
+
+        Their order does not depend on which of them is measured.
+        """
         attacked = [cell for cell in (self, self.also) if cell and cell.trigger]
         return sorted(attacked, key=lambda cell: content_key(cell.attack_key))
 
     @property
     def attack_key(self) -> list[Any]:
-        """Cache key of the attack: what determines the poisoned images and their effect on the training."""
+        """Cache key of the attack: all that determines the poisoned images and their effect."""
         key = [self.trigger.cache_key, self.target.cache_key, self.settings.poison_rate]
         if self.settings.choose is not None:
             key.append(self.settings.choose)
@@ -154,13 +169,17 @@ class Cell:
 
     @property
     def reads_train(self) -> bool:
-        """Whether the training split is read. An audit reads it only for a defense that asks for images."""
+        """Whether the training split is read.
+
+        An audit reads it only for a defense that asks for images.
+        """
         knows = self.defense.build().knows
-        return not self.settings.audit or bool(knows.clean or knows.extra or knows.poisoned or knows.validation)
+        asks_for_images = knows.clean or knows.extra or knows.poisoned or knows.validation
+        return not self.settings.audit or bool(asks_for_images)
 
     @property
     def without_given_weights(self) -> "Cell":
-        """In an audit, the cell that trains its counter from the model's own initial weights; else this cell."""
+        """In an audit, the cell that trains from the model's initial weights; else this cell."""
         if not self.settings.audit:
             return self
         given = {key: value for key, value in self.model.given.items() if key != "weights"}
@@ -175,30 +194,33 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """A short name for people: model, attack and defense with the settings that were given, and the seed."""
+        """A name for people: model, attack and defense with the given settings, and the seed."""
         attack = " and ".join(cell.attack_title for cell in (self, self.also) if cell)
         return f"{self.model.name} {attack} {self.defense_title} seed {self.settings.seed}"
 
     @property
     def defense_title(self) -> str:
         """A short name of the defense, with the settings that were given."""
-        return " ".join([self.defense.name, *(f"{key}={value}" for key, value in self.defense.given.items())])
+        settings = [f"{key}={value}" for key, value in self.defense.given.items()]
+        return " ".join([self.defense.name, *settings])
 
     @property
     def attack_title(self) -> str:
         """A short name of the attack: 'blended/multiply alpha=0.2', or 'clean'."""
         if self.trigger is None or self.target is None:
             return "clean"
-        given = {key: getattr(self.settings, key) for key in POISONING if key in self.settings.model_fields_set}
+        given = {key: getattr(self.settings, key) for key in POISONING
+                 if key in self.settings.model_fields_set}
         given |= self.trigger.given | self.target.given
         if self.test_trigger:
             given |= {f"test_{key}": value for key, value in self.test_trigger.given.items()
                       if value != self.trigger.given.get(key)}
-        return " ".join([f"{self.trigger.name}/{self.target.name}", *(f"{k}={v}" for k, v in given.items())])
+        settings = [f"{key}={value}" for key, value in given.items()]
+        return " ".join([f"{self.trigger.name}/{self.target.name}", *settings])
 
 
 def display_names(cells: Sequence[Cell]) -> list[str]:
-    """A name for each cell: its title, and the settings in which it differs from other cells with the same title."""
+    """A name for each cell: its title, and the settings that tell it from others of that title."""
     namesakes: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.title].append(_settings_outside_title(cell))

@@ -1,7 +1,7 @@
 """Frozen grids: presets whose cells never change under their name.
 
-A preset with a `protocol`, a name with a number, is frozen. A cell belongs to the grid if all of its settings but the
-defense are those of the preset, and if its images are the same.
+A preset with a `protocol`, a name with a number, is frozen. A cell belongs to the grid if all of
+its settings but the defense are those of the preset, and if its images are the same.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmark.config.cell import Cell
 from benchmark.config.grid import cells
-from benchmark.config.request import PRESETS, as_mapping, expand, load_request, override, preset_names, read_yaml
+from benchmark.config.request import (PRESETS, as_mapping, expand, load_request, override,
+                                      preset_names, read_yaml)
 from benchmark.recipe import RUNNING
 from benchmark.utils.hashing import content_key
 
@@ -42,7 +43,8 @@ class FrozenGrid:
     @cached_property
     def models(self) -> set[str]:
         """The names of the models, read without building a cell."""
-        return {as_mapping("model", choice)["name"] for choice in expand(load_request(self.preset)["model"])}
+        choices = expand(load_request(self.preset)["model"])
+        return {as_mapping("model", choice)["name"] for choice in choices}
 
 
 @cache
@@ -52,14 +54,16 @@ def frozen() -> list[FrozenGrid]:
     for preset in preset_names():
         request = read_yaml(PRESETS / f"{preset}.yaml")
         if "protocol" in request:
-            grids.append(FrozenGrid(request["protocol"], preset, request.get("splits", {}), request.get("counted")))
+            grids.append(FrozenGrid(request["protocol"], preset, request.get("splits", {}),
+                                    request.get("counted")))
     return grids
 
 
 def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | None:
     """The name of the frozen grid that a cell belongs to; None where it belongs to none.
 
-    splits: gives the hashes of a cell's images, see `DataCache.splits`; called only where everything else fits.
+    splits: gives the hashes of a cell's images, see `DataCache.splits`; called only where
+        everything else fits.
     """
     for grid in frozen():
         fits = cell.model.name in grid.models and signature(cell) in grid.signatures
@@ -69,7 +73,7 @@ def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | N
 
 
 def signature(cell: Cell) -> str:
-    """A hash of a cell without its defense, the folder of its data, and the settings of how its training is run."""
+    """A hash of a cell without its defense, the folder of its data and how its training is run."""
     attacks: list[Any] = [one.attack_key for one in (cell, cell.also) if one and one.trigger]
     if cell.test_trigger:
         attacks.append({"test": cell.test_trigger.cache_key})

@@ -18,8 +18,9 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     Misspelt names are found before any component is imported, since torch takes seconds to import.
 
     Raises:
-        UserError: an unknown component or key, a value that does not fit, a setting that this machine does not
-            support, an audit of something else than a trained counter, or a request without any cell.
+        UserError: an unknown component or key, a value that does not fit, a setting that this
+            machine does not support, an audit of something else than a trained counter, or a
+            request without any cell.
     """
     grid = [_cell(choice) for choice in expand(request)]
     if not grid:
@@ -44,9 +45,9 @@ def _cell(choice: dict[str, Any]) -> Cell:
         if key not in Recipe.model_fields:
             raise unknown_key("training", key, Recipe.model_fields)
     settings = {key: choice[key] for key in ExperimentSettings.model_fields if key in choice}
-    cell = Cell(checked(ExperimentSettings, settings, "settings"), _component("dataset", choice["data"]),
-                _component("model", choice["model"]), None, None, _component("defense", choice["defense"]),
-                training)
+    cell = Cell(checked(ExperimentSettings, settings, "settings"),
+                _component("dataset", choice["data"]), _component("model", choice["model"]),
+                None, None, _component("defense", choice["defense"]), training)
     attack = as_mapping("attack", choice["attack"])
     if attack is None:
         return cell
@@ -76,18 +77,22 @@ def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
     if settings.audit and poisoning:
         key, value = next(iter(poisoning.items()))
         raise UserError(f"audit: {where}.{key} = {value}: an audit poisons nothing; leave it out")
-    if isinstance(settings.choose, Path) and ("poison_rate" in poisoning or not settings.choose.is_file()):
-        raise UserError(f"{where}.choose = {settings.choose}: expected random, fewest, most, or a file of ids without "
-                        "a poison_rate")
+    if isinstance(settings.choose, Path) and ("poison_rate" in poisoning
+                                              or not settings.choose.is_file()):
+        raise UserError(f"{where}.choose = {settings.choose}: expected random, fewest, most, or a "
+                        "file of ids without a poison_rate")
     trigger, target, test_trigger = trigger_and_target(attack, where)
-    return replace(cell, settings=settings, trigger=trigger, target=target, test_trigger=test_trigger)
+    return replace(cell, settings=settings, trigger=trigger, target=target,
+                   test_trigger=test_trigger)
 
 
-def trigger_and_target(attack: dict[str, Any], where: str) -> tuple[Component, Component, Component | None]:
-    """The trigger, the target, and the trigger of the test images where that one has other settings.
+def trigger_and_target(attack: dict[str, Any],
+                       where: str) -> tuple[Component, Component, Component | None]:
+    """The trigger, the target, and the trigger of the test images where it has other settings.
 
-    Each key of the attack belongs to the trigger or to the target, whichever has such a setting. `test_` before a
-    setting of the trigger changes it on the test images alone, unless an optimised pattern depends on the setting.
+    Each key of the attack belongs to the trigger or to the target, whichever has such a setting.
+    `test_` before a setting of the trigger changes it on the test images alone, unless an optimised
+    pattern depends on the setting.
     """
     left = {key: value for key, value in attack.items() if key not in POISONING}
     names = {"trigger": str(left.pop("trigger", "blended"))}
@@ -105,8 +110,8 @@ def trigger_and_target(attack: dict[str, Any], where: str) -> tuple[Component, C
         if f"test_{key}" in left and key not in optimised:
             tested[key] = left.pop(f"test_{key}")
     if left:
-        every = {"trigger", "target", *POISONING, *(["also"] if where == "attack" else []), *known["trigger"],
-                 *known["target"]}
+        also = ["also"] if where == "attack" else []
+        every = {"trigger", "target", *POISONING, *also, *known["trigger"], *known["target"]}
         raise unknown_key(where, next(iter(left)), every)
     trigger = components["trigger"]
     in_test = Component("trigger", trigger.name, trigger.given | tested) if tested else None
@@ -122,19 +127,20 @@ def _check(cell: Cell) -> None:
     if cell.also:
         _check_also(cell, cell.also)
     if cell.defense.build().knows.validation and not cell.settings.hold_out:
-        raise UserError(f"defense {cell.defense.name!r}: hold_out = 0 leaves no validation images to choose its "
-                        "settings on; expected a hold_out above 0")
+        raise UserError(f"defense {cell.defense.name!r}: hold_out = 0 leaves no validation images "
+                        "to choose its settings on; expected a hold_out above 0")
     if cell.recipe.select == "validation" and not cell.settings.hold_out:
-        raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; expected last "
-                        "or test, or a hold_out above 0")
+        raise UserError("training.select = 'validation': hold_out = 0 leaves no validation images; "
+                        "expected last or test, or a hold_out above 0")
 
 
 def _check_also(cell: Cell, also: Cell) -> None:
     if also.test_trigger:
-        raise UserError("attack.also: test images carry the other trigger; expected no setting with test_")
+        raise UserError("attack.also: test images carry the other trigger; expected no setting "
+                        "with test_")
     if also.attack.trigger == cell.attack.trigger:
-        raise UserError(f"attack.also: trigger {also.trigger.name!r} with the same settings; expected another trigger "
-                        "or other settings")
+        raise UserError(f"attack.also: trigger {also.trigger.name!r} with the same settings; "
+                        "expected another trigger or other settings")
 
 
 def _check_machine(grid: list[Cell]) -> None:
@@ -151,13 +157,14 @@ def _check_audits(audits: list[Cell]) -> None:
     checked_models: list[Component] = []
     for cell in audits:
         if cell.defense.build().knows.poisoned:
-            raise UserError(f"audit: defense {cell.defense.name!r} needs the poisoned training set, which nobody knows "
-                            "in an audit; expected a defense that does without it")
+            raise UserError(f"audit: defense {cell.defense.name!r} needs the poisoned training "
+                            "set, which nobody knows in an audit; "
+                            "expected a defense that does without it")
         if cell.also:
             raise UserError("audit: attack.also: an audit poisons nothing; leave it out")
         if cell.trigger and find("trigger", cell.trigger.name).optimises:
-            raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised on a clean counter, which an audit does "
-                            "not have; expected another trigger")
+            raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised on a clean "
+                            "counter, which an audit does not have; expected another trigger")
         if cell.model not in checked_models:  # each file is read once
             trained(cell.model.name, cell.model.given, "audit")
             checked_models.append(cell.model)

@@ -90,7 +90,7 @@ def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:
 
 
 def _record(record: Record, link: str | None) -> dict[str, Any]:
-    """What an open row shows of one seed."""
+    """The details of one seed that an open row shows."""
     images, provenance = record.images, record.provenance
     repaired = provenance.get("stages", {}).get("repaired", {})
     return {"seed": record.seed, "link": link, "warnings": record.warnings,

@@ -68,7 +68,7 @@ def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
 
 
 def tier(cells: Sequence[Record], reruns: Sequence[Record]) -> str:
-    """How far an entry is verified.
+    """The tier of an entry: the extent to which it is verified.
 
     RECOMPUTED: all numbers follow from its counts. 're-run, N of M cells': somebody else got the
     counts of N cells, too. 'not reproduced': a rerun differs.
@@ -112,7 +112,7 @@ def _p(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _contradiction(record: Record, rerun: Record) -> str | None:
-    """What shows that a rerun is not of the cell of a record; None if nothing does.
+    """The evidence that a rerun is not of the cell of a record; None if there is none.
 
     Settings that only one of the two has are not compared, since an older record may lack some.
     """

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmark.config import frozen_grids
 from benchmark.leaderboard import consistency, reruns
-from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL, RERUNS, Manifest,
-                                            revision, without_given)
+from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL,
+                                            RERUNS, Manifest, revision, without_given)
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, did_you_mean
 from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, parse_as, read_bytes, shown

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from benchmark.paper import reference
-from benchmark.paper.table_checks import (IMAGES, PaperCheck, PaperCounter, conflicts, in_images, paper_counters,
-                                          wrong_sums)
+from benchmark.paper.table_checks import (IMAGES, PaperCheck, PaperCounter, conflicts, in_images,
+                                          paper_counters, wrong_sums)
 from benchmark.paper.tables import DAGGER
 from benchmark.paper.text_checks import text_checks
 from benchmark.tables.formats import NONE, Table, markdown, number

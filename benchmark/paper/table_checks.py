@@ -56,7 +56,7 @@ class PaperCounter:
 
 @dataclass(frozen=True)
 class PaperCheck:
-    """What follows from the printed numbers at one place of the paper.
+    """A check of the printed numbers at one place of the paper.
 
     id: of the row in paper_inconsistencies.csv, '-' without one. arithmetic, verdict: derived here.
     """

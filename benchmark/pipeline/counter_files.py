@@ -1,4 +1,4 @@
-"""Counters in the store: built, written, and loaded again with what their defense or their trigger adds."""
+"""Counters in the store: built, written, and loaded with what their defense or trigger adds."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ WEIGHTS, INFO = "weights.safetensors", "info.json"
 
 
 def build_initialised(cell: Cell, seed_offset: int = 0) -> Counter:
-    """An untrained counter with its initial weights, which follow from the cell's seed plus `seed_offset`."""
+    """An untrained counter; its initial weights follow from the cell's seed plus `seed_offset`."""
     torch.manual_seed(cell.settings.seed + seed_offset)
     return cell.without_given_weights.model.build()
 
@@ -31,15 +31,17 @@ def build_initialised(cell: Cell, seed_offset: int = 0) -> Counter:
 def build_empty(model: Component) -> Counter:
     """A counter whose weights are about to be loaded.
 
-    It downloads no initial weights: a model's setting `weights`, if it has one, accepts 'scratch' by convention.
+    It downloads no initial weights: a model's setting `weights`, if it has one, accepts
+    'scratch' by convention.
     """
     fields = settings_of(find("model", model.name)).model_fields
     scratch = {"weights": "scratch"} if "weights" in fields else {}
     return build("model", model.name, model.given | scratch)
 
 
-def write_counter(folder: Path, counter: Counter, progress: Progress, began: float, **more: Any) -> None:
-    """Write a counter with the facts about its training, and remove the checkpoints of that training.
+def write_counter(folder: Path, counter: Counter, progress: Progress, began: float,
+                  **more: Any) -> None:
+    """Write a counter with the facts about its training, and remove the training's checkpoints.
 
     began: `time.monotonic()` at the start. more: further entries of info.json.
     """
@@ -47,8 +49,9 @@ def write_counter(folder: Path, counter: Counter, progress: Progress, began: flo
         return
     write_tensors(folder / WEIGHTS, counter.state_dict(), {})
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note, "weights_sha256": digest,
-            "seconds": round(time.monotonic() - began, 1), "device": state().device.type, **vars(progress), **more}
+    info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note,
+            "weights_sha256": digest, "seconds": round(time.monotonic() - began, 1),
+            "device": state().device.type, **vars(progress), **more}
     (folder / INFO).write_text(json.dumps(info))
     for checkpoint in folder.glob("checkpoint*.safetensors"):
         checkpoint.unlink()
@@ -65,7 +68,7 @@ def load_counter(store: Store, cell: Cell, stage: Stage) -> Counter:
 
 
 def read_counter(folder: Path, model: Component, defense: Component) -> Counter:
-    """The counter in the folder of a finished stage; a repaired one has the modules that its defense adds."""
+    """The counter in the folder of a stage; a repaired one has the modules its defense adds."""
     counter = build_empty(model)
     if read_info(folder).get("repaired"):
         counter = defense.build().wrap(counter)
@@ -74,7 +77,10 @@ def read_counter(folder: Path, model: Component, defense: Component) -> Counter:
 
 
 def with_pattern(store: Store, attack: Attack, pattern: Stage | None) -> Attack:
-    """The attack with the optimised pattern of its trigger. pattern: its stage, None where the trigger has none."""
+    """The attack with the optimised pattern of its trigger.
+
+    pattern: its stage, None where the trigger has none.
+    """
     if pattern is None:
         return attack
     tensor = read_tensors(store.get(pattern) / "pattern.safetensors")[0]["pattern"]

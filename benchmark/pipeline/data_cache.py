@@ -1,4 +1,4 @@
-"""Data cache: the images and the content hashes that all stages of one process share, each read once."""
+"""Data cache: the images and content hashes that the stages of a process share, each read once."""
 
 from functools import cache
 from typing import Any
@@ -14,7 +14,8 @@ class DataCache:
     """Splits that are read when they are first asked for, and then kept in memory.
 
     train(dataset, scale, hold_out), test(dataset, scale), training_number(dataset, hold_out),
-    validation_ids(dataset, hold_out) and fingerprint(dataset, split) raise UserError where a split is missing or broken.
+    validation_ids(dataset, hold_out) and fingerprint(dataset, split) raise UserError where a split
+    is missing or broken.
     """
 
     def __init__(self):
@@ -25,10 +26,14 @@ class DataCache:
         self.fingerprint = cache(lambda dataset, split: fingerprint(dataset.items(split)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _of_this_process, ()  # another process reads the images itself, once for all its stages
+        # Another process reads the images itself, once for all its stages.
+        return _of_this_process, ()
 
     def train_of(self, cell: Cell) -> tuple[list[Scene], list[Scene]]:
-        """A cell's clean training scenes and its validation scenes; both empty where it reads no training split."""
+        """A cell's clean training scenes and its validation scenes.
+
+        Both are empty where the cell reads no training split.
+        """
         if not cell.reads_train:
             return [], []
         return self.train(cell.data.build(), cell.settings.scale, cell.settings.hold_out)
@@ -38,7 +43,7 @@ class DataCache:
         return self.test(cell.data.build(), cell.settings.scale)
 
     def splits(self, cell: Cell) -> dict[str, str]:
-        """Hashes of the images of a cell: its splits, the list of validation images, and a defense's extra images."""
+        """Hashes of a cell's splits, list of validation images, and a defense's extra images."""
         dataset = cell.data.build()
         hashes = {split: self.fingerprint(dataset, split) for split in ("train", "test")}
         hashes["validation"] = content_key(self.validation_ids(dataset, cell.settings.hold_out))

@@ -1,4 +1,4 @@
-"""Defender sessions: the images that a defense declares, and a trainer; no way leads to the test split."""
+"""Defender sessions: a defense's declared images and a trainer; no way leads to the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class DefenderSession:
     trainings: list[Progress] = field(default_factory=list)
 
     def reported_scores(self) -> dict[str, list[float]] | None:
-        """The scores that the defense reported of the clean and of the poisoned images; None if it reported none."""
+        """The scores that the defense reported of its clean and poisoned images; None if none."""
         if self.knowledge.suspicion is None:
             return None
         scores: dict[str, list[float]] = {"clean": [], "triggered": []}
@@ -70,17 +70,22 @@ def open_session(data: DataCache, cell: Cell, poisoned: list[Scene], score: Scor
     mixed = _draw(poisoned, None, rng) if knows.poisoned else []
     anonymous = [Scene(f"image {i}", s.image, s.points, s.sigma) for i, s in enumerate(mixed)]
     trainings: list[Progress] = []
-    trainer = make_trainer(cell.recipe, cell.settings.seed, f"{cell.defense.name} {cell.model.name}",
+    title = f"{cell.defense.name} {cell.model.name}"
+    trainer = make_trainer(cell.recipe, cell.settings.seed, title,
                            partial(build_initialised, cell, SEED_OFFSET), score, folder, trainings)
     knowledge = Knowledge(knows, trainer, clean, extra, anonymous, validation)
     return DefenderSession(knowledge, [scene.id.endswith(POISON) for scene in mixed], trainings)
 
 
-def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Counter], score: Score | None = None,
-                 folder: Path | None = None, trainings: list[Progress] | None = None) -> Trainer:
-    """A defender's trainer, which holds no reference to the splits. Each training and each loop has its own seed.
+def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Counter],
+                 score: Score | None = None, folder: Path | None = None,
+                 trainings: list[Progress] | None = None) -> Trainer:
+    """A defender's trainer, which holds no reference to the splits.
 
-    recipe: the victim's. folder: for checkpoints; None writes none. trainings: the list that each training is added to.
+    Each training and each loop has its own seed.
+
+    recipe: the victim's. folder: for checkpoints; None writes none. trainings: the list that each
+        training is added to.
     """
     precision, device = resolve_precision(recipe.precision), state().device
     number = count(1)
@@ -93,23 +98,28 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
               after_step: Callable[[], None] | None = None, **changes: Any) -> None:
         place, ours = next(number), changed(changes)
         checkpoint = folder and folder / f"checkpoint-{place}.safetensors"
-        progress = fit(counter, scenes, ours, seed + 1000 * place, title, None if ours.select == "last" else score,
-                       checkpoint, loss=loss, after_step=after_step)
+        epoch_score = None if ours.select == "last" else score
+        progress = fit(counter, scenes, ours, seed + 1000 * place, title, epoch_score, checkpoint,
+                       loss=loss, after_step=after_step)
         if trainings is not None:
             trainings.append(progress)
 
-    def batches(counter: Counter, scenes: list[Scene], epochs: int = 1, **changes: Any) -> Iterator[Batch]:
+    def batches(counter: Counter, scenes: list[Scene], epochs: int = 1,
+                **changes: Any) -> Iterator[Batch]:
         ours, own = changed(changes), seed + 1000 * next(number)
         counter.prepare(scenes)
         counter.to(device)
-        with Bar(total=epochs * len(scenes), desc=title, unit="img", disable=not state().is_main_process) as bar:
+        with Bar(total=epochs * len(scenes), desc=title, unit="img",
+                 disable=not state().is_main_process) as bar:
             for epoch in range(epochs):
                 for indices in shuffled(scenes, ours, np.random.default_rng([own, epoch])):
-                    views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i])) for i in indices]
+                    views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i]))
+                             for i in indices]
                     yield Batch.of(views, device)
                     bar.update(len(indices))
 
-    def per_image(counter: Counter, scenes: Sequence[Scene], measure: Callable[[Batch], Tensor]) -> Tensor:
+    def per_image(counter: Counter, scenes: Sequence[Scene],
+                  measure: Callable[[Batch], Tensor]) -> Tensor:
         training, values = counter.training, {}
         counter.to(device).eval()
         for indices in in_order(scenes, MEASURED_TOGETHER):

@@ -1,4 +1,4 @@
-"""Dry runs: the cells of a run, the missing stages, and the time and the disk space that they will take."""
+"""Dry runs: the cells of a run, its missing stages, and the time and disk space they will take."""
 
 import shutil
 from collections import Counter
@@ -24,13 +24,15 @@ BYTES = 4  # of a parameter
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The plan of a run.
 
     cells: a row for each cell. protocols: the number of cells that belong to each frozen grid.
     stages, stored, failed: the number of stages in total, in the store, and failed before.
-    seconds: the time to make the missing stages in one process; None where it is not known for the `unmeasured` models.
+    seconds: the time to make the missing stages in one process; None where it is not known for
+        the `unmeasured` models.
     untold: the number of missing stages whose time is not known.
-    disk, while_training, free: bytes for the missing counters, for the checkpoint of one training, and left on the disk.
+    disk, while_training, free: bytes for the missing counters, for the checkpoint of one training,
+        and left on the disk.
     """
 
     cells: list[dict[str, str]]
@@ -54,24 +56,26 @@ class Plan:
         todo = sum(row["record"] != "done" for row in self.cells)
         failed = f", {self.failed} failed before" if self.failed else ""
         lines = [tabulate(self.cells, headers="keys", tablefmt="simple"), "",
-                 f"cells: {len(self.cells)}, {todo} to do. stages: {self.stages}, {self.stored} of them in the store"
-                 f"{failed}."]
-        lines += [f"protocol: {number} of the cells belong to {name}." for name, number in self.protocols.items()]
+                 f"cells: {len(self.cells)}, {todo} to do. "
+                 f"stages: {self.stages}, {self.stored} of them in the store{failed}."]
+        lines += [f"protocol: {number} of the cells belong to {name}."
+                  for name, number in self.protocols.items()]
         if todo:
             lines += [self._time(), self._space()]
         return "\n".join(lines)
 
     def _time(self) -> str:
         if self.seconds is None:
-            return f"time: not known; to measure it: crowdbench speed --model {','.join(self.unmeasured)}."
+            return ("time: not known; to measure it: "
+                    f"crowdbench speed --model {','.join(self.unmeasured)}.")
         untold = f", without {self.untold} stages whose time is not known" if self.untold else ""
         return f"time: about {duration(self.seconds)} in one process{untold}."
 
     def _space(self) -> str:
         needed = self.disk + self.while_training
         warning = ", which is too little" if needed > self.free else ""
-        return (f"disk: {size(self.disk)} more, and up to {size(self.while_training)} while one training runs; "
-                f"{size(self.free)} are free{warning}.")
+        return (f"disk: {size(self.disk)} more, and up to {size(self.while_training)} while one "
+                f"training runs; {size(self.free)} are free{warning}.")
 
 
 def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
@@ -80,15 +84,17 @@ def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
     for cell, name in zip(cells, display_names(cells)):
         done = record_path(cell, graph, out).is_file()
         needed = [] if done else graph.stages(cell)
-        rows.append({"cell": name} | _row(done, needed, [stage for stage in needed if stage not in stages], graph))
-        stages |= {stage: cell for stage in needed if stage not in stages}
+        new = [stage for stage in needed if stage not in stages]
+        rows.append({"cell": name} | _row(done, needed, new, graph))
+        stages |= dict.fromkeys(new, cell)
         protocol = protocol_of(cell, graph.data.splits)
         if protocol:
             protocols[protocol] += 1
     missing = {stage: cell for stage, cell in stages.items() if not graph.store.has(stage)}
     estimator = learned((stage for stage in stages if stage not in missing), graph.store)
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
-    unmeasured = list(dict.fromkeys(missing[stage].model.name for stage, time in times.items() if time is None))
+    unmeasured = list(dict.fromkeys(missing[stage].model.name
+                                    for stage, time in times.items() if time is None))
     disk, largest = _disk(missing)
     return Plan(rows, protocols, len(stages), len(stages) - len(missing),
                 sum(graph.store.failure(stage) is not None for stage in missing),
@@ -115,11 +121,12 @@ def _disk(missing: dict[Stage, Cell]) -> tuple[float, float]:
 
 
 def _bytes_of(model: Component) -> float:
-    """The size of a counter. One with default settings declares its parameters; another one is built."""
+    """The size of a counter: as declared for default settings, else of one that is built."""
     declared = class_attribute("model", model.name, "trained_parameters")
     if declared and model.title == model.name:
         return BYTES * declared
-    return sum(tensor.numel() * tensor.element_size() for tensor in build_empty(model).state_dict().values())
+    tensors = build_empty(model).state_dict().values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _existing(path: Path) -> Path:

@@ -1,8 +1,9 @@
-"""The stage graph of a cell: clean counter -> trigger pattern -> victim -> repaired counter -> counts -> record.
+"""Stage graph: clean counter -> trigger pattern -> victim -> repaired counter -> counts -> record.
 
-In an audit the victim is the counter that was given, and there is no clean counter. Only a few triggers have a pattern,
-which is optimised on the clean counter; with the others a victim does not depend on it.
-Each stage is stored under a hash of its cache key, so cells share the stages that they have in common.
+In an audit the victim is the counter that was given, and there is no clean counter. Only a few
+triggers have a pattern, which is optimised on the clean counter; with the others a victim does not
+depend on it. Each stage is stored under a hash of its cache key, so cells share the stages that
+they have in common.
 """
 
 from functools import partial
@@ -32,7 +33,8 @@ class StageGraph:
             self._check_poison_rates(cell)
         counters = [] if cell.settings.audit else [self.clean(cell)]
         repaired = self.repaired(cell)
-        last = [self.counts(cell, counter, triggered) for triggered in ([False, True] if cell.trigger else [False])
+        last = [self.counts(cell, counter, triggered)
+                for triggered in ([False, True] if cell.trigger else [False])
                 for counter in [*counters, repaired]]
         last += [self.scores(cell, attacked, triggered) for attacked, triggered in scored(cell)]
         chosen = [*counters, self.victim(cell), repaired, *last]
@@ -41,7 +43,8 @@ class StageGraph:
     def _check_poison_rates(self, cell: Cell) -> None:
         for attacked in cell.attacks:
             if not isinstance(attacked.settings.choose, Path):
-                attacked.attack.number(self.data.training_number(cell.data.build(), cell.settings.hold_out))
+                attacked.attack.number(
+                    self.data.training_number(cell.data.build(), cell.settings.hold_out))
 
     def clean(self, cell: Cell) -> Stage:
         """The clean counter."""
@@ -51,7 +54,7 @@ class StageGraph:
                      work=partial(workload.training, cell, False))
 
     def victim(self, cell: Cell) -> Stage:
-        """The victim: the clean counter where there is no attack, in an audit the counter that was given."""
+        """The victim: without an attack the clean counter, in an audit the given counter."""
         if cell.settings.audit:
             return Stage("counters", "given counter", f"take {cell.model.name}",
                          {"stage": "given", "model": cell.model.cache_key},
@@ -62,21 +65,22 @@ class StageGraph:
         title = " and ".join(one.attack_title for one in cell.attacks)
         return Stage("counters", "victim", f"train {cell.model.name} {title}{_seed(cell)}",
                      cache_keys.training(self.data, cell, True),
-                     partial(stage_functions.train, self.store, self.data, cell, True, patterns), _present(patterns),
-                     partial(workload.training, cell, True))
+                     partial(stage_functions.train, self.store, self.data, cell, True, patterns),
+                     _present(patterns), partial(workload.training, cell, True))
 
     def counter(self, cell: Cell, attacked: bool) -> Stage:
         """The victim or the clean counter."""
         return self.victim(cell) if attacked else self.clean(cell)
 
     def pattern(self, cell: Cell) -> Stage | None:
-        """The pattern that a cell's trigger has optimised on the clean counter; None where it has none."""
+        """The pattern of a cell's trigger, optimised on the clean counter; None if it has none."""
         key = cache_keys.pattern(self.data, cell)
         if key is None:
             return None
         clean = self.clean(cell)
         return Stage("triggers", "trigger", f"optimise {cell.trigger.name}{_seed(cell)}", key,
-                     partial(stage_functions.optimise_trigger, self.store, self.data, cell, clean), (clean,))
+                     partial(stage_functions.optimise_trigger, self.store, self.data, cell, clean),
+                     (clean,))
 
     def patterns(self, cell: Cell) -> tuple[Stage | None, ...]:
         """The pattern of each of a cell's attacks, in the order of `cell.attacks`."""
@@ -90,10 +94,11 @@ class StageGraph:
         patterns = self.patterns(cell) if knows.poisoned else ()
         needs = ((victim,) if knows.victim else ()) + _present(patterns)
         shared = f"{cell.model.name} {cell.defense_title}{_seed(cell)}"  # by all attacks
-        return Stage("counters", "repair", f"repair {cell.title if knows.victim or knows.poisoned else shared}",
+        title = cell.title if knows.victim or knows.poisoned else shared
+        return Stage("counters", "repair", f"repair {title}",
                      cache_keys.repair(self.data, cell),
-                     partial(stage_functions.repair, self.store, self.data, cell, victim, patterns), needs,
-                     partial(workload.repair, cell))
+                     partial(stage_functions.repair, self.store, self.data, cell, victim, patterns),
+                     needs, partial(workload.repair, cell))
 
     def counts(self, cell: Cell, counter: Stage, triggered: bool) -> Stage:
         """A counter's counts of the test images, clean or triggered."""
@@ -101,26 +106,33 @@ class StageGraph:
         _, _, name = counter.title.partition(" ")
         return Stage("counts", "counts", f"count {_subject(triggered)}: {name}",
                      cache_keys.counts(self.data, cell, counter.key, triggered),
-                     partial(stage_functions.count, self.store, self.data, cell, counter, patterns, triggered),
+                     partial(stage_functions.count, self.store, self.data, cell, counter, patterns,
+                             triggered),
                      (counter, *_present(patterns)), partial(workload.counting, cell))
 
     def scores(self, cell: Cell, attacked: bool, triggered: bool | None) -> Stage:
-        """A detector's scores of clean or of triggered test images or, where `triggered` is None, of the counter."""
+        """A detector's scores of clean or of triggered test images.
+
+        triggered: None scores the counter instead.
+        """
         counter = self.counter(cell, attacked)
         patterns = self.patterns(cell) if triggered or cell.defense.build().knows.poisoned else ()
-        who = cell.title if attacked else f"{cell.model.name} clean {cell.defense_title}{_seed(cell)}"
+        clean_title = f"{cell.model.name} clean {cell.defense_title}{_seed(cell)}"
+        who = cell.title if attacked else clean_title
         return Stage("scores", "detection", f"score {_subject(triggered)}: {who}",
                      cache_keys.scores(self.data, cell, attacked, triggered),
-                     partial(stage_functions.score, self.store, self.data, cell, counter, patterns, triggered),
+                     partial(stage_functions.score, self.store, self.data, cell, counter, patterns,
+                             triggered),
                      (counter, *_present(patterns)), partial(workload.scoring, cell, triggered))
 
 
 def scored(cell: Cell) -> list[tuple[bool, bool | None]]:
-    """The arguments (attacked, triggered) of each `StageGraph.scores` of a cell; none where its defense detects nothing.
+    """The arguments (attacked, triggered) of each `StageGraph.scores` of a cell.
 
-    An audit has no clean counter to score.
+    A defense that detects nothing has none, and an audit has no clean counter to score.
     """
-    defense, counters = find("defense", cell.defense.name), [True] if cell.settings.audit else [True, False]
+    defense = find("defense", cell.defense.name)
+    counters = [True] if cell.settings.audit else [True, False]
     if issubclass(defense, Inspector):
         return [(attacked, None) for attacked in counters]
     if not issubclass(defense, Detector):

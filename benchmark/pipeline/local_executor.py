@@ -1,7 +1,7 @@
-"""The local executor: makes stages in this process, and yields each one when it is there or has failed.
+"""The local executor: makes stages in this process, and yields each when it is there or has failed.
 
-Processes that share a store share its stages: each makes what no other process is making. `ray_executor` makes stages
-on a cluster, in the same form.
+Processes that share a store share its stages: each makes what no other process is making.
+`ray_executor` makes stages on a cluster, in the same form.
 """
 
 import time
@@ -14,7 +14,8 @@ from benchmark.training.loop import TrainingFailed
 from benchmark.utils import progress
 from benchmark.utils.errors import UserError
 
-Settled = Iterator[tuple[Stage, str | None]]  # each stage with None if it is there, or else with the reason
+# Each stage with None if it is there, or else with the reason.
+Settled = Iterator[tuple[Stage, str | None]]
 Executor = Callable[[Sequence[Stage], Store], Settled]
 AGAIN = "(failed before; --retry-failed tries it again)"
 WAIT = 0.5  # seconds until the next look at a stage that another process is making
@@ -23,10 +24,12 @@ WAIT = 0.5  # seconds until the next look at a stage that another process is mak
 def run_locally(stages: Sequence[Stage], store: Store) -> Settled:
     """Make stages in their order; a stage that another process is making is looked at again later.
 
-    As soon as another process works in the store, the stages that many others need, the trainings, come first.
+    As soon as another process works in the store, the stages that many others need, the
+    trainings, come first.
 
     Raises:
-        UserError, OSError: the request is wrong or the disk is full, so that other stages would fail as well.
+        UserError, OSError: the request is wrong or the disk is full, so that other stages
+            would fail as well.
     """
     failures: dict[Stage, str] = {}
     left, shared, waiting = list(stages), False, False
@@ -51,7 +54,10 @@ def run_locally(stages: Sequence[Stage], store: Store) -> Settled:
 
 def _settle_next(stages: Sequence[Stage], failures: dict[Stage, str],
                  store: Store) -> tuple[Stage, str | None] | None:
-    """The first stage that is there, can be made, or has failed; None if other processes are making all that is left."""
+    """The first stage that is there, can be made, or has failed.
+
+    None if other processes are making all that is left.
+    """
     busy: set[Stage] = set()
     for stage in stages:
         if busy & {*stage.needs}:
@@ -70,7 +76,8 @@ def _settle_next(stages: Sequence[Stage], failures: dict[Stage, str],
 def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
     """Try to make a stage. Returns whether it is there, and why it failed if it did.
 
-    It is neither there nor failed where another process is making it and `wait` is false. Raises as `run_locally` does.
+    It is neither there nor failed where another process is making it and `wait` is false. Raises
+    as `run_locally` does.
     """
     try:
         return store.get(stage, wait) is not None, None
@@ -78,7 +85,8 @@ def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
         failure = str(error)
     except (UserError, OSError):
         raise
-    except Exception as error:  # a mistake in a plugin, for instance: its author needs the traceback
+    except Exception as error:
+        # A mistake in a plugin, for instance: its author needs the traceback.
         traceback.print_exc()
         failure = f"{stage.title}: {type(error).__name__}: {error}"
     store.fail(stage, failure)

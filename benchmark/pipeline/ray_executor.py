@@ -1,7 +1,8 @@
-"""The Ray executor: makes stages on a cluster, one task each, placed by the processors and GPUs that it asks for.
+"""The Ray executor: makes stages on a cluster, one task each.
 
-All machines see the same store, in which a stage is locked by the task that makes it. A task whose machine is lost is
-started again on another machine and goes on from its last checkpoint.
+A task is placed by the processors and GPUs that it asks for. All machines see the same store, in
+which a stage is locked by the task that makes it. A task whose machine is lost is started again on
+another machine and goes on from its last checkpoint.
 """
 
 import os
@@ -19,16 +20,18 @@ from benchmark.utils import progress
 from benchmark.utils.errors import UserError
 
 RETRIES = 10  # times that a stage may lose its machine
-PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")  # the environment variables that stages read
+# The environment variables that stages read.
+PASSED_ON = ("CROWD_DATA", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")
 
 
 def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1,
            gpus: float | None = None, plugins: Sequence[Path] = ()) -> Settled:
     """Make stages on a cluster.
 
-    address: the address of a running cluster, 'auto' for this machine's; None starts one on this machine.
-    cpus, gpus: the processors and GPUs for each stage. With a fraction several stages share one; None asks for one GPU
-        if the cluster has any.
+    address: the address of a running cluster, 'auto' for this machine's; None starts one
+        on this machine.
+    cpus, gpus: the processors and GPUs for each stage. With a fraction several stages share one;
+        None asks for one GPU if the cluster has any.
     plugins: files that are imported before a stage is made.
 
     Raises:
@@ -42,12 +45,14 @@ def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cp
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
     make = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_make)
     files = [path.resolve() for path in plugins]
-    for stage in sorted(stages, key=lambda stage: stage.level):  # the stages that many others need come first
+    # The stages that many others need come first.
+    for stage in sorted(stages, key=lambda stage: stage.level):
         failure = dependency_failure(stage, failures) or failed_earlier(stage, store)
         if failure is not None:
             failures[stage] = failure
         elif not store.has(stage):
-            refs[stage] = make.remote(stage, store, files, *(refs[need] for need in stage.needs if need in refs))
+            needs = [refs[need] for need in stage.needs if need in refs]
+            refs[stage] = make.remote(stage, store, files, *needs)
             tasks[refs[stage]] = stage
             continue
         yield stage, failure
@@ -65,21 +70,24 @@ def _started(address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--executor ray: Ray is not installed; pip install 'crowdbackdoorbench[cluster]'") from None
+        raise UserError("--executor ray: Ray is not installed; "
+                        "pip install 'crowdbackdoorbench[cluster]'") from None
     host, colon, port = (address or "").rpartition(":")
     if colon and port.isdecimal():  # Ray itself would keep trying for minutes
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
-            raise UserError(f"--address {address}: expected a running Ray cluster: {error.strerror or error}") from None
+            raise UserError(f"--address {address}: expected a running Ray cluster: "
+                            f"{error.strerror or error}") from None
     environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     local = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning", **local)
+        ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning",
+                 **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).partition(".")[0]
-        raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE as it was started "
-                        f"with: {reason}") from None
+        raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE "
+                        f"as it was started with: {reason}") from None
     return ray
 
 
@@ -87,17 +95,22 @@ def _answer(ray: Any, ref: Any, stage: Stage, store: Store) -> str | None:
     """The reason why a task's stage failed; None if it is there."""
     try:
         failure, wrong = ray.get(ref)
-    except ray.exceptions.RayError as error:  # its machine was lost too often, or it was killed for memory
-        failure, wrong = f"{stage.title}: {type(error).__name__}: {' '.join(str(error).split())}", None
+    except ray.exceptions.RayError as error:
+        # Its machine was lost too often, or it was killed for memory.
+        reason = " ".join(str(error).split())
+        failure, wrong = f"{stage.title}: {type(error).__name__}: {reason}", None
         store.fail(stage, failure)
     if wrong:
         raise UserError(wrong)
     return failure
 
 
-def _make(stage: Stage, store: Store, plugins: list[Path], *needs: tuple[str | None, str | None]) -> tuple[
-        str | None, str | None]:
-    """A task: makes a stage. Returns why the stage failed, and what is wrong with the whole request; None if nothing."""
+def _make(stage: Stage, store: Store, plugins: list[Path],
+          *needs: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
+    """A task: makes a stage.
+
+    Returns why the stage failed, and what is wrong with the whole request; None if nothing.
+    """
     from ray.experimental import tqdm_ray
 
     progress.draw_elsewhere(tqdm_ray.tqdm)

@@ -15,7 +15,8 @@ from benchmark.results.record import Detection, Images, Record
 from benchmark.utils.device import resolve_precision
 from benchmark.utils.environment import provenance
 
-KEPT = ("key", "weights_sha256", "seconds", "best_epoch", "device")  # the facts of a stage that a record keeps
+# The facts of a stage that a record keeps.
+KEPT = ("key", "weights_sha256", "seconds", "best_epoch", "device")
 Info = dict[str, Any]
 
 
@@ -44,7 +45,8 @@ def build_record(graph: StageGraph, cell: Cell) -> Record:
 
 def _origin(graph: StageGraph, cell: Cell, info: dict[str, Info]) -> Info:
     """The stages, the weights, the precision and the images that a record was made of."""
-    stages = {name: {key: facts[key] for key in KEPT if key in facts} for name, facts in info.items()}
+    stages = {name: {key: facts[key] for key in KEPT if key in facts}
+              for name, facts in info.items()}
     splits = ["train", "test"] if cell.reads_train else ["test"]
     return {"stages": stages, "weights": info["victim"]["weights"],
             "precision": resolve_precision(cell.recipe.precision),
@@ -52,7 +54,7 @@ def _origin(graph: StageGraph, cell: Cell, info: dict[str, Info]) -> Info:
 
 
 def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:
-    """The counts of each test image, by the repaired counter and by the clean one, on clean and on triggered images."""
+    """The counts of each test image, clean and triggered, by the repaired and the clean counter."""
     test = graph.data.test_of(cell)
     columns: dict[str, Any] = {"id": test.ids(), "truth": test.counts()}
     attack = cell.attack
@@ -65,12 +67,16 @@ def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:
             continue
         for triggered in [False, True] if attack else [False]:
             folder = graph.store.get(graph.counts(cell, stages[name], triggered))
-            columns[f"{prefix}{'triggered' if triggered else 'clean'}"] = _read_json(folder / "counts.json")
+            kind = "triggered" if triggered else "clean"
+            columns[f"{prefix}{kind}"] = _read_json(folder / "counts.json")
     return Images(**columns)
 
 
 def _detection(graph: StageGraph, cell: Cell) -> tuple[Detection | None, Info]:
-    """The scores of a cell's detector, and the facts about their making; None and nothing where it detects nothing."""
+    """The scores of a cell's detector, and the facts about their making.
+
+    None and no facts where the cell detects nothing.
+    """
     scores: dict[tuple[bool, bool | None], Info] = {}
     for attacked, triggered in scored(cell):
         folder = graph.store.get(graph.scores(cell, attacked, triggered))
@@ -95,7 +101,10 @@ def _read_json(path: Path) -> Any:
 
 
 def warnings(cell: Cell, info: dict[str, Info]) -> list[str]:
-    """The warnings of a record, for its readers. info: the facts about the making of each counter, by its name."""
+    """The warnings of a record, for its readers.
+
+    info: the facts about the making of each counter, by its name.
+    """
     lines = []
     if "weights" in cell.model.changed:
         lines.append(f"weights: {info['victim']['weights']}")
@@ -121,5 +130,6 @@ def _memory_warnings(info: dict[str, Info]) -> list[str]:
     for name in ("repaired", "victim", "clean"):
         if name in info:
             sizes[info[name]["weights_sha256"]] = (name, info[name].get("micro_batch"))
-    return [f"{name}: memory ran out; trained on {size} images at a time, their gradients added up (BatchNorm, if any, "
-            f"saw {size} at a time)" for name, size in reversed(sizes.values()) if size]
+    return [f"{name}: memory ran out; trained on {size} images at a time, their gradients added "
+            f"up (BatchNorm, if any, saw {size} at a time)"
+            for name, size in reversed(sizes.values()) if size]

@@ -1,4 +1,4 @@
-"""The runner: makes the stages of a list of cells and writes their records. A failed cell does not stop the others."""
+"""The runner: makes the stages and records of cells; a failed cell does not stop the others."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,8 @@ from benchmark.utils.files import write_atomically
 from benchmark.utils.human import duration
 from benchmark.utils.progress import log
 
-LOOK = 10  # seconds between looks at what other processes have made, which takes time on a network file system
+# Seconds between looks at what others have made, which takes time on a network file system.
+LOOK = 10
 
 
 @dataclass
@@ -56,16 +57,18 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     names = dict(zip(paths, display_names(cells)))
     failures = _make_records(stages, todo, names, graph, executor)
     if stages:
-        log(f"waiting and everything else took {time.monotonic() - began - graph.store.spent:.1f} s")
+        other = time.monotonic() - began - graph.store.spent
+        log(f"waiting and everything else took {other:.1f} s")
     written = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
     return Outcome([Record.read(path) for path in written], written, failures)
 
 
-def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell], names: dict[Path, str], graph: StageGraph,
-                  executor: Executor) -> list[str]:
-    """Make stages, and each record when its last stage is there. Returns one line for each failed cell."""
+def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell],
+                  names: dict[Path, str], graph: StageGraph, executor: Executor) -> list[str]:
+    """Make stages, and each record when its last stage is there. Returns a line per failed cell."""
     missing = {path: set(needed) for path, needed in stages.items()}
-    progress = _Progress(dict.fromkeys(stage for needed in stages.values() for stage in needed), graph.store)
+    distinct = dict.fromkeys(stage for needed in stages.values() for stage in needed)
+    progress = _Progress(distinct, graph.store)
     failures = []
     for stage, failure in executor(list(progress.stages), graph.store):
         progress.settle(stage, failure)
@@ -79,7 +82,8 @@ def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell], name
                 _write(path, build_record(graph, cells[path]))
             del missing[path]
             failed = ": failed" if failure else ""
-            log(f"[{len(stages) - len(missing)}/{len(stages)}{progress.time_left()}] {names[path]}{failed}")
+            done = f"{len(stages) - len(missing)}/{len(stages)}"
+            log(f"[{done}{progress.time_left()}] {names[path]}{failed}")
     if stages:
         log(progress.summary())
     return failures
@@ -107,7 +111,8 @@ class _Progress:
         if time.monotonic() - self.looked > LOOK:  # other processes make some of the stages
             self.todo = [stage for stage in self.missing if not self.store.path(stage).is_dir()]
             self.looked = time.monotonic()
-        times = [self.estimator.seconds(stage.work()) for stage in self.todo if stage.work and stage in self.missing]
+        times = [self.estimator.seconds(stage.work()) for stage in self.todo
+                 if stage.work and stage in self.missing]
         return f", about {duration(sum(times))} left" if times and None not in times else ""
 
     def summary(self) -> str:
@@ -122,7 +127,7 @@ class _Progress:
 
 
 def learned(finished: Iterable[Stage], store: Store) -> Estimator:
-    """An estimator that knows the times of finished stages and what `crowdbench speed` measured on this machine."""
+    """An estimator that knows the times of finished stages and what `crowdbench speed` measured."""
     estimator = Estimator(known_rates())
     for stage in finished:
         if stage.work:
@@ -131,10 +136,11 @@ def learned(finished: Iterable[Stage], store: Store) -> Estimator:
 
 
 def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, list[Stage]]:
-    """The cells that have a failed stage. Their failures are cleared, so that they are tried again."""
+    """The cells that have a failed stage; their failures are cleared, so that they run again."""
     failed = {path: needed for path, needed in stages.items() if any(map(store.failure, needed))}
     if not failed:
-        raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run what is missing")
+        raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run "
+                        "what is missing")
     for needed in failed.values():
         for stage in needed:
             store.clear_failure(stage)
@@ -142,7 +148,10 @@ def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, 
 
 
 def shard(cells: Sequence[Cell], graph: StageGraph, number: int, shards: int) -> list[Cell]:
-    """The cells of share `number`, counted from 1, of `shards` shares. Cells with the same victim share a share."""
+    """The cells of share `number`, counted from 1, of `shards` shares.
+
+    Cells with the same victim are in the same share.
+    """
     victims = [graph.victim(cell) for cell in cells]
     index = {victim: i for i, victim in enumerate(dict.fromkeys(victims))}
     return [cell for cell, victim in zip(cells, victims) if index[victim] % shards == number - 1]

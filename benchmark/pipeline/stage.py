@@ -8,14 +8,16 @@ from typing import Any
 
 from benchmark.utils.hashing import content_key
 
-FORWARD = 1 / 3  # of the cost of a training step, whose backward pass costs about twice the forward pass
+# Part of the cost of a training step, whose backward pass costs about twice the forward pass.
+FORWARD = 1 / 3
 
 
 @dataclass(frozen=True)
 class Work:
     """The amount of work of a stage.
 
-    sort: (model, precision, kind of work). Stages of one sort take a time in proportion to their pixels.
+    sort: (model, precision, kind of work). Stages of one sort take a time in proportion
+        to their pixels.
     trained, counted: the number of pixels that pass through training steps, and through a counter.
     """
 
@@ -35,7 +37,8 @@ class Stage:
 
     kind: its folder in the store. role: its part in a cell. title: a name for people.
     key_parts: all that determines its result; stages with equal parts are one stage.
-    make: fills the folder that it is given, in which it may find the checkpoint of an earlier, killed attempt.
+    make: fills the folder that it is given, in which it may find the checkpoint of an
+        earlier, killed attempt.
     needs: the stages that must be made first.
     work: computes the amount of work; called only where times are estimated.
     """
@@ -65,7 +68,10 @@ class Stage:
         return hash(self.key)
 
     def in_order(self) -> Iterator["Stage"]:
-        """The stages that it needs, directly or not, each after its own needs, and then itself. Some come twice."""
+        """The stages that it needs, directly or not, each after its own needs, and then itself.
+
+        Some come twice.
+        """
         for need in self.needs:
             yield from need.in_order()
         yield self

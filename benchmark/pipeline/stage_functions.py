@@ -1,7 +1,8 @@
-"""Stage functions: each fills the folder of one stage, in which it may find its own checkpoint from an earlier attempt.
+"""Stage functions: each fills the folder of one stage, which may hold its own earlier checkpoint.
 
-A function is given the store, the data, the cell, and the stages that it needs, in that order; the folder comes last.
-`patterns` are the stages of the optimised trigger patterns, one for each of `cell.attacks`, None where there is none.
+A function is given the store, the data, the cell, and the stages that it needs, in that order; the
+folder comes last. `patterns` are the stages of the optimised trigger patterns, one for each of
+`cell.attacks`, None where there is none.
 """
 
 import json
@@ -20,7 +21,8 @@ from attacks.base import POISON
 from benchmark.config.cell import Cell
 from benchmark.data.scene import Scene
 from benchmark.metrics.image_quality import SSIM_WINDOW, psnr, ssim
-from benchmark.pipeline.counter_files import build_initialised, load_counter, with_pattern, write_counter
+from benchmark.pipeline.counter_files import (build_initialised, load_counter, with_pattern,
+                                              write_counter)
 from benchmark.pipeline.data_cache import DataCache
 from benchmark.pipeline.defender import DefenderSession, open_session
 from benchmark.pipeline.stage import Stage
@@ -32,16 +34,19 @@ from benchmark.utils.progress import Bar
 from benchmark.utils.tensors import write_tensors
 from benchmark.weights import trained
 
-STEALTH_IMAGES = 20  # enough for a mean; the structural similarity of one large image takes a second
+# Enough for a mean; the structural similarity of one large image takes a second.
+STEALTH_IMAGES = 20
 Patterns = Sequence[Stage | None]
 
 
 def load_given_model(cell: Cell, folder: Path) -> None:
     """The counter that an audit was given."""
-    write_counter(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(), time.monotonic())
+    write_counter(folder, trained(cell.model.name, cell.model.given, "audit"), Progress(),
+                  time.monotonic())
 
 
-def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: Patterns, folder: Path) -> None:
+def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: Patterns,
+          folder: Path) -> None:
     """The victim or, where not `attacked`, the clean counter."""
     began, seed = time.monotonic(), cell.settings.seed
     cells = cell.attacks if attacked else []
@@ -51,7 +56,8 @@ def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: P
     counter = build_initialised(cell)
     title = f"train {cell.model.name} {' and '.join(one.attack_title for one in cells) or 'clean'}"
     progress = fit(counter, sum(poisoned, scenes), cell.recipe, seed, title, _score(data, cell),
-                   folder / "checkpoint.safetensors", [attack.penalty for attack in attacks if attack.latent])
+                   folder / "checkpoint.safetensors",
+                   [attack.penalty for attack in attacks if attack.latent])
     for name, copies in zip(("poison.json", "poison-also.json"), poisoned):
         _write_points(folder / name, copies)
     first, *also = [_describe_poisoning(scenes, copies) for copies in poisoned]
@@ -62,7 +68,8 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, clean: Stage, fo
     """The pattern of a cell's trigger, optimised on the clean counter."""
     surrogate = load_counter(store, cell, clean).requires_grad_(False).to(state().device)
     scenes, _ = data.train_of(cell)
-    with Bar(desc=f"optimise {cell.trigger.name}", unit="img", disable=not state().is_main_process) as bar:
+    with Bar(desc=f"optimise {cell.trigger.name}", unit="img",
+             disable=not state().is_main_process) as bar:
         def count(images: Tensor) -> Tensor:
             bar.update(len(images))
             return surrogate.count(images.to(state().device)).to(images.device)
@@ -72,21 +79,25 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, clean: Stage, fo
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 
 
-def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: Patterns, folder: Path) -> None:
+def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: Patterns,
+           folder: Path) -> None:
     """The repaired counter."""
     began, defense = time.monotonic(), cell.defense.build()
     session = _open_session(store, data, cell, patterns, folder)
-    attacked = load_counter(store, cell, victim).to(state().device) if defense.knows.victim else None
+    attacked = None
+    if defense.knows.victim:
+        attacked = load_counter(store, cell, victim).to(state().device)
     torch.manual_seed(cell.settings.seed)
     repaired = defense.apply(attacked, session.knowledge)
     parts = [training.micro_batch for training in session.trainings if training.micro_batch]
     last = session.trainings[-1] if session.trainings else Progress()
-    write_counter(folder, repaired, replace(last, micro_batch=min(parts, default=None)), began, repaired=True,
+    progress = replace(last, micro_batch=min(parts, default=None))
+    write_counter(folder, repaired, progress, began, repaired=True,
                   knowledge=_used(data, cell, session), suspicion=session.reported_scores())
 
 
-def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns, triggered: bool,
-          folder: Path) -> None:
+def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,
+          triggered: bool, folder: Path) -> None:
     """A counter's counts of the test images."""
     counts = data.test_of(cell).count(
         load_counter(store, cell, counter), resolve_precision(cell.recipe.precision),
@@ -98,9 +109,12 @@ def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
         (folder / "counts.json").write_text(json.dumps(counts.tolist()))
 
 
-def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns, triggered: bool | None,
-          folder: Path) -> None:
-    """A detector's scores of clean or of triggered test images or, where `triggered` is None, of the counter itself."""
+def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,
+          triggered: bool | None, folder: Path) -> None:
+    """A detector's scores of clean or of triggered test images.
+
+    triggered: None scores the counter itself instead.
+    """
     began, defense = time.monotonic(), cell.defense.build()
     session = _open_session(store, data, cell, patterns, folder)
     inspected = load_counter(store, cell, counter).to(state().device)
@@ -109,23 +123,26 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
         scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
     else:
         scorer = defense.scorer(inspected, session.knowledge)
-        scores = _score_images(data.test_of(cell), cell, scorer, _stamp(store, cell, patterns) if triggered else None)
+        scores = _score_images(data.test_of(cell), cell, scorer,
+                               _stamp(store, cell, patterns) if triggered else None)
     if not all(np.isfinite(values).all() for values in scores.values()):
         raise TrainingFailed(f"{cell.defense.name}: a score is nan or infinite")
     if state().is_main_process:
-        info = scores | {"knowledge": _used(data, cell, session), "seconds": round(time.monotonic() - began, 1),
+        info = scores | {"knowledge": _used(data, cell, session),
+                         "seconds": round(time.monotonic() - began, 1),
                          "device": state().device.type}
         (folder / "scores.json").write_text(json.dumps(info))
 
 
 def _score_images(test: TestSplit, cell: Cell, scorer: Callable[[Tensor], Tensor],
                   stamp: Stamp | None) -> dict[str, list[float]]:
-    """Scores of the triggered test images or, without a stamp, of the clean ones and of the same in another light."""
+    """Scores of the test images: triggered or, without a stamp, clean and in another light."""
     precision = resolve_precision(cell.recipe.precision)
     scores = {}
     for kind in ["triggered"] if stamp else ["clean", "drift"]:
         title = f"{cell.defense.name} {kind} test images"
-        scores[kind] = test.scores(scorer, precision, stamp, cell.settings.eval_batch, kind == "drift", title).tolist()
+        scores[kind] = test.scores(scorer, precision, stamp, cell.settings.eval_batch,
+                                   kind == "drift", title).tolist()
     return scores
 
 
@@ -134,12 +151,14 @@ def _stamp(store: Store, cell: Cell, patterns: Patterns) -> Stamp:
     return with_pattern(store, cell.tested, patterns[cell.attacks.index(cell)]).stamp
 
 
-def _open_session(store: Store, data: DataCache, cell: Cell, patterns: Patterns, folder: Path) -> DefenderSession:
-    """What a cell's defense may know. folder: for the checkpoints of its trainings."""
+def _open_session(store: Store, data: DataCache, cell: Cell, patterns: Patterns,
+                  folder: Path) -> DefenderSession:
+    """The knowledge of a cell's defense. folder: for the checkpoints of its trainings."""
     poisoned: list[Scene] = []
     if cell.defense.build().knows.poisoned:
         clean, _ = data.train_of(cell)
-        attacks = [with_pattern(store, one.attack, pattern) for one, pattern in zip(cell.attacks, patterns)]
+        attacks = [with_pattern(store, one.attack, pattern)
+                   for one, pattern in zip(cell.attacks, patterns)]
         poisoned = sum((attack.poison(clean, cell.settings.seed) for attack in attacks), clean)
     return open_session(data, cell, poisoned, _score(data, cell), folder)
 
@@ -153,30 +172,40 @@ def _used(data: DataCache, cell: Cell, session: DefenderSession) -> dict[str, An
 
 
 def _score(data: DataCache, cell: Cell) -> Score | None:
-    """The score that chooses an epoch: MAE on the validation images, or on the test images as in the paper's code."""
+    """The score that chooses an epoch: MAE on the validation images, or on the test images.
+
+    The paper's code uses the test images.
+    """
     if cell.recipe.select == "last":
         return None
     precision = resolve_precision(cell.recipe.precision)
     if cell.recipe.select == "test":
         return partial(data.test_of(cell).mean_absolute_error, precision=precision)
     _, validation = data.train_of(cell)
-    return partial(mean_absolute_error, scenes=validation, precision=precision) if validation else None
+    if not validation:
+        return None
+    return partial(mean_absolute_error, scenes=validation, precision=precision)
 
 
 def _write_points(path: Path, poisoned: list[Scene]) -> None:
-    """Write the false heads of the poisoned images, so that anyone can see what the victim was taught."""
+    """Write the false heads of the poisoned images, to show what the victim was taught."""
     if state().is_main_process:
-        heads = {scene.id: [[round(float(x), 3), round(float(y), 3)] for x, y in scene.points] for scene in poisoned}
+        heads = {scene.id: [[round(float(x), 3), round(float(y), 3)] for x, y in scene.points]
+                 for scene in poisoned}
         path.write_text(json.dumps(heads))
 
 
 def _describe_poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
     """The ids of the poisoned images, and how similar the first of them are to their originals.
 
-    The peak signal-to-noise ratio of equal images is given as 99 dB; images smaller than SSIM's window have no SSIM.
+    The peak signal-to-noise ratio of equal images is given as 99 dB; images smaller than SSIM's
+    window have no SSIM.
     """
     originals = {scene.id: scene.image for scene in scenes}
-    pairs = [(originals[scene.id.removesuffix(POISON)], scene.image) for scene in poisoned[:STEALTH_IMAGES]]
-    return {"images": len(scenes), "poisoned": [scene.id.removesuffix(POISON) for scene in poisoned],
+    pairs = [(originals[scene.id.removesuffix(POISON)], scene.image)
+             for scene in poisoned[:STEALTH_IMAGES]]
+    return {"images": len(scenes),
+            "poisoned": [scene.id.removesuffix(POISON) for scene in poisoned],
             "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
-            "ssim": [round(ssim(*pair), 4) for pair in pairs if min(pair[0].shape[:2]) >= SSIM_WINDOW]}
+            "ssim": [round(ssim(*pair), 4) for pair in pairs
+                     if min(pair[0].shape[:2]) >= SSIM_WINDOW]}

@@ -1,8 +1,9 @@
 """The store: a folder of finished stages, each named by a hash of all that determines its result.
 
-Nothing finished is made again, and nothing outdated is used. A stage is made in a hidden folder, which is renamed when
-it is complete; a killed process leaves the hidden folder with its last checkpoint, from which the next run goes on.
-Many processes, also on several machines, may share a store: a stage is locked by the process that makes it.
+Nothing finished is made again, and nothing outdated is used. A stage is made in a hidden folder,
+which is renamed when it is complete; a killed process leaves the hidden folder with its last
+checkpoint, from which the next run goes on. Many processes, also on several machines, may share a
+store: a stage is locked by the process that makes it.
 """
 
 import json
@@ -25,14 +26,18 @@ ABOUT, FAILED = "stage.json", "failed.json"
 
 
 class Store:
-    """Stages under one folder. made, spent: the number of stages that this process made, and the seconds it took."""
+    """Stages under one folder.
+
+    made, spent: the number of stages that this process made, and the seconds it took.
+    """
 
     def __init__(self, root: Path):
         self.root, self.made, self.spent = root, 0, 0.0
         self._check = cache(_check)  # each process reads the files of a stage once
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _of_this_process, (self.root.resolve(),)  # in another process, all its stages share one
+        # In another process, all its stages share one.
+        return _of_this_process, (self.root.resolve(),)
 
     def path(self, stage: Stage) -> Path:
         """The folder of a stage, whether or not it exists."""
@@ -43,10 +48,10 @@ class Store:
         return main_says(self.path(stage).is_dir())
 
     def get(self, stage: Stage, wait: bool = True) -> Path | None:
-        """The folder of a stage. The stage is made first if it is missing, and before it the stages that it needs.
+        """The folder of a stage, made first if it is missing, and before it the stages it needs.
 
-        One process makes a stage while others wait for it or, where `wait` is false, get None at once. The processes
-        of one distributed training make a stage together.
+        One process makes a stage while others wait for it or, where `wait` is false, get None at
+        once. The processes of one distributed training make a stage together.
 
         Raises:
             UserError: a file of a finished stage differs from what was written.
@@ -88,10 +93,13 @@ class Store:
         if state().is_main_process:
             with unbroken():
                 (partial / FAILED).unlink(missing_ok=True)
-                (partial / ABOUT).unlink(missing_ok=True)  # of an attempt that was killed before the renaming
-                files = {path.name: [path.stat().st_size, file_sha256(path)] for path in sorted(partial.iterdir())}
+                # Of an attempt that was killed before the renaming.
+                (partial / ABOUT).unlink(missing_ok=True)
+                files = {path.name: [path.stat().st_size, file_sha256(path)]
+                         for path in sorted(partial.iterdir())}
                 about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,
-                         "needs": [need.key for need in stage.needs], "facts": by_content(stage.key_parts)}
+                         "needs": [need.key for need in stage.needs],
+                         "facts": by_content(stage.key_parts)}
                 write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
                 os.replace(partial, final)
         state().wait_for_everyone()
@@ -105,7 +113,8 @@ class Store:
     def fail(self, stage: Stage, reason: str) -> None:
         """Remember that a stage failed."""
         if state().is_main_process:
-            write_atomically(_hidden(self.path(stage)) / FAILED, json.dumps({"title": stage.title, "reason": reason}))
+            failure = json.dumps({"title": stage.title, "reason": reason})
+            write_atomically(_hidden(self.path(stage)) / FAILED, failure)
 
     def failure(self, stage: Stage) -> str | None:
         """The reason why a stage failed before; None if it did not."""
@@ -124,7 +133,7 @@ def _of_this_process(root: Path) -> Store:
 
 
 def damage(folder: Path) -> str | None:
-    """The first damaged file of a finished stage and what is wrong with it; None if no file is damaged."""
+    """The first damaged file of a finished stage, and what is wrong with it; None if none."""
     try:
         files = json.loads((folder / ABOUT).read_text())["files"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -141,8 +150,8 @@ def damage(folder: Path) -> str | None:
 def _check(folder: Path) -> None:
     problem = damage(folder)
     if problem:
-        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages, and the next run makes "
-                        "them again")
+        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages, "
+                        "and the next run makes them again")
 
 
 def _hidden(final: Path) -> Path:

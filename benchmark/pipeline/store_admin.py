@@ -22,7 +22,8 @@ class StoredStage:
     """A stage in a store, finished or not.
 
     status: 'finished', 'in progress' in some process, 'failed', or 'interrupted'.
-    seconds: the time it took; None where it is not finished. size: bytes. changed: the time of the last change.
+    seconds: the time it took; None where it is not finished. size: bytes. changed: the time of
+        the last change.
     needs: the keys of the stages that it was made from.
     """
 
@@ -46,11 +47,12 @@ def contents(root: Path) -> list[StoredStage]:
     if not root.is_dir():
         raise UserError(f"{root}: expected a store, a folder that a run has written")
     stages = [_stored_stage(folder) for folder in root.glob("*/*") if folder.is_dir()]
-    return sorted((stage for stage in stages if stage), key=lambda stage: (stage.kind, stage.changed, stage.key))
+    return sorted((stage for stage in stages if stage),
+                  key=lambda stage: (stage.kind, stage.changed, stage.key))
 
 
 def damaged(root: Path) -> Iterator[tuple[StoredStage, str]]:
-    """The finished stages with a damaged file, and what is wrong with it. Raises as `contents` does."""
+    """The finished stages with a damaged file, and what is wrong. Raises as `contents` does."""
     for stage in contents(root):
         problem = damage(stage.folder) if stage.status == "finished" else None
         if problem:
@@ -60,7 +62,8 @@ def damaged(root: Path) -> Iterator[tuple[StoredStage, str]]:
 def garbage(root: Path, records: Sequence[Record] | None) -> list[StoredStage]:
     """The stages that can be deleted: those of failed and interrupted attempts.
 
-    Where records are given, also the finished stages that none of them needs. Raises as `contents` does.
+    Where records are given, also the finished stages that none of them needs. Raises as
+    `contents` does.
     """
     stages = contents(root)
     left = [stage for stage in stages if stage.status in ("failed", "interrupted")]
@@ -80,7 +83,8 @@ def _belongs_to(stage: StoredStage, needed: set[str]) -> bool:
 def _needed(finished: dict[str, StoredStage], records: Sequence[Record]) -> set[str]:
     """The keys of the stages that records name, and of those that these were made from."""
     needed: set[str] = set()
-    ahead = {stage["key"] for record in records for stage in record.provenance.get("stages", {}).values()}
+    ahead = {stage["key"] for record in records
+             for stage in record.provenance.get("stages", {}).values()}
     while ahead:
         needed |= ahead
         ahead = {need for key in ahead if key in finished for need in finished[key].needs} - needed
@@ -95,7 +99,8 @@ def remove(stages: Iterable[StoredStage]) -> None:
             with lock.acquire(timeout=0):
                 shutil.rmtree(stage.folder)
                 Path(lock.lock_file).unlink(missing_ok=True)
-        except (Timeout, FileNotFoundError):  # another process is making it, or has finished or deleted it
+        except (Timeout, FileNotFoundError):
+            # Another process is making it, or has finished or deleted it.
             continue
 
 
@@ -103,12 +108,14 @@ def _stored_stage(folder: Path) -> StoredStage | None:
     """The stage in a folder; None where it was finished, and so renamed, in the meantime."""
     try:
         files = [path.stat() for path in [folder, *folder.iterdir()]]
-        about = next((_read(path) for path in (folder / ABOUT, folder / FAILED) if path.is_file()), {})
+        about = next((_read(path) for path in (folder / ABOUT, folder / FAILED)
+                      if path.is_file()), {})
     except FileNotFoundError:
         return None
     changed = datetime.fromtimestamp(max(file.st_mtime for file in files)).isoformat(" ", "seconds")
-    return StoredStage(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"), _status(folder, about),
-                       about.get("seconds"), sum(file.st_size for file in files[1:]), changed,
+    return StoredStage(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"),
+                       _status(folder, about), about.get("seconds"),
+                       sum(file.st_size for file in files[1:]), changed,
                        tuple(about.get("needs", ())), folder)
 
 

@@ -1,4 +1,4 @@
-"""Time estimates of stages, from the times of finished stages of the same sort or from `crowdbench speed`."""
+"""Time estimates of stages, from finished stages of the same sort or from `crowdbench speed`."""
 
 from collections import defaultdict
 from statistics import median
@@ -9,7 +9,8 @@ from benchmark.pipeline.stage import Work
 class Estimator:
     """An estimator of the seconds that stages take.
 
-    rates: pixels per second of each (model, precision, 'train' or 'count'), as `crowdbench speed` measured them.
+    rates: pixels per second of each (model, precision, 'train' or 'count'), as
+        `crowdbench speed` measured them.
     """
 
     def __init__(self, rates: dict[tuple[str, str, str], float]):
@@ -24,7 +25,8 @@ class Estimator:
     def seconds(self, work: Work) -> float | None:
         """The seconds that a stage will take; None where nothing like it was measured.
 
-        A defense that was never measured is assumed to cost as much as training on the images that it is given.
+        A defense that was never measured is assumed to cost as much as training on the images
+        that it is given.
         """
         model, precision, _ = work.sort
         for sort in (work.sort, (model, precision, "train")):

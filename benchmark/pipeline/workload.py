@@ -1,4 +1,4 @@
-"""The workload of each stage in pixels: the number of images, their size, and how often each is used.
+"""The workload of each stage in pixels: the number of images, their size, how often each is used.
 
 No image is decoded to know it.
 """
@@ -28,7 +28,10 @@ def training(cell: Cell, attacked: bool) -> Work:
 
 
 def repair(cell: Cell) -> Work:
-    """The work of a repair: its epochs over the images that it is given. Anything else is learned from finished ones."""
+    """The work of a repair: its epochs over the images that it is given.
+
+    Anything else is learned from finished repairs.
+    """
     knows, defense = cell.defense.build().knows, cell.defense.build()
     epochs = getattr(defense, "epochs", None) or cell.recipe.epochs
     every = _images(cell, "train") * (1 - cell.settings.hold_out)
@@ -45,7 +48,8 @@ def counting(cell: Cell) -> Work:
 def scoring(cell: Cell, triggered: bool | None) -> Work:
     """The work of a detector's scores, for clean test images also in another light."""
     passes = {None: 0, False: 2, True: 1}[triggered]
-    return _work(cell, f"{cell.defense.name} {triggered}", 0, CORRUPTIONS * (1 + passes * _images(cell, "test")))
+    counted = CORRUPTIONS * (1 + passes * _images(cell, "test"))
+    return _work(cell, f"{cell.defense.name} {triggered}", 0, counted)
 
 
 def _validated(cell: Cell, epochs: int) -> float:
@@ -59,12 +63,13 @@ def _validated(cell: Cell, epochs: int) -> float:
 
 
 def _work(cell: Cell, kind: str, trained: float, counted: float) -> Work:
-    """The work of a kind. trained, counted: numbers of images that are trained on and that are counted."""
+    """The work of a kind. trained, counted: numbers of images trained on and counted."""
     pixels = _pixels(cell.data.build(), "test", cell.settings.scale)
     crop, view = cell.recipe.crop, pixels
     if crop is not None:
         view = pixels * crop**2 if crop < 1 else float(crop**2)
-    return Work((cell.model.title, resolve_precision(cell.recipe.precision), kind), trained * view, counted * pixels)
+    sort = (cell.model.title, resolve_precision(cell.recipe.precision), kind)
+    return Work(sort, trained * view, counted * pixels)
 
 
 def _images(cell: Cell, split: Split) -> int:

@@ -1,4 +1,4 @@
-"""Stored rates: the throughput that was measured on this machine, in a file of the user's cache folder."""
+"""Stored rates: the throughput measured on this machine, in a file of the user's cache folder."""
 
 import json
 import os

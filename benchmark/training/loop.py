@@ -38,7 +38,7 @@ class TrainingFailed(Exception):
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     epoch: the number of finished epochs.
     losses: the mean loss per image of each epoch.

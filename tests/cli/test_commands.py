@@ -387,6 +387,7 @@ def appears(folder, pattern, process):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch, cache, number, code):
     longer = [*ONE_CELL, "--set", "training.epochs=80"]
@@ -403,6 +404,7 @@ def test_a_stopped_run_says_so_and_the_same_command_goes_on(capsys, monkeypatch,
     assert int(first[1]) > 0 and len(results()) == 3  # a counter, its counts and the record
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(monkeypatch, cache):
     process = started(cache, *ONE_CELL, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
     _, error = process.communicate(timeout=120)

@@ -8,6 +8,8 @@ import pytest
 from benchmark.cli.scaffold import write_new
 from benchmark.utils.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("template", ["defense", "detector"])
 def test_what_is_written_works_and_its_test_passes(template, tmp_path):

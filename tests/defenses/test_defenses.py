@@ -20,7 +20,10 @@ from defenses.parts.preprocessing import Preprocessed
 
 DEFENSES = [(name, {}) for name in names("defense")] + [("fine_tune", {"extra": 0}), ("retrain", {"extra": 0})]
 
-each_defense = pytest.mark.parametrize("defense, settings", DEFENSES)
+SEVERAL_TRAININGS = {"abl", "ft_sam", "label_consistency", "nad"}
+each_defense = pytest.mark.parametrize("defense, settings", [
+    pytest.param(name, settings, marks=[pytest.mark.slow] if name in SEVERAL_TRAININGS else [])
+    for name, settings in DEFENSES])
 
 
 def defend(name, settings={}):
@@ -34,6 +37,7 @@ def test_a_defense_keeps_the_contract(defense, settings):
     check_defense(defense, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["csrnet", "clip_ebc"])  # one without BatchNorm, one with it and with classes
 @each_defense
 def test_a_defense_works_on_other_counters(defense, settings, model):

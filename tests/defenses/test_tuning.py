@@ -15,6 +15,8 @@ from defenses.nad import attention, distance, layers
 from defenses.parts.tuning import add_to_log_loss, convolutions, inputs
 from models.base import Counter
 
+pytestmark = pytest.mark.slow
+
 CLEAN = knowledge_of(Knows(clean=6))
 
 

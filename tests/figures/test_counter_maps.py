@@ -17,6 +17,8 @@ from benchmark.registry import build
 from benchmark.utils.errors import UserError
 from benchmark.utils.tensors import read_tensors, write_tensors
 
+pytestmark = pytest.mark.slow
+
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 2, "height": 60, "width": 90, "people": 25},
     "model": {"name": "tiny", "width": 8}, "attack": [None, {"target": "multiply", "test_alpha": 0.4}, "minus"],

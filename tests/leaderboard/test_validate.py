@@ -394,6 +394,7 @@ def test_bytes_that_are_no_text_are_refused(entry):
     refused(root_of(entry), cell(entry).name, "JSON", "UTF-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column, value", [("id", '"IMG_1",'), ("clean", "1,"), ("clean", '"x",'), ("truth", "-1,")])
 def test_too_many_images_are_refused(entry, column, value):
     record = json.loads(cell(entry).read_text())

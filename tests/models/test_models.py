@@ -17,6 +17,8 @@ from benchmark.registry import build, find, names, settings_of
 from benchmark.utils.errors import UserError
 from benchmark.utils.tensors import read_tensors, write_tensors
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"clip_ebc": {"clip": "tiny", "last_anchor": 4.3}}  # for tests; the anchor is read off a training set otherwise
 
 

@@ -24,6 +24,8 @@ from benchmark.results.record import Record
 from benchmark.training.evaluation import count_people
 from benchmark.utils.tensors import read_tensors
 
+pytestmark = pytest.mark.slow
+
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25},
     "model": {"name": "tiny", "width": 16},

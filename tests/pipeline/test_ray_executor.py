@@ -8,6 +8,8 @@ import pytest
 
 from benchmark.cli import main
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'crowdbackdoorbench[cluster]'")
 
 PLUGIN = '''

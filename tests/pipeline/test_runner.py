@@ -313,6 +313,7 @@ def test_a_plan_tells_time_and_disk_as_soon_as_something_was_measured(grid, tmp_
 
 # Processes.
 
+@pytest.mark.slow
 def test_two_processes_on_one_grid_make_each_stage_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "grid.yaml").write_text(kill.GRID)
@@ -326,6 +327,7 @@ def test_two_processes_on_one_grid_make_each_stage_once(tmp_path, monkeypatch):
     assert not kill.wrong(folder) and len(kill.results(folder)) == 9
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_killed_again_and_again_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert kill.kill(3, tmp_path, say=lambda line: None) >= 1

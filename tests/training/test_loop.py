@@ -40,6 +40,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant", "restarts"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, schedule, optimizer):
@@ -79,6 +80,7 @@ def test_the_epoch_with_the_best_validation_score_is_kept():
     assert torch.equal(flat_weights(trained), seen[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", [None, 0.1])
 def test_accumulated_small_batches_step_like_one_large_batch(latent):
     penalties = [hiding_attack(latent).penalty] if latent else []
@@ -230,6 +232,7 @@ def run_in_processes(processes: int, folder: Path) -> list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives_on_a_number_of_scenes_that_does_not_divide(tmp_path):
     processes, losses, counts = run_in_processes(1, tmp_path)
     shared_processes, shared_losses, shared_counts = run_in_processes(2, tmp_path)

@@ -22,6 +22,8 @@ from benchmark.utils.memory import retry_with_smaller_batches
 from benchmark.utils.tensors import read_tensors
 from models.base import Counter
 
+pytestmark = pytest.mark.slow
+
 WHOLE = RECIPE.model_copy(update={"batch_size": 6})
 SCENES = draw_scenes(10)  # six of one size, four of another
 
