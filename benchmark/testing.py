@@ -13,6 +13,7 @@ from torch import Tensor
 from attacks.base import Attack
 from benchmark.data.scene import Scene
 from benchmark.pipeline.defender import make_trainer
+from benchmark.pipeline.storage_check import check_storable
 from benchmark.recipe import Recipe
 from benchmark.registry import build
 from benchmark.training.evaluation import count_people
@@ -32,8 +33,8 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
 
     Raises:
         AssertionError: the defense changes the victim or the images, its counter does not count,
-            its scores are no finite numbers, a second run has other results, or it uses other
-            knowledge than it declares.
+            or counts otherwise after it was stored and loaded, its scores are no finite numbers, a
+            second run has other results, or it uses other knowledge than it declares.
     """
     defense: Defense = build("defense", name, settings or {})
     weights_before = weights(attacked(model))
@@ -49,6 +50,9 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
     counts = count_people(repaired, scenes("clean"), "fp32")
     assert counts.shape == (len(scenes("clean")),) and np.isfinite(counts).all(), (
         f"defense {name}: its counter counts {counts}; expected a finite number for each image")
+    if defense.repairs:
+        problem = check_storable(repaired, lambda: _stored_and_loaded(repaired, defense, model))
+        assert problem is None, f"defense {name}: {problem}"
     same_weights = torch.equal(weights(repaired), weights(repaired_again))
     assert same_weights and torch.equal(scores, scores_again), (
         f"defense {name}: a second run ends in other weights or scores; "
@@ -58,6 +62,13 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
         f"defense {name}: it declares {declared} and uses {knowledge.used()}; "
         "expected it to use what it declares")
     return repaired
+
+
+def _stored_and_loaded(repaired: Counter, defense: Defense, model: str) -> Counter:
+    """The repaired counter as the store would load it."""
+    restored = defense.wrap(fresh(model))
+    restored.load_state_dict(repaired.state_dict())
+    return restored
 
 
 def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:

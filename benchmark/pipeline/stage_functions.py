@@ -21,11 +21,12 @@ from attacks.base import POISON
 from benchmark.config.cell import Cell
 from benchmark.data.scene import Scene
 from benchmark.metrics.image_quality import SSIM_WINDOW, psnr, ssim
-from benchmark.pipeline.counter_files import (build_initialised, load_counter, with_pattern,
-                                              write_counter)
+from benchmark.pipeline.counter_files import (build_initialised, load_counter, read_counter,
+                                              with_pattern, write_counter)
 from benchmark.pipeline.data_cache import DataCache
 from benchmark.pipeline.defender import DefenderSession, open_session
 from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.storage_check import check_storable
 from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, mean_absolute_error
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
@@ -94,6 +95,10 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     progress = replace(last, micro_batch=min(parts, default=None))
     write_counter(folder, repaired, progress, began, repaired=True,
                   knowledge=_used(data, cell, session), suspicion=session.reported_scores())
+    if state().is_main_process:
+        problem = check_storable(repaired, lambda: read_counter(folder, cell.model, cell.defense))
+        if problem:
+            raise TrainingFailed(f"defense {cell.defense.name}: {problem}")
 
 
 def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,
