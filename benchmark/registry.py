@@ -5,7 +5,6 @@ its file in the package of its kind. Looking a name up imports that one file; li
 none.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from benchmark.utils.errors import UserError, did_you_mean, unknown_key
+from benchmark.utils.plugin_sources import source_hash
 
 PACKAGES = {
     "trigger": "attacks.triggers",
@@ -51,8 +51,7 @@ def register(cls: type) -> type:
         if cls.name in names(cls.kind):
             raise UserError(f"plugin: there is a {cls.kind} named {cls.name!r} already; "
                             "rename the file")
-        source = Path(inspect.getfile(cls)).read_bytes()
-        cls.version = hashlib.sha256(source).hexdigest()[:12]
+        cls.version = source_hash(Path(inspect.getfile(cls)))
         _plugins[cls.kind, cls.name] = cls
     return cls
 

@@ -29,7 +29,8 @@ Numbers = Annotated[list[Annotated[float, Field(strict=True)]], Column]
 class Choice(Settings):
     """A component and its settings.
 
-    version: a number that the component's author raises; for a plugin, a hash of its file.
+    version: a number that the component's author raises; for a plugin, a hash of its file and of
+        the local modules that it imports.
     given: the settings that the user gave. resolved: all settings, including the defaults.
     """
 

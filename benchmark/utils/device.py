@@ -1,5 +1,6 @@
 """Device, processes and precision of a run, through Accelerate, and what `auto` precision means."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -10,6 +11,13 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from benchmark.utils.errors import UserError, did_you_mean
 
+OFF = {"", "0", "no", "false", "off"}
+# Environment variables that Accelerate, torch or CUDA read, with the values that change nothing.
+CHANGES_RESULTS = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": {"1"}, "ACCELERATE_DYNAMO_BACKEND": OFF,
+    "ACCELERATE_DOWNCAST_BF16": OFF, "ACCELERATE_USE_DEEPSPEED": OFF, "ACCELERATE_USE_FSDP": OFF,
+    "ACCELERATE_USE_MEGATRON_LM": OFF, "ACCELERATE_USE_PARALLELISM_CONFIG": OFF,
+    "NVIDIA_TF32_OVERRIDE": set(), "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": OFF}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -68,8 +76,10 @@ def accelerator(precision: str, tracker: str | None) -> Accelerator:
     """An Accelerator for one training; each training of a process may have its own precision.
 
     Raises:
-        UserError: the tracker is unknown or not installed. Accelerate itself would only log that.
+        UserError: the tracker is unknown or not installed, which Accelerate itself would only log,
+            or an environment variable would change the training.
     """
+    check_environment()
     available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
     if tracker is not None and tracker not in available:
         raise UserError(f"training.tracker = {tracker!r}: not installed or unknown; "
@@ -77,6 +87,20 @@ def accelerator(precision: str, tracker: str | None) -> Accelerator:
     AcceleratorState._reset_state()  # this singleton would refuse a second precision in one process
     return Accelerator(cpu=_on_cpu(), mixed_precision="no" if precision == "fp32" else precision,
                        log_with=tracker, project_dir="runs/trackers" if tracker else None)
+
+
+def check_environment() -> None:
+    """Refuse environment variables that would change results without a trace in the record.
+
+    Raises:
+        UserError: such a variable is set.
+    """
+    for name, harmless in CHANGES_RESULTS.items():
+        value = os.environ.get(name)
+        if value is not None and value.lower() not in harmless:
+            raise UserError(f"environment variable {name} = {value!r}: it would change the results "
+                            "without a trace in the records; unset it, and use the settings "
+                            "training.* instead")
 
 
 def main_says(value: bool) -> bool:
