@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from benchmark.figures.style import COLUMN, LETTERS, STYLE, plain
 from benchmark.results.record import Record
-from benchmark.results.scenarios import Scenario, defense_settings, suffixes
+from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.utils.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -72,12 +72,9 @@ def count_pairs(scenarios: Sequence[Scenario], defense: str) -> list[CountPair]:
     matches = [(scenario, before, after) for scenario in attacked
                for before in filter(None, scenario.defended("none"))
                for after in filter(None, scenario.defended(defense))]
-    attack_endings = suffixes([scenario.settings for scenario, _, _ in matches],
-                              shown=("model", "trigger", "target"))
-    defense_endings = suffixes([defense_settings(after) for _, _, after in matches],
-                               shown=("model", "defense"))
+    suffixes = row_suffixes([(scenario, after) for scenario, _, after in matches])
     pairs = []
-    for (scenario, before, after), attack, own in zip(matches, attack_endings, defense_endings):
+    for (scenario, before, after), (attack, own) in zip(matches, suffixes):
         seeds = [seed for seed in after.seeds if seed in before.seeds]
         if not seeds:
             continue

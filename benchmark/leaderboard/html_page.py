@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.results.record import Record
 from benchmark.results.result import Result
-from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
+from benchmark.results.scenarios import Scenario, entry_of, row_suffixes
 from benchmark.tables.controls import result_numbers
 from benchmark.tables.defenses import images_used
 from benchmark.tables.formats import Table
@@ -61,12 +61,8 @@ def _rows(scenarios: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[
     """One row per result; detectors repair nothing and have none."""
     pairs = [(scenario, result) for scenario in scenarios for result in scenario.results
              if not result.detects]
-    attacks = suffixes([scenario.settings for scenario, _ in pairs],
-                       shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, result in pairs],
-                        shown=("model", "defense"))
     rows = []
-    for (scenario, result), attack, defense in zip(pairs, attacks, defenses):
+    for (scenario, result), (attack, defense) in zip(pairs, row_suffixes(pairs)):
         settings, first = scenario.settings, result.records[0]
         rows.append({
             "model": scenario.model, "attack": scenario.attack + attack,

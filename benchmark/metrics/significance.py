@@ -74,7 +74,10 @@ def replicated(seeds: Sequence[ArrayLike], statistic: Statistic = mean,
 
 @lru_cache(maxsize=8)
 def _draws(images: int, seeds: int, replicates: int, rng: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each image is drawn, [replicates, images], and the seeds, [seeds, replicates]."""
+    """The number of times each image is drawn, [replicates, images], and the seeds that are drawn.
+
+    The seeds are indices, [seeds, replicates].
+    """
     generator = np.random.default_rng(rng)
     drawn_images = generator.integers(images, size=(replicates, images))
     drawn_seeds = generator.integers(seeds, size=(seeds, replicates))

@@ -210,6 +210,15 @@ def defense_settings(result: Result | None) -> Settings:
             if key == "model" or key.partition(".")[0] == "defense"}
 
 
+def row_suffixes(rows: Sequence[tuple[Scenario, Result | None]]) -> list[tuple[str, str]]:
+    """For each row the suffixes of its attack's and of its defense's name; see `suffixes`."""
+    attacks = suffixes([scenario.settings for scenario, _ in rows],
+                       shown=("model", "trigger", "target"))
+    defenses = suffixes([defense_settings(result) for _, result in rows],
+                        shown=("model", "defense"))
+    return list(zip(attacks, defenses))
+
+
 def without_defense(settings: Settings) -> Settings:
     """The settings that define the victim of a cell, or its clean counter."""
     return {key: value for key, value in settings.items() if key.partition(".")[0] != "defense"}

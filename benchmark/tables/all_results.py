@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.metrics import counting
-from benchmark.results.scenarios import Scenario, defense_settings, suffixes
+from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.controls import der
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import common_settings, row_notes
@@ -38,12 +38,8 @@ def results_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and defense; without detectors, which repair nothing."""
     pairs = [(scenario, result) for scenario in scenarios for result in scenario.results
              if not result.detects]
-    attacks = suffixes([scenario.settings for scenario, _ in pairs],
-                       shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, result in pairs],
-                        shown=("model", "defense"))
     lines, named_results = [], []
-    for (scenario, result), attack_suffix, defense_suffix in zip(pairs, attacks, defenses):
+    for (scenario, result), (attack_suffix, defense_suffix) in zip(pairs, row_suffixes(pairs)):
         line = {"protocol": result.records[0].protocol or "none", "model": scenario.model,
                 "attack": scenario.attack + attack_suffix,
                 "defense": result.defense + defense_suffix, "seeds": str(len(result.records)),

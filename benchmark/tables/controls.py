@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.metrics import counting
 from benchmark.results.result import Result
-from benchmark.results.scenarios import Scenario, defense_settings, suffixes
+from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 
@@ -67,12 +67,9 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     A row of a defense that was not run has only names.
     """
     rows = _rows(scenarios)
-    attacks = suffixes([scenario.settings for scenario, _, _ in rows],
-                       shown=("model", "trigger", "target"))
-    defenses = suffixes([defense_settings(result) for _, _, result in rows],
-                        shown=("model", "defense"))
+    suffixes = row_suffixes([(scenario, result) for scenario, _, result in rows])
     lines = []
-    for (scenario, defense, result), attack_suffix, defense_suffix in zip(rows, attacks, defenses):
+    for (scenario, defense, result), (attack_suffix, defense_suffix) in zip(rows, suffixes):
         line: dict[str, Any] = {"model": scenario.model, "attack": scenario.attack + attack_suffix,
                                 "defense": defense + defense_suffix}
         lines.append(line | (result_numbers(scenario, result) if result else {}))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Snapshot:
-    """All that a training needs to resume: its weights, its best weights and the optimizer's state.
+    """The state that a training resumes from: its weights, best weights and optimizer state.
 
     optimizer, schedule: torch's own, without Accelerate's wrappers.
     scaler: scales the gradients of fp16 training; None for other precisions.
