@@ -67,7 +67,7 @@ def test_the_plain_loop_takes_the_same_step(photo, monkeypatch):
     own.train().to(memory_format=torch.channels_last)
     own.loss(Batch.of(views, torch.device("cpu"))).mean().backward()
     for parameter, expected in zip(plain.counter.parameters(), own.parameters()):
-        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-2, atol=1e-3)
 
 
 def test_the_script_prints_a_row_for_each_part_and_each_counter(capsys, monkeypatch):
