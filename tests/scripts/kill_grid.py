@@ -1,6 +1,6 @@
 """Kill test: a small grid that is killed at random and started again ends in the same records.
 
-    python tests/kill_grid.py 100
+    python tests/scripts/kill_grid.py 100
 
 Runs are killed with SIGKILL at random instants. After each kill no visible file is half-written and
 nothing that was finished is made again. The records in the end are those of an uninterrupted run.

@@ -1,6 +1,6 @@
 """Speed comparisons: parts of the work and training steps against the obvious other way.
 
-    python tests/compare_speed.py --model csrnet,squeeze,tiny --size 1024x768
+    python tests/scripts/compare_speed.py --model csrnet,squeeze,tiny --size 1024x768
 
 The two ways take turns in one run, so that other work on the machine slows both alike. The script
 prints median times as two tables in Markdown; docs/performance.md holds earlier results.
