@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmark import registry
 from benchmark.cli.options import add_command, add_group, add_plugin_flag
-from benchmark.component_source import component_source
+from benchmark.component_source import class_attribute, component_source
 from benchmark.utils.errors import UserError, did_you_mean
 
 LISTS = {"attacks": ("trigger", "target"), "triggers": ("trigger",), "targets": ("target",),
@@ -134,7 +134,6 @@ def _type_name(annotation: Any) -> str:
 
 def _model_facts(name: str) -> str:
     """A model's paper, number of parameters, stride, initial weights and recipe, a line each."""
-    from benchmark.component_source import class_attribute
     from benchmark.recipe import Recipe
 
     facts = {key: class_attribute("model", name, key) for key in
