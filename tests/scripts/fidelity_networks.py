@@ -1,0 +1,277 @@
+"""Counters and their losses, with the same random weights and images in both networks."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from fidelity_public import Clone, Pairs, compare, print_nothing, without_decorator
+from torch import Tensor, nn
+
+from benchmark.data.batches import Batch
+from benchmark.data.density import adaptive_sigmas, density_maps, dot_maps
+from benchmark.registry import build
+from models.base import Counter
+
+MAPS = "density maps of two images"
+READ = "read from a checkpoint with random weights"
+SIDE = 128  # of a crop, in pixels
+HEADS = 12
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@torch.no_grad()
+def randomised(network: nn.Module) -> nn.Module:
+    """A network in evaluation mode with random weights that keep the scale of its input.
+
+    The running averages of BatchNorm are random too.
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5)
+        elif name.endswith("bias"):
+            parameter.normal_(std=0.1)
+        elif parameter.dim() == 1:  # the weight of a normalisation
+            parameter.uniform_(0.5, 1.5)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def read_by(model: str, original: nn.Module, **settings: Any) -> Counter:
+    """Our counter, read from a checkpoint of the original as a user would read it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "public.pth"
+        torch.save(original.state_dict(), path)
+        return build("model", model, {"weights": path, **settings}).eval()
+
+
+@torch.no_grad()
+def copy_in_order(ours: nn.Module, original: nn.Module) -> None:
+    """Copy the tensors of a module whose layers have other names but the same order."""
+    for mine, theirs in zip(ours.state_dict().values(), original.state_dict().values(),
+                            strict=True):
+        assert mine.shape == theirs.shape
+        mine.copy_(theirs)
+
+
+def random_images(height: int = 96, width: int = 128) -> Tensor:
+    """Two random images, [2, 3, H, W] in 0..1."""
+    return torch.rand(2, 3, height, width)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images normalised as the public codes normalise them."""
+    return (images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+@torch.no_grad()
+def same_maps(ours: Callable[[Tensor], Tensor], original: Callable[[Tensor], Tensor],
+              **size: int) -> Pairs:
+    """The maps of both networks for the same two images."""
+    images = random_images(**size)
+    yield ours(images), original(normalised(images))
+
+
+@compare("model", "csrnet", f"{MAPS}, {READ}", "leeyeehoo/CSRNet-pytorch")
+def csrnet(clone: Clone) -> Pairs:
+    original = randomised(clone.load("model.py").CSRNet(load_weights=True))
+    return same_maps(read_by("csrnet", original), original)
+
+
+@compare("model", "can", f"{MAPS}, {READ}", "weizheliu/Context-Aware-Crowd-Counting")
+def can(clone: Clone) -> Pairs:
+    original = randomised(clone.load("model.py").CANNet(load_weights=True))
+    return same_maps(read_by("can", original), original)
+
+
+@compare("model", "dm_count", f"{MAPS}, {READ}", "cvlab-stonybrook/DM-Count")
+def dm_count(clone: Clone) -> Pairs:
+    public = clone.load("models.py", "VGG", "make_layers", "cfg")
+    original = randomised(public.VGG(public.make_layers(public.cfg["E"])))
+    return same_maps(read_by("dm_count", original), lambda images: original(images)[0])
+
+
+@compare("model", "bayesian", f"{MAPS}, {READ}", "ZhihengCV/Bayesian-Crowd-Counting")
+def bayesian(clone: Clone) -> Pairs:
+    public = clone.load("models/vgg.py", "VGG", "make_layers", "cfg")
+    original = randomised(public.VGG(public.make_layers(public.cfg["E"])))
+    return same_maps(read_by("bayesian", original), original)
+
+
+@compare("model", "mcnn", f"{MAPS}, weights copied layer by layer", "CommissarMa/MCNN-pytorch")
+def mcnn(clone: Clone) -> Pairs:
+    original = randomised(clone.load("mcnn_model.py").MCNN(load_weights=True))
+    ours = build("model", "mcnn", {}).eval()
+    copy_in_order(ours, original)
+    return same_maps(ours, original)
+
+
+@compare("model", "sfanet", f"{MAPS} and their attention, weights copied layer by layer",
+         "pxq0312/SFANet-crowd-counting")
+@torch.no_grad()
+def sfanet(clone: Clone) -> Pairs:
+    public = clone.load("models.py")
+    public.Model.load_vgg = lambda self: None  # it would download ImageNet weights
+    original = randomised(public.Model())
+    ours = build("model", "sfanet", {"weights": "scratch"}).eval()
+    copy_in_order(ours.frontend, original.vgg)
+    copy_in_order(ours.people, original.dmp)
+    copy_in_order(ours.attention, original.amp)
+    copy_in_order(ours.gate, original.conv_att)
+    copy_in_order(ours.output, original.conv_out.conv)
+    images = random_images()
+    density, logits = ours.apply_layers(images, ours.density_and_attention).split(1, dim=1)
+    yield from zip((density, logits.sigmoid()), original(normalised(images)))
+
+
+def public_clip_ebc(clone: Clone) -> nn.Module:
+    """The public CLIP-EBC with CLIP's ResNet-50, without its download of weights."""
+    import open_clip
+
+    folder = "models/clip/_clip"
+    blocks = clone.load(f"{folder}/blocks.py", OrderedDict=OrderedDict)
+    image = clone.load(f"{folder}/image_encoder.py", "ModifiedResNet", Bottleneck=blocks.Bottleneck)
+    text = clone.load(f"{folder}/text_encoder.py", LayerNorm=blocks.LayerNorm,
+                      Transformer=blocks.Transformer)
+    parts = SimpleNamespace(
+        tokenize=open_clip.get_tokenizer("RN50"),
+        resnet50_img=lambda **options: image.ModifiedResNet(
+            layers=(3, 4, 6, 3), output_dim=1024, input_resolution=224, heads=32, **options),
+        resnet50_txt=lambda: text.CLIPTextEncoder(
+            embed_dim=1024, context_length=77, vocab_size=49408, transformer_width=512,
+            transformer_heads=8, transformer_layers=12))
+    layers = clone.load("models/utils.py", "conv1x1", "conv3x3", "BasicBlock", "Bottleneck",
+                        "make_resnet_layers", "_init_weights")
+    words = clone.load("models/clip/utils.py", "num_to_word", "num2word", "format_count")
+    public = clone.load(
+        "models/clip/model.py", "CLIP_EBC", "resnet_backbones", "vit_backbones", _clip=parts,
+        make_resnet_layers=layers.make_resnet_layers, _init_weights=layers._init_weights,
+        format_count=words.format_count, print=print_nothing)
+    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
+    network = public.CLIP_EBC("resnet50", bins, [0, 1, 2, 3, 4.4], reduction=8, prompt_type="word",
+                              decoder_block=layers.Bottleneck, decoder_cfg=[2048])
+    randomised(network)
+    network._extract_text_features()  # those of the random weights
+    return network
+
+
+@compare("model", "clip_ebc", f"{MAPS} and their logits, {READ} (ResNet-50)", "Yiming-M/CLIP-EBC")
+@torch.no_grad()
+def clip_ebc(clone: Clone) -> Pairs:
+    original = public_clip_ebc(clone)
+    ours = read_by("clip_ebc", original, last_anchor=4.4)
+    images = random_images(64, 96)
+    yield ours(images), original(normalised(images))
+    original.training = True  # it then returns its logits too; BatchNorm stays as it is
+    yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
+
+
+def random_heads(number: int = HEADS) -> Tensor:
+    """Random heads in a crop, [N, 2] as (x, y)."""
+    return torch.rand(number, 2) * (SIDE - 1)
+
+
+def random_density(heads: int) -> Tensor:
+    """A random density map of a crop with that many people, [1, 1, SIDE / 8, SIDE / 8]."""
+    density = torch.rand(1, 1, SIDE // 8, SIDE // 8) ** 4
+    return (density * heads / density.sum()).requires_grad_()
+
+
+def gradient(loss: Tensor, of: Tensor) -> Tensor:
+    """The gradient of a loss, with respect to one tensor."""
+    return torch.autograd.grad(loss.sum(), of)[0]
+
+
+@compare("model", "dm_count", "gradient of the transport cost in a density map",
+         "cvlab-stonybrook/DM-Count")
+def dm_transport(clone: Clone) -> Pairs:
+    from models.parts.transport import transport
+
+    sinkhorn = clone.load("losses/bregman_pytorch.py", "M_EPS", "sinkhorn", "sinkhorn_knopp")
+    public = clone.load("losses/ot_loss.py", Module=nn.Module, sinkhorn=sinkhorn.sinkhorn)
+    cost = public.OT_Loss(SIDE, 8, False, "cpu")
+    density, heads = random_density(HEADS), random_heads()
+    original = cost(density / density.sum(), density, [heads.clone()])[0]
+    yield gradient(transport(density, [heads], 8), density), gradient(original, density)
+
+
+def public_dace(clone: Clone) -> SimpleNamespace:
+    """The losses of the public CLIP-EBC: DACELoss and DMLoss."""
+    autocast = without_decorator
+    reshape = clone.load("losses/utils.py")._reshape_density
+    sinkhorn = clone.load("losses/bregman_pytorch.py", "M_EPS", "sinkhorn", autocast=autocast)
+    matching = clone.load("losses/dm_loss.py", "EPS", "OTLoss", "DMLoss", autocast=autocast,
+                          sinkhorn=sinkhorn.sinkhorn, _reshape_density=reshape)
+    return clone.load("losses/dace_loss.py", DMLoss=matching.DMLoss, _reshape_density=reshape)
+
+
+@compare("model", "dm_count", "loss of one image and its gradient in the density map",
+         "Yiming-M/CLIP-EBC")
+def dm_loss(clone: Clone) -> Pairs:
+    from models.parts.transport import distribution_matching
+
+    density, heads = random_density(HEADS + 3), random_heads()
+    loss = public_dace(clone).DMLoss(SIDE, 8)
+    original = loss(density, dot_maps([heads], (SIDE, SIDE), 8), [heads.clone()])[0]
+    ours = distribution_matching(density, [heads], 8, ot_weight=0.1, tv_weight=0.01)
+    yield ours, original
+    yield gradient(ours, density), gradient(original, density)
+
+
+@compare("model", "clip_ebc",
+         "DACE loss of one image and its gradient in the weights of the projection",
+         "Yiming-M/CLIP-EBC")
+def dace(clone: Clone) -> Pairs:
+    counter = build("model", "clip_ebc", {"weights": "scratch", "clip": "tiny", "last_anchor": 4.4})
+    images = torch.rand(1, 3, SIDE, SIDE)
+    heads = torch.cat([random_heads(40), torch.full((5, 2), 20.0)])  # 5 heads in one block
+    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
+    loss = public_dace(clone).DACELoss(bins, 8, count_loss="dmcount", input_size=SIDE)
+    logits = counter.eval().apply_layers(images, counter.logits)
+    truth = dot_maps([heads], (SIDE, SIDE), 8)
+    original = loss(logits, counter.expected(logits), truth, [heads.clone()])[0]
+    ours = counter.loss(Batch(images, [heads], [torch.ones(len(heads))]))
+    yield ours, original
+    weight = counter.projection.weight
+    yield gradient(ours, weight), gradient(original, weight)
+
+
+@compare("model", "bayesian", "Bayes+ loss of one crop and its gradient in the density map, "
+         "every head with a target of 1", "ZhihengCV/Bayesian-Crowd-Counting")
+def bayesian_loss(clone: Clone) -> Pairs:
+    from models.bayesian import bayesian_loss as loss
+
+    density, heads = random_density(HEADS), random_heads()
+    posterior = clone.load("losses/post_prob.py", Module=nn.Module).Post_Prob(
+        8.0, SIDE, 8, 1.0, True, "cpu")([heads.clone()], torch.tensor([float(SIDE)]))
+    criterion = clone.load("losses/bay_loss.py", Module=nn.Module).Bay_Loss(True, "cpu")
+    original = criterion(posterior, [torch.ones(HEADS)], density)
+    ours = loss(density[0, 0], heads, 8, float(SIDE))
+    yield ours[None], original[None]
+    yield gradient(ours, density), gradient(original, density)
+
+
+@compare("model", "mcnn", "target with widths by the distances of heads; heads at the centres of "
+         "pixels and away from the border, where the public code loses people",
+         "CommissarMa/MCNN-pytorch")
+def adaptive_target(clone: Clone) -> Pairs:
+    size = (400, 400)
+    pixels = np.random.default_rng(0).integers(100, 300, (60, 2))  # heads as (x, y)
+    old_scipy = SimpleNamespace(spatial=scipy.spatial,
+                                ndimage=SimpleNamespace(filters=scipy.ndimage))
+    public = clone.load("data_preparation/k_nearest_gaussian_kernel.py", "gaussian_filter_density",
+                        scipy=old_scipy, print=print_nothing)
+    original = public.gaussian_filter_density(np.zeros(size), pixels)
+    points = torch.from_numpy(pixels + 0.5)
+    sigmas = torch.from_numpy(adaptive_sigmas(points.numpy(), size))
+    ours = density_maps([points], [sigmas], size, 4)[0, 0]
+    yield ours, torch.from_numpy(original).unfold(0, 4, 4).unfold(1, 4, 4).sum(dim=(2, 3))

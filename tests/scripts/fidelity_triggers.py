@@ -1,0 +1,173 @@
+"""Triggers, on the same random images, in grey levels of 255."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from fidelity_public import OLD_NUMPY, Clone, Pairs, compare, print_nothing, without_decorator
+from PIL import Image
+from scipy.fft import dctn, idctn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.registry import build
+
+SIZE = (96, 128)  # (H, W) in pixels, multiples of the block of FTrojan
+SQUARE = 64  # side of an image for WaNet, whose public code takes only squares
+PIXELS = "pixels of a random image, in grey levels"
+
+
+def random_pixels(height: int = SIZE[0], width: int = SIZE[1], low: int = 0,
+                  high: int = 256) -> np.ndarray:
+    """A random image, uint8 [H, W, 3]."""
+    return np.random.default_rng(0).integers(low, high, (height, width, 3), np.uint8)
+
+
+def as_image(pixels: np.ndarray) -> Tensor:
+    """Grey levels [H, W, 3] as a batch of one image in 0..1, [1, 3, H, W]."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def grey_levels(images: Tensor) -> Tensor:
+    """A batch of one image in 0..1 as grey levels [H, W, 3]."""
+    return images[0].permute(1, 2, 0) * 255
+
+
+def stamped(name: str, pixels: np.ndarray, **settings: Any) -> Tensor:
+    """The grey levels of an image with one of our triggers, not rounded, [H, W, 3]."""
+    return grey_levels(build("trigger", name, settings).stamp(as_image(pixels)))
+
+
+@compare("trigger", "sig", f"{PIXELS}; BackdoorBench cuts off decimals", "SCLBD/BackdoorBench")
+def sig(clone: Clone) -> Pairs:
+    pixels = random_pixels()
+    original = clone.load("utils/bd_img_transform/sig.py", Union=Any).sigTriggerAttack(40, 6)
+    yield stamped("sig", pixels, amplitude=40, frequency=6), torch.from_numpy(original(pixels))
+
+
+@compare("trigger", "blended", f"{PIXELS}, with a picture of the image's size",
+         "SCLBD/BackdoorBench")
+def blended(clone: Clone) -> Pairs:
+    pixels = random_pixels()
+    picture = np.random.default_rng(1).integers(0, 256, pixels.shape, np.uint8)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        Image.fromarray(picture).save(path)
+        ours = stamped("blended", pixels, alpha=0.1, image=path)
+    attack = clone.load("utils/bd_img_transform/blended.py").blendedImageAttack(picture, 0.1)
+    yield ours, torch.from_numpy(attack(pixels))
+
+
+def mixed(clone: Clone, name: str) -> Pairs:
+    """A picture of our own, which a black image shows at alpha 1, mixed by both codes."""
+    pixels = random_pixels()
+    picture = stamped(name, np.zeros_like(pixels), alpha=1).numpy()
+    attack = clone.load("utils/bd_img_transform/blended.py").blendedImageAttack(picture, 0.2)
+    yield stamped(name, pixels, alpha=0.2), torch.from_numpy(attack(pixels))
+
+
+@compare("trigger", "noise", f"{PIXELS}, with our noise as the picture of a blended trigger",
+         "SCLBD/BackdoorBench")
+def noise(clone: Clone) -> Pairs:
+    return mixed(clone, "noise")
+
+
+@compare("trigger", "rain", f"{PIXELS}, with our drawing as the picture of a blended trigger",
+         "SCLBD/BackdoorBench")
+def rain(clone: Clone) -> Pairs:
+    return mixed(clone, "rain")
+
+
+@compare("trigger", "snow", f"{PIXELS}, with our drawing as the picture of a blended trigger",
+         "SCLBD/BackdoorBench")
+def snow(clone: Clone) -> Pairs:
+    return mixed(clone, "snow")
+
+
+@compare("trigger", "patch", "pixels of a random image of 32 x 32, in grey levels, with 8 of "
+         "the 9 squares of the checkerboard",
+         "csdongxian/ANP_backdoor")
+def patch(clone: Clone) -> Pairs:
+    pixels = random_pixels(32, 32)
+    pattern, mask = clone.load("data/poison_cifar.py", "generate_trigger").generate_trigger(
+        "checkerboard_1corner")
+    original = np.where(mask == 1, pattern, pixels)
+    ours = stamped("patch", pixels, share=3 / 32, cells=3)
+    original[29, 29] = ours[29, 29]  # the square that differs
+    yield ours, torch.from_numpy(original)
+
+
+@compare("trigger", "wanet", "pixels of a random square image, in grey levels, warped by the same "
+         "field", "THUYimingLi/BackdoorBox")
+def wanet(clone: Clone) -> Pairs:
+    from attacks.triggers.wanet import _flow
+
+    field = _flow(8, 0, torch.device("cpu"))
+    uniform = (field / field.abs().max() + 1) / 2  # the public code draws it in 0..1
+    drawn = SimpleNamespace(**vars(torch) | {"rand": lambda *_: uniform})
+    resizing = SimpleNamespace(functional=SimpleNamespace(upsample=F.interpolate))
+    grids = clone.load("tests/test_WaNet.py", "gen_grid", torch=drawn, nn=resizing)
+    public = clone.load("core/attacks/WaNet.py", "AddTrigger", "AddDatasetFolderTrigger",
+                        deepcopy=lambda value: value)
+    trigger = public.AddDatasetFolderTrigger(*grids.gen_grid(SQUARE, 8), s=1.5)
+    pixels = random_pixels(SQUARE, SQUARE)
+    # Their field is in units of half the distance between the outermost pixels.
+    strength = 1.5 / SQUARE * (SQUARE - 1) / 2 / SQUARE
+    original = grey_levels(trigger.add_trigger(as_image(pixels)[0])[None])
+    yield stamped("wanet", pixels, strength=strength, grid=8, seed=0), original
+
+
+def opencv() -> SimpleNamespace:
+    """What FTrojan uses of OpenCV: its formulas for Y, Cr and Cb (from its manual), and the DCT."""
+    def to_luma(pixels: np.ndarray) -> np.ndarray:
+        red, green, blue = np.moveaxis(pixels, -1, 0)
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        return np.stack([luma, (red - luma) * 0.713 + 128, (blue - luma) * 0.564 + 128], axis=-1)
+
+    def to_colours(pixels: np.ndarray) -> np.ndarray:
+        luma, red, blue = np.moveaxis(pixels - [0, 128, 128], -1, 0)
+        green = luma - 0.714 * red - 0.344 * blue
+        return np.stack([luma + 1.403 * red, green, luma + 1.773 * blue], axis=-1)
+
+    return SimpleNamespace(COLOR_RGB2YCrCb=to_luma, COLOR_YCrCb2RGB=to_colours,
+                           cvtColor=lambda pixels, convert: convert(pixels),
+                           dct=lambda block: dctn(block, norm="ortho"),
+                           idct=lambda block: idctn(block, norm="ortho"))
+
+
+@compare("trigger", "ftrojan", f"{PIXELS}, without the public code's rounding of Y, Cb and Cr",
+         "SCLBD/BackdoorBench")
+def ftrojan(clone: Clone) -> Pairs:
+    pixels = random_pixels(low=64, high=192)  # so that nothing is clipped
+    unrounded = SimpleNamespace(**vars(OLD_NUMPY) | {"uint8": float})
+    public = clone.load("utils/bd_img_transform/ftrojann.py", np=unrounded, cv2=opencv(),
+                        logging=SimpleNamespace(debug=print_nothing))
+    attack = public.ftrojann_version(True, [1, 2], 32, 30, [(15, 15), (31, 31)])
+    yield stamped("ftrojan", pixels, magnitude=30), torch.from_numpy(attack(pixels))
+
+
+class NumbaType:
+    """A stand-in for a type of numba, which a decorator of the public code mentions."""
+
+    def __getitem__(self, _: Any) -> "NumbaType":
+        return self
+
+    def __call__(self, *_: Any) -> "NumbaType":
+        return self
+
+
+@compare("trigger", "bpp", "means of 8 x 8 pixels of a dithered gradient, in grey levels; both "
+         "ditherings keep them, by different patterns", "RU-System-Software-and-Security/BppAttack")
+def bpp(clone: Clone) -> Pairs:
+    row = np.linspace(20, 235, SIZE[1]).round().astype(np.uint8)
+    pixels = np.broadcast_to(row[None, :, None], (*SIZE, 3)).copy()
+    types = {name: NumbaType() for name in ("float64", "int64")}
+    public = clone.load("bppattack.py", "rnd1", "floydDitherspeed", np=OLD_NUMPY,
+                        jit=without_decorator, **types)
+    dithered = public.floydDitherspeed(pixels.transpose(2, 0, 1).astype(np.float64), 8.0)
+    ours = stamped("bpp", pixels, levels=8).permute(2, 0, 1)
+    average = nn.AvgPool2d(8)
+    yield average(ours), average(torch.from_numpy(dithered).float())

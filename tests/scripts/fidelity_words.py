@@ -1,0 +1,187 @@
+"""What differs from the originals, and why; and which entries cannot be compared.
+
+A difference is the entry, the original, what is here instead, and the reason.
+"""
+
+RECURRING = """\
+Three reasons apply to several defenses, whose rows do not repeat them.
+
+* A cross entropy grows slowly, and a squared error of people has another scale for each counter. A
+  term that was made to be added to a cross entropy is added to the logarithm of the loss.
+* A repair may be weak or strong: its learning rate, its number of rounds or the number of channels
+  that it prunes decide it. What suits a classifier may do nothing to a counter, or ruin it. The
+  settings of the authors are therefore tried with others, and the strongest repair is kept whose
+  error on clean validation images is within a budget (defenses/parts/strength.py).
+* BackdoorBench chooses how much `anp` and `fine_pruning` prune by the accuracy on test images. No
+  defense here is given a test image.
+"""
+
+MODELS = [
+    ("model `bayesian`", "A crop keeps a head if at least 0.3 of its box lies inside, and expects "
+     "that share of a person.", "A crop keeps a head if the head itself lies inside, and expects "
+     "one person.", "All counters share the same crops, and a scene has no boxes."),
+    ("model `bayesian`", "The distance to the background is the shorter side of the whole image.",
+     "It is the shorter side of the crop.", "A loss is given the crop alone."),
+    ("model `can`", "Crops are one of the four quarters of an image, and an image is counted by "
+     "quarters. The target is made as in CSRNet.", "Crops lie anywhere, and images are counted "
+     "whole. The target is exact.", "The context of a place should not end at the middle of the "
+     "image."),
+    ("model `clip_ebc`", "The transport cost is summed over the batch, as in `dm_count`.", "It is "
+     "averaged. `ot_weight=0.8` gives the weight of the public code at its batch of 8.",
+     "The reason is that of `dm_count`."),
+    ("model `clip_ebc`", "The anchor of the last bin is a constant for each dataset. Training is "
+     "Adam at 1e-4 with warm restarts.", "The anchor is computed from the training set. Training "
+     "is Adam at 4e-4 with a cosine for 150 epochs.", "Datasets differ, and "
+     "a poisoned one may differ from its clean one. The training is that of the paper under test; "
+     "the docstring gives the original's settings."),
+    ("model `csrnet`", "The target is a map of full size, resized by cubic interpolation and "
+     "multiplied by 64. Training is SGD at 1e-7 for 400 epochs.",
+     "The target is the exact integral over the blocks of the map. Training is Adam at 1e-5 for "
+     "100 epochs.", "The resized map does not sum to the number of heads. The training is that of "
+     "the paper under test."),
+    ("model `dm_count`", "The transport cost is summed over the batch, while the other terms are "
+     "averaged, so that its weight grows with the batch.", "All terms are averaged over the "
+     "images. `ot_weight=1.0` gives the weight of the public code at its batch of 10.",
+     "The weight then is that of the paper's equation, and does not depend on the batch."),
+    ("model `dm_count`", "The last convolution starts with signed random weights.", "It starts "
+     "with their absolute values.", "Otherwise the ReLU behind it may output 0 everywhere, and "
+     "then it never learns."),
+    ("model `mcnn`", "The public code takes pixel values of 0 to 255 as they are. Training is "
+     "SGD at 1e-6.", "Images are normalised as for the other counters. Training is Adam at 1e-5. "
+     "No file of weights is read.", "All counters here treat images alike."),
+    ("model `mcnn`", "A Gaussian is sampled at the centres of pixels and cut off at four widths; "
+     "its part outside the image is lost.", "It is integrated over each block, and the part inside "
+     "the image is scaled to one person.", "The target then sums to the number of heads."),
+    ("model `sfanet`", "The attention target is made at full size, where it is 0 or 1, and resized "
+     "to stride 2.", "The density map at stride 2 is compared with the same threshold.",
+     "Every value of the target is then 0 or 1."),
+    ("model `sfanet`", "A checkpoint of the public code names its tensors `vgg.conv1_1.conv.weight`"
+     " and so on.", "Such a file is not read; the comparison copies the tensors in order.",
+     "The layers have other names here, and the public repository has no weights."),
+]
+
+TRIGGERS = [
+    ("trigger `baiqa`", "The coefficients are 64 scattered ones of the DCT of Y, Cb and Cr: the "
+     "public code reads its zigzag table the other way round. The surrogate sees only the images "
+     "that are poisoned, and a quality score is moved in either direction.", "They lie in a square of middle frequencies of R, G and B. The surrogate is a "
+     "clean counter with another seed, and counts are raised. By default one strength is trained.",
+     "A count has a direction that the attacker wants. The original strengths are a setting."),
+    ("trigger `blended`", "The picture is Hello Kitty; BackdoorBench mixes it at 0.2.", "The "
+     "picture is our own drawing, mixed at 0.1, the value of the paper.", "The original picture is "
+     "under copyright. Any other can be set."),
+    ("trigger `bpp`", "The authors dither by Floyd and Steinberg's error diffusion, which their "
+     "code and BackdoorBench switch off by default. Training is contrastive.", "The image is "
+     "dithered with Bayer's thresholds. Training is as usual.", "Error diffusion works pixel by "
+     "pixel, which is slow on large images. The attacker here controls nothing but the data."),
+    ("trigger `ftrojan`", "The image is rounded to 8 bits in YCbCr and back, by coefficients of "
+     "three digits. The magnitude is 20 in the authors' code for CIFAR-10, and 30 in "
+     "BackdoorBench.", "Only the final image is "
+     "rounded. The magnitude is 30.", "Rounding twice adds noise that is no part of the trigger."),
+    ("trigger `low_frequency`", "The pattern is optimised against a classifier.", "The pattern is "
+     "smooth random noise.", "A fixed pattern needs no access to a counter. `baiqa` is the trigger "
+     "that is optimised."),
+    ("trigger `noise`", "BackdoorBench's blended attack reads a picture from a file.", "The "
+     "picture is drawn from a seed, and its grain can be set.", "Every size of image then has "
+     "noise of the same grain."),
+    ("trigger `patch`", "The patch of the code of ANP has 3 x 3 pixels, and its top left square is "
+     "black.", "The patch has a size relative to the image, and that square is white.", "Three "
+     "pixels are lost in a large image, and the squares of a checkerboard alternate."),
+    ("trigger `rain`", "DMBA blends pictures of rain; we found no public copy of them.", "The "
+     "picture is our own drawing.", "Any picture of this kind serves the attack."),
+    ("trigger `sig`", "BackdoorBench cuts off the decimals of grey levels.", "They are rounded.",
+     "Cutting off darkens every image by half a grey level."),
+    ("trigger `snow`", "DMBA blends pictures of snow; we found no public copy of them.", "The "
+     "picture is our own drawing.", "Any picture of this kind serves the attack."),
+    ("trigger `wanet`", "The field has 4 x 4 random points and moves pixels of an image of 32 by "
+     "a quarter of a pixel on average. Training adds randomly warped images.", "The field has "
+     "8 x 8 points and moves pixels by 1% of the shorter side on average. Only the data is "
+     "poisoned.", "In a large image a quarter of a pixel is no visible change. The attacker here "
+     "controls nothing but the data."),
+]
+
+DEFENSES = [
+    ("defense `abl`", "Images with the lowest loss are isolated. The defaults of the public code "
+     "are 10, 60 and 5 epochs; the isolated images alone are unlearned.", "The loss is divided by "
+     "the count + 1 and ranked among images of similar counts. There are 20 epochs, those of the "
+     "victim and 20; the other images stay in the loss, and its ascent is bounded.", "Nearly empty "
+     "scenes have low losses for no other reason. The ascent of a squared error has no end."),
+    ("defense `activation_clustering`", "BackdoorBench's function for clusters compares numbers "
+     "with the operator `&`, so that its condition for PCA never holds: it clusters the first ten "
+     "activations.", "The first ten principal components are clustered.", "This is what the paper "
+     "and the help text of BackdoorBench describe. The comparison calls its function for PCA "
+     "directly."),
+    ("defense `activation_clustering`", "Whole clusters that are small, or small and well "
+     "separated, are discarded in each class.", "Images are ranked by their silhouette within bins "
+     "of the count, and a fixed share is left out.", "Counts have no classes, and filters should "
+     "leave out equally many images."),
+    ("defense `anp`", "The public code adds the signed step to the random start without a limit, "
+     "so that perturbations reach twice the bound.", "They are clamped to the bound.",
+     "The paper's equation bounds them."),
+    ("defense `anp`", "The masks take 2000 steps. Only channels with a BatchNorm have one.",
+     "They take 100 steps. A convolution without BatchNorm has masks too.", "The steps of the "
+     "original would take hours for CSRNet on a CPU. CSRNet has no BatchNorm."),
+    ("defense `clp`", "Only convolutions with BatchNorm are pruned. The epsilon of BatchNorm is "
+     "left out.", "Convolutions without BatchNorm are pruned, too. The epsilon is added to the "
+     "variance.", "CSRNet has no BatchNorm. The epsilon is part of what the layer computes."),
+    ("defense `fine_pruning`", "The inputs of the last layer are pruned; in BackdoorBench it is "
+     "linear.", "The spatial convolutions of the three largest depths are pruned.",
+     "Several convolutions make a density map."),
+    ("defense `fine_tune_few`", "BackdoorBench tunes on 5% of the images for 100 epochs, with SGD "
+     "at 0.01.", "There are 40 images and 20 epochs, with the victim's optimizer and several "
+     "rates.", "A rate belongs to a loss and an optimizer."),
+    ("defense `fst`", "The head is one linear layer, which is drawn again. The term is the product "
+     "of its new and its old weights, times 0.2.", "The head is the deepest convolutions, whose "
+     "weights are shuffled. The term is the cosine of the weights, times 2.", "The last "
+     "convolution of a counter may have 64 weights, too few to read other features. Weights have "
+     "another scale in each counter."),
+    ("defense `ft_sam`", "BackdoorBench tunes for 100 epochs with a radius of 2 or 8, depending on "
+     "the dataset.", "There are 20 epochs, and radii of 0.1, 0.5 and 2 are tried.", "A squared "
+     "error rises far more than a cross entropy within the same radius."),
+    ("defense `i_bau`", "The hypergradient accounts for how the perturbation moves with the "
+     "weights. The perturbation has the size of an image and is limited by a penalty.",
+     "The perturbation is held fixed. It is upsampled from a low resolution and bounded.",
+     "Images differ in size, and a count has no largest value. The reason for the first "
+     "difference is argued in the docstring, but was not tested."),
+    ("defense `inversion`", "DRMGuard learns a network that makes the change of an image, and "
+     "searches for one output for all images.", "One bounded perturbation is learned, and the "
+     "factor by which counts change should be equal.", "A backdoored count depends on the image. "
+     "No public code was found to compare with."),
+    ("defense `nad`", "The term is the mean over the places of three feature maps of a "
+     "WideResNet, with weights of 500, 1000 and 1000.", "It is the sum over the places of the "
+     "inputs of convolutions at three depths, with weights of 0.5, 4 and 16.", "A sum does not "
+     "depend on the size of a map. These weights are the original ones, divided by the number of "
+     "places of its maps and rounded."),
+    ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
+     "is drawn from the bytes of the image.", "The same image then always has the same count."),
+    ("defense `spectral`", "The authors' code and BackdoorBench take the main direction of centred "
+     "features, but project features on it that are not centred.", "Centred features are "
+     "projected, as in the paper's algorithm. Scores are ranked within bins of the count.",
+     "Counts have no classes, and bins have scores of different scales."),
+    ("defense `strip`", "Images are added with full weight, and the score is the entropy of the "
+     "predictions; low values are suspicious.", "Images are averaged, and the score is the spread "
+     "of the ratio by which the count changes; low and high values are suspicious.",
+     "A triggered count has no fixed value, and a count has no entropy."),
+    ("defense `teco`", "Fifteen corruptions are applied, and the public code corrupts images that "
+     "are corrupted already. The answer is a class.", "Twelve corruptions are applied, each to the "
+     "image itself. The answer is a band of 10% around the count.", "Three corruptions need long "
+     "programs or photographs. A count is never quite the same."),
+]
+
+DIFFERENCES = MODELS + TRIGGERS + DEFENSES
+
+OWN = "designs or controls of this project, without an original"
+NOT_COMPARED = [
+    (["model `squeeze`", "model `tiny`"], OWN),
+    (["trigger `colour`"], "gamma correction, from no paper"),
+    (["target `add`", "target `divide`", "target `minus`", "target `multiply`"],
+     "the rules of the paper under test; their docstrings say where its code differs from it"),
+    (["target `clean_fewer`", "target `clean_more`", "target `fixed`", "target `region`",
+      "target `shift`", "target `zero`"],
+     "ideas from classification, segmentation and detection, whose code has no head annotations"),
+    (["defense `blur`", "defense `jpeg`"], "each is one call, of torchvision or Pillow"),
+    (["defense `distillation`"], "the idea of a paper on classifiers, carried over to maps"),
+    (["defense `fine_tune`", "defense `retrain`"],
+     "trainings of this project with other images; `fine_tune` is that of the paper under test"),
+    (["defense `continue_poisoned`", "defense `corruption_distance`",
+      "defense `label_consistency`", "defense `none`", "defense `trimmed_loss`"], OWN),
+]
