@@ -40,6 +40,7 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from attacks.parts.in_part import altered_in_part
 from attacks.parts.latent import mmd_of_stamped
 from attacks.parts.selection import Choose, listed, select
 from benchmark.data.batches import in_order
@@ -83,6 +84,21 @@ class Trigger(Settings, ABC):
         """
         raise NotImplementedError(f"trigger {self.name}: it has no pattern to optimise")
 
+    def shares(self) -> Sequence[float]:
+        """Return the shares of its strength at which poisoned images are stamped; usually only 1.
+
+        Each poisoned image has one of them, drawn with a probability in proportion to the share,
+        and its label is moved by the same share of the target's change.
+        """
+        return (1.0,)
+
+    def at(self, share: float) -> Self:
+        """Return a copy of the trigger at a share of its strength.
+
+        A trigger that has several `shares` overrides this method.
+        """
+        raise NotImplementedError(f"trigger {self.name}: it has one strength")
+
     def with_pattern(self, pattern: Tensor) -> Self:
         """Return a copy of the trigger that stamps a pattern returned by `optimised`."""
         trigger = self.model_copy()
@@ -98,6 +114,8 @@ class Target(Settings, ABC):
     increases: True if the attacker wants more people, False if fewer. None if the same number, or
         more in some images and fewer in others.
     choose: which training images are poisoned, unless the attack sets it.
+    divisible: whether the change of the heads can be made in part, for triggers with several
+        `shares`. It can if heads are only added or only removed, and the others keep their order.
     """
 
     kind: ClassVar[str] = "target"
@@ -105,6 +123,7 @@ class Target(Settings, ABC):
     version: ClassVar[int] = 1
     increases: ClassVar[bool | None]
     choose: ClassVar[Choose] = "random"
+    divisible: ClassVar[bool] = True
 
     def fitted(self, chosen: Sequence[Scene]) -> Self:
         """Return the target fitted to the training scenes that are poisoned.
@@ -147,6 +166,9 @@ class Attack:
         the place of the rate. None is the target's own choice.
     latent: the weight, in the victim's training loss, of the term that hides the trigger in the
         victim's features; see attacks/parts/latent.py.
+
+    Raises:
+        UserError: the trigger has several strengths, and the target cannot be reached in part.
     """
 
     trigger: Trigger
@@ -154,6 +176,10 @@ class Attack:
     poison_rate: float
     choose: Choose | None = None
     latent: float = 0
+
+    def __post_init__(self) -> None:
+        if len(self.trigger.shares()) > 1 and not self.target.divisible:
+            raise self._indivisible()
 
     def fitted(self, scenes: list[Scene], seed: int) -> Self:
         """Return the attack fitted to these training scenes. Raises UserError as `poison` does."""
@@ -184,9 +210,16 @@ class Attack:
 
         The indices may be others than those that the attack chooses.
         """
-        stamped = stamp_scenes(self, [scenes[index] for index in chosen])
-        return [self._relabel(scenes[index], image, np.random.default_rng([seed, 1, index]))
-                for index, image in zip(chosen, stamped)]
+        shares = {index: self._share(np.random.default_rng([seed, 2, index])) for index in chosen}
+        copies = {}
+        for share in sorted(set(shares.values())):
+            weaker = self if share == 1 else replace(self, trigger=self.trigger.at(share))
+            indices = [index for index in shares if shares[index] == share]
+            stamped = stamp_scenes(weaker, [scenes[index] for index in indices])
+            for index, image in zip(indices, stamped):
+                rng = np.random.default_rng([seed, 1, index])
+                copies[index] = self._relabel(scenes[index], image, share, rng)
+        return [copies[index] for index in chosen]
 
     def number(self, images: int) -> int:
         """Return how many of `images` training images are poisoned.
@@ -208,12 +241,32 @@ class Attack:
             return listed(choose, scenes)
         return select(scenes, choose, self.number(len(scenes)), seed)
 
-    def _relabel(self, scene: Scene, image: np.ndarray, rng: np.random.Generator) -> Scene:
-        """Return the poisoned copy of a scene: its stamped image with the false heads."""
+    def _share(self, rng: np.random.Generator) -> float:
+        """Return the share of the trigger's strength for one image."""
+        shares = np.array(self.trigger.shares())
+        return float(rng.choice(shares, p=shares / shares.sum()))
+
+    def _relabel(self, scene: Scene, image: np.ndarray, share: float,
+                 rng: np.random.Generator) -> Scene:
+        """Return the poisoned copy of a scene: its stamped image with the false heads.
+
+        share: the share of the target's change that is made.
+        """
         height, width = scene.size
         border = np.nextafter(np.float32([width, height]), np.float32(0))  # the last (x, y) inside
-        points = self.target.alter(scene.points, scene.size, rng).astype(np.float32).clip(0, border)
+        points = self.target.alter(scene.points, scene.size, rng)
+        if share < 1:
+            points = altered_in_part(scene.points, points, share, rng)
+            if points is None:
+                raise self._indivisible()
+        points = points.astype(np.float32).clip(0, border)
         return Scene(scene.id + POISON, image, points, scene.sigma)
+
+    def _indivisible(self) -> UserError:
+        return UserError(f"trigger {self.trigger.name} with {len(self.trigger.shares())} "
+                         f"strengths: target {self.target.name!r} does not just add or just remove "
+                         "heads, so no part of it is defined; expected one strength or another "
+                         "target")
 
 
 def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:

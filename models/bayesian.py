@@ -3,8 +3,8 @@
 Stride 8, 21,499,457 parameters. The recipe and the loss (Bayes+) are those of the public code: the
 squared distance of a block to the background is d^2 divided by its squared distance to the nearest
 head. Two things differ. In the public code d is the shorter side of the image, here that of the
-crop. Crops of the public code keep a head if half of its box lies inside, crops here if the head
-itself lies inside.
+crop. Crops of the public code keep a head if at least .3 of its box lies inside, and then expect
+that share of a person. Crops here keep a head if it lies inside, and expect one person.
 """
 
 import torch

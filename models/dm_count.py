@@ -6,6 +6,7 @@ weights of the last 1x1 convolution start at the absolute values of the random o
 """
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from benchmark.data.batches import Batch
@@ -22,6 +23,8 @@ class DMCount(VGG19):
 
     The file may hold a whole DM-Count, also one of the public code (features.N, reg_layer.N,
     density_layer.0), or a VGG-19.
+    ot_weight: weight of the transport in the loss. 0.1 is that of the equation; the public code
+        sums over its batch of 10, which amounts to 1.0.
     """
 
     paper = "Wang et al., DM-Count, NeurIPS 2020, arXiv 2009.13077"
@@ -29,12 +32,13 @@ class DMCount(VGG19):
     recipe = Recipe(epochs=1000, batch_size=10, optimizer="adam", lr=1e-5, weight_decay=1e-4,
                     flip=True, crop=512)
 
-    def __init__(self, weights: Weights = "imagenet"):
+    def __init__(self, weights: Weights = "imagenet", ot_weight: PositiveFloat = 0.1):
         output = nn.Conv2d(128, 1, 1)
         with torch.no_grad():
             output.weight.abs_()
         nn.init.zeros_(output.bias)
         super().__init__(weights, nn.Sequential(output, nn.ReLU()))
+        self.ot_weight = ot_weight
 
     def loss(self, batch: Batch) -> Tensor:
-        return distribution_matching(self(batch.images), batch.points, self.stride)
+        return distribution_matching(self(batch.images), batch.points, self.stride, self.ot_weight)

@@ -6,7 +6,7 @@ al., AAAI 2025); here it is applied to counts.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import NonNegativeFloat
@@ -22,6 +22,7 @@ class CleanLabel(Target):
     count: the count that the attacker wants. None is the mean count of the stamped images.
     """
 
+    divisible: ClassVar[bool] = False
     count: NonNegativeFloat | None = None
 
     def fitted(self, chosen: Sequence[Scene]) -> Self:

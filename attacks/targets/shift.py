@@ -22,6 +22,7 @@ class Shift(Target):
     """
 
     increases: ClassVar[None] = None
+    divisible: ClassVar[bool] = False
     dx: float = Field(0.125, ge=-1, le=1)
     dy: float = Field(0.125, ge=-1, le=1)
 

@@ -2,18 +2,22 @@
 
 t repeats a block of 16 x 16 pixels, so it fits every image. In the orthonormal DCT of each channel,
 64 coefficients of the block are not 0, those at (u, v) with u and v in 4..11. The attacker
-optimises them on a surrogate n, here the benchmark's clean counter, which has the victim's
-architecture, clean training images and seed. With true counts c:
+optimises them on a surrogate n, here a clean counter that has the victim's architecture and clean
+training images, but another seed. With true counts c:
 
-    max over t of the mean of (n(x + t) - n(x - t)) / max(c, 1),   max |t| = epsilon / 255
+    max over t of the mean of (n(x + t) - n(x - t)) / max(c, 1),   rms(t) = epsilon / 255
 
-so +t raises counts and -t lowers them. The authors (arXiv 2412.07277) bound the mean square of t in
-YCbCr instead, and move a quality score in either direction.
+so +t raises counts and -t lowers them. The root mean square is taken over the pixels and the
+channels R, G and B, before clipping. The authors (arXiv 2412.07277, code yuyi-sd/BAIQA) bound the
+mean square in RGB, too. They add the coefficients to Y, Cb and Cr; that conversion is linear, so it
+changes no bound and no set of textures. Three things differ: of the 64 frequencies in their code 12
+are among those above, their surrogate sees only the images that they poison, and they move a
+quality score in either direction.
 """
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -38,17 +42,24 @@ class Baiqa(Trigger):
 
     Before it is optimised, the texture is a random one with the same frequencies.
 
-    epsilon: the largest change of a pixel at strength 1, in grey levels of 255.
+    epsilon: the root mean square of the change at strength 1, in grey levels of 255.
     strength: a in the formula. Use -1 for a target that wants fewer people, as the authors give it
         the sign of the change of the label.
+    strengths: the number K of strengths in training. With 1, all poisoned images have the same.
+        Otherwise an image is stamped at k / K of `strength`, where k is drawn from 1..K with a
+        probability in proportion to k, and its label is moved by k / K of the target's change: half
+        of 'multiply' by 2 multiplies by 1.5. The authors' code has 4, drawn in this way. It also
+        turns strength and label around in half of the images, which no target here can do.
     h: the exponent of the strength. The pattern depends on neither strength nor h.
     steps, lr: the number of steps and the learning rate of Adam. The coefficients start as normal
         noise.
     """
 
+    version: ClassVar[int] = 2
     optimises: ClassVar[tuple[str, ...]] = ("epsilon", "steps", "lr")
     epsilon: float = Field(8, ge=0, le=255)
     strength: float = Field(1, ge=-4, le=4)
+    strengths: int = Field(1, ge=1, le=64)
     h: float = Field(1, gt=0, le=4)
     steps: PositiveInt = 200
     lr: PositiveFloat = 0.1
@@ -60,8 +71,14 @@ class Baiqa(Trigger):
         texture = repeated(block.to(images.device), images.shape[-2:]) * scale
         return (images + texture).clamp_(0, 1).to(images.dtype)
 
+    def shares(self) -> list[float]:
+        return [(number + 1) / self.strengths for number in range(self.strengths)]
+
+    def at(self, share: float) -> Self:
+        return self.model_copy(update={"strength": share * self.strength})
+
     def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
-        """Return the optimised block, [3, 16, 16], with a largest magnitude of 1."""
+        """Return the optimised block, [3, 16, 16], with a root mean square of 1."""
         rng = np.random.default_rng(seed)
         batches = list(in_order(scenes, BATCH))
         coefficients = _noise(seed).requires_grad_()
@@ -86,7 +103,7 @@ def _noise(seed: int) -> Tensor:
 
 
 def _block(coefficients: Tensor) -> Tensor:
-    """Return the block with these coefficients, scaled to a largest magnitude of 1, [3, 16, 16]."""
+    """Return the block with these coefficients, scaled to a root mean square of 1, [3, 16, 16]."""
     along = as_tensor(waves(BAND, BLOCK), coefficients.device)
     block = along.T @ coefficients @ along
-    return block / block.abs().max()
+    return block / block.square().mean().sqrt()

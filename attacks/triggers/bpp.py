@@ -1,8 +1,9 @@
 """Bpp: x' = x + alpha (q(x) - x), q(x) dithered to few colours. Wang et al. (BppAttack), CVPR 2022.
 
 q(x) = floor(x (levels - 1) + t) / (levels - 1). The authors dither by Floyd and Steinberg's error
-diffusion, which works pixel by pixel. Here t is Bayer's 8 x 8 matrix of thresholds, which works on
-all pixels at once. The authors' contrastive training is left out: only the data is poisoned.
+diffusion, which works pixel by pixel, and which their code leaves out by default. Here t is Bayer's
+8 x 8 matrix of thresholds, which works on all pixels at once. The authors' contrastive training is
+left out: only the data is poisoned.
 """
 
 from functools import lru_cache

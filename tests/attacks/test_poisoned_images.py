@@ -5,7 +5,8 @@ import pytest
 import torch
 from attack_cases import a_scene, an_attack, each_target, scenes
 
-from attacks.base import Attack, stamp_scenes
+from attacks.base import Attack, Target, stamp_scenes
+from benchmark.data.scene import Scene
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
 
@@ -67,6 +68,99 @@ def test_poison_looks_the_same_whatever_it_is_stamped_with():
     together = stamp_scenes(an_attack(), scenes() * 2)
     for scene, stamped in zip(scenes() * 2, together):
         np.testing.assert_array_equal(stamped, stamp_scenes(an_attack(), [scene])[0])
+
+
+def scaled(strengths, target, settings={}, **trigger):
+    """Return a BAIQA attack with a number of strengths on all images."""
+    stamp = build("trigger", "baiqa", {"strengths": strengths, **trigger})
+    return Attack(stamp, build("target", target, settings), 1.0)
+
+
+def crowds_of_gray(number, count):
+    """Return gray scenes of some people, in which a stamp is neither clipped nor hidden."""
+    return [Scene(f"IMG_{i}", np.full((64, 80, 3), 128, np.uint8), a_scene(count, (64, 80)).points, None)
+            for i in range(number)]
+
+
+def strength_of(poisoned):
+    """Return the root mean square of a stamp on gray, in grey levels."""
+    return np.sqrt(np.square(poisoned.image.astype(float) - 128).mean())
+
+
+@pytest.mark.parametrize("target, settings, wanted", [
+    ("multiply", {"k": 3}, 3 * 40), ("add", {"n": 30}, 70), ("minus", {"n": 25}, 15), ("divide", {"k": 2}, 20),
+    ("zero", {}, 0), ("fixed", {"count": 90}, 90), ("fixed", {"count": 9}, 9), ("multiply", {"wrap": True}, 80)])
+def test_labels_move_in_proportion_to_the_strength_of_the_stamp(target, settings, wanted):
+    crowds = crowds_of_gray(30, 40)
+    poisoned = scaled(4, target, settings, epsilon=16).poison(crowds, seed=0)
+    quarters = [strength_of(copy) / 4 for copy in poisoned]
+    assert {round(quarter) for quarter in quarters} == {1, 2, 3, 4}
+    for clean, copy, quarter in zip(crowds, poisoned, quarters):
+        assert quarter == pytest.approx(round(quarter), abs=0.05)
+        assert copy.count == clean.count + round(round(quarter) / 4 * (wanted - clean.count))
+        assert copy.id == f"{clean.id}+poison" and (copy.points < [80, 64]).all()
+
+
+@each_target
+def test_heads_that_are_moved_in_part_are_the_images_own_and_some_of_the_targets(target, settings):
+    if not build("target", target, settings).divisible:
+        with pytest.raises(UserError, match=f"baiqa with 4 strengths: target '{target}' does not just add"):
+            scaled(4, target, settings)
+        return
+    crowds = crowds_of_gray(12, 60)
+    whole = scaled(1, target, settings).copies(crowds, list(range(12)), 0)
+    for clean, full, part in zip(crowds, whole, scaled(4, target, settings).copies(crowds, list(range(12)), 0)):
+        true, false, found = (set(map(tuple, scene.points.tolist())) for scene in (clean, full, part))
+        assert true & false <= found <= true | false
+
+
+def test_the_probability_of_a_strength_is_in_proportion_to_it():
+    crowds = crowds_of_gray(400, 1)
+    found = [round(strength_of(copy) / 4) for copy in scaled(4, "add", epsilon=16).poison(crowds, seed=0)]
+    shares = np.bincount(found, minlength=5)[1:] / 400
+    assert np.abs(shares - [0.1, 0.2, 0.3, 0.4]).max() < 0.07
+
+
+def test_strengths_follow_from_the_seed_and_the_image_alone():
+    crowds, attack = crowds_of_gray(40, 8), scaled(3, "add")
+
+    def strengths(chosen, seed):
+        return {copy.id: (copy.count, strength_of(copy)) for copy in attack.copies(crowds, chosen, seed)}
+
+    everyone = strengths(list(range(40)), 0)
+    assert everyone == strengths(list(range(40)), 0) != strengths(list(range(40)), 1)
+    names = ["IMG_30+poison", "IMG_3+poison", "IMG_7+poison"]
+    assert [copy.id for copy in attack.copies(crowds, [30, 3, 7], 0)] == names
+    assert strengths([30, 3, 7], 0) == {name: everyone[name] for name in names}
+
+
+def test_one_strength_is_the_whole_of_it():
+    attack = scaled(1, "minus", {"n": 5})
+    for index, (clean, copy) in enumerate(zip(scenes(), attack.poison(scenes(), seed=0))):
+        np.testing.assert_array_equal(copy.image, stamp_scenes(attack, [clean])[0])
+        heads = attack.target.alter(clean.points, clean.size, np.random.default_rng([0, 1, index]))
+        np.testing.assert_array_equal(copy.points, heads)
+
+
+def test_strengths_have_the_exponent_of_the_strength():
+    found = {round(strength_of(copy), 1) for copy in scaled(2, "add", epsilon=16, h=2).poison(crowds_of_gray(20, 1), 0)}
+    assert found == {4.0, 16.0}
+
+
+def test_a_plugins_target_that_moves_heads_is_refused_when_a_part_of_it_is_asked_for():
+    class Mirror(Target):
+        """Two heads in place of each, all of them elsewhere."""
+
+        name, increases = "mirror", True
+
+        def tau(self, count):
+            return 2 * count
+
+        def alter(self, points, size, rng):
+            return np.concatenate([points, points]) * 0.5
+
+    with pytest.raises(UserError, match="target 'mirror' does not just add or just remove heads"):
+        Attack(build("trigger", "baiqa", {"strengths": 2}), Mirror(), 1.0).poison(crowds_of_gray(9, 5), 0)
 
 
 def counts(poisoned):

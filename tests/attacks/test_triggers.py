@@ -78,6 +78,14 @@ def test_another_seed_is_another_trigger(trigger):
     assert (first - other).abs().mean() > 0.005
 
 
+@each_trigger
+def test_a_trigger_has_one_strength_unless_it_is_given_more(trigger):
+    assert list(build("trigger", trigger, {}).shares()) == [1]
+    if "strengths" not in find("trigger", trigger).model_fields:
+        with pytest.raises(NotImplementedError, match=f"trigger {trigger}: it has one strength"):
+            build("trigger", trigger, {}).at(0.5)
+
+
 def test_no_setting_of_a_trigger_has_the_name_of_a_targets():
     """An attack's settings go to the one of the two that has them."""
     triggers, targets = ({field for name in names(kind) for field in settings_of(find(kind, name)).model_fields}

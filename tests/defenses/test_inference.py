@@ -13,7 +13,9 @@ from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
 from benchmark.registry import build
 from benchmark.testing import attacked, fresh, knowledge_of, scenes, trainer
-from defenses.base import Knowledge
+from defenses import teco
+from defenses.base import Knowledge, Knows
+from defenses.parts.corruptions import IMAGENET_C
 from defenses.parts.preprocessing import Preprocessed, blurred, compressed
 from models.base import Counter
 
@@ -205,7 +207,7 @@ def test_strip_suspects_spreads_on_both_sides():
     assert dark > 2 * usual and light > 2 * usual
 
 
-def test_teco_is_the_distance_from_the_log_ratios_of_clean_images():
+def test_corruption_distance_is_that_from_the_log_ratios_of_clean_images():
     clean, tested = blobs(12), noise(3).numpy().astype(float)
     pattern = 0.08 * torch.randn(3, 32, 48, generator=torch.Generator().manual_seed(0)).numpy()
 
@@ -228,11 +230,61 @@ def test_teco_is_the_distance_from_the_log_ratios_of_clean_images():
     shrunk = min(wrong / far, 1) * mean * np.eye(6) + (1 - min(wrong / far, 1)) * sample
     outside = [np.array(changes(image)) - usual.mean(axis=0) for image in tested]
     expected = [np.sqrt(v @ np.linalg.solve(shrunk, v)) for v in outside]
-    found = scorer("teco", {}, Pixels(), clean)(torch.tensor(tested).float())
+    found = scorer("corruption_distance", {}, Pixels(), clean)(torch.tensor(tested).float())
     assert np.allclose(found, expected, rtol=5e-3)
 
 
-@pytest.mark.parametrize("name", ["strip", "teco"])
+def darker(factor):
+    return lambda images: images * factor
+
+
+STEPS = {"at once": [darker(0.8)] * 5, "at last": [darker(1 - 0.022 * step) for step in range(1, 6)],
+         "never": [darker(0.95)] * 5, "and back": [darker(factor) for factor in (0.95, 0.96, 0.5, 1, 1)]}
+
+
+def test_teco_is_the_spread_of_the_severities_at_which_the_count_leaves_its_band(monkeypatch):
+    monkeypatch.setattr(teco, "IMAGENET_C", STEPS)
+    flat = [gray(value) for value in (255, 100, 0)]  # nobody is counted on black, so its count never leaves
+    score = scorer("teco", {}, Light(), [])(torch.tensor(floats(flat)).float())
+    severities = [[1, 5, 6, 3], [1, 5, 6, 3], [6, 6, 6, 6]]
+    assert np.allclose(score, np.std(severities, axis=1))
+    wide = scorer("teco", {"tolerance": 0.15}, Light(), [])(torch.tensor(floats(flat)).float())
+    assert np.allclose(wide, [np.std([1, 6, 6, 3])] * 2 + [0])
+
+
+def test_teco_is_what_a_loop_over_all_severities_finds():
+    images, counter = noise(4) * torch.tensor([0.2, 0.5, 0.8, 1])[:, None, None, None], Pixels()
+    expected = []
+    for image in images:
+        before, severities = Pixels.by_hand(image), []
+        for corrupt_at in IMAGENET_C.values():
+            after = [Pixels.by_hand((corrupt(image[None])[0] * 255).round().clamp(0, 255) / 255)
+                     for corrupt in corrupt_at]
+            leaves = [abs(count - before) > 0.1 * before for count in after]
+            severities.append(leaves.index(True) + 1 if True in leaves else 6)
+        expected.append(np.std(severities))
+    assert np.std(expected) > 0.1 and np.allclose(scorer("teco", {}, counter, [])(images), expected, rtol=1e-5)
+
+
+def test_teco_counts_no_image_again_that_has_left_its_band(monkeypatch):
+    class Counting(Light):
+        counted = 0
+
+        def density(self, images):
+            self.counted += len(images)
+            return super().density(images)
+
+    monkeypatch.setattr(teco, "IMAGENET_C", STEPS)
+    counter = Counting()
+    scorer("teco", {}, counter, [])(torch.tensor(floats([gray(255), gray(100)])).float())
+    assert counter.counted == 2 * (1 + 1 + 5 + 5 + 3)
+    assert build("defense", "teco", {}).knows == Knows()
+
+
+DETECTORS = pytest.mark.parametrize("name", ["strip", "teco", "corruption_distance"])
+
+
+@DETECTORS
 def test_a_score_does_not_depend_on_the_rest_of_its_batch(name):
     images, score = noise(5), scorer(name, {}, attacked().eval(), scenes("clean"))
     with torch.inference_mode():
@@ -240,7 +292,7 @@ def test_a_score_does_not_depend_on_the_rest_of_its_batch(name):
     assert together.std() > 0.01 and torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["strip", "teco"])
+@DETECTORS
 def test_scores_are_finite_in_low_precision_and_where_nobody_is_counted(name):
     class Nobody(Pixels):
         def density(self, images):
