@@ -18,13 +18,17 @@ from benchmark.recipe import Recipe
 from benchmark.registry import build
 from benchmark.training.evaluation import count_people
 from benchmark.utils.device import state
+from benchmark.utils.switches import changed, switches
 from defenses.base import Defense, Detector, Inspector, Knowledge, Knows, Trainer
 from models.base import Counter
 
 SORTS = ("clean", "extra", "poisoned", "validation")
 RECIPE = Recipe(epochs=1, batch_size=4, optimizer="adamw", lr=1e-3, select="last", precision="fp32")
-MODELS: dict[str, dict[str, Any]] = {"tiny": {"width": 16}, "csrnet": {"weights": "scratch"},
-                                     "clip_ebc": {"weights": "scratch", "clip": "tiny"}}
+SCRATCH = {"weights": "scratch"}
+MODELS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 16}, "mcnn": {}, "clip_ebc": SCRATCH | {"clip": "tiny"},
+    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count", "sfanet",
+                                  "squeeze")}}
 
 
 def check_defense(name: str, settings: dict[str, Any] | None = None,
@@ -32,14 +36,18 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
     """Run a defense twice on a small victim, check the results, and return the repaired counter.
 
     Raises:
-        AssertionError: the defense changes the victim or the images, its counter does not count,
-            or counts otherwise after it was stored and loaded, its scores are no finite numbers, a
-            second run has other results, or it uses other knowledge than it declares.
+        AssertionError: the defense changes the victim, the images or a switch of torch, its counter
+            does not count, or counts otherwise after it was stored and loaded, its scores are no
+            finite numbers, a second run has other results, or it uses other knowledge than it
+            declares.
     """
     defense: Defense = build("defense", name, settings or {})
-    weights_before = weights(attacked(model))
-    images_before = _image_bytes()
+    weights_before, images_before = weights(attacked(model)), _image_bytes()
+    switches_before = switches()
     repaired, knowledge, scores = run(defense, model)
+    change = changed(switches_before, switches())
+    assert change is None, (
+        f"defense {name}: {change}; expected it to change a switch only within a `with` block")
     repaired_again, _, scores_again = run(defense, model)
     assert torch.equal(weights(attacked(model)), weights_before), (
         f"defense {name}: it changes the victim; expected it to work on victim.copy()")
@@ -55,8 +63,9 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
         assert problem is None, f"defense {name}: {problem}"
     same_weights = torch.equal(weights(repaired), weights(repaired_again))
     assert same_weights and torch.equal(scores, scores_again), (
-        f"defense {name}: a second run ends in other weights or scores; "
-        "expected all draws to come from torch's or a seeded generator")
+        f"defense {name}: a second run ends in other weights or scores; expected all draws to come "
+        "from torch's global generator, which is seeded before, or from one with a fixed seed, for "
+        "instance numpy.random.default_rng(0)")
     declared = {sort: len(scenes(sort)) if getattr(defense.knows, sort) else 0 for sort in SORTS}
     assert knowledge.used() == declared, (
         f"defense {name}: it declares {declared} and uses {knowledge.used()}; "

@@ -5,16 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.significance import LEVEL, holm, mcnemar
+from benchmark.metrics.significance import LEVEL, holm, sign_flip_test
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import cell_of, settings_of
 from benchmark.tables.formats import NONE, Table, number
 
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
+NOT_DETERMINISTIC = "not deterministic"
+FAILED = {DIFFERS, NOT_DETERMINISTIC}
 RECOMPUTED = "recomputed from counts"
 ROUNDING = 0.01  # people; counts that differ by less are the same
-COUNTS = ("clean", "triggered", "reference_clean", "reference_triggered")
+# The columns of counts, and the counters in the order in which they are made.
+COUNTS = {"reference_clean": "of the clean counter on clean images",
+          "reference_triggered": "of the clean counter on triggered images",
+          "clean": "of the repaired counter on clean images",
+          "triggered": "of the repaired counter on triggered images"}
+COUNTERS = {"clean": "the clean (reference) counter", "victim": "the victim",
+            "repaired": "the repaired counter"}
+# Where all of these are equal, nothing that a record tells explains different counts.
+CIRCUMSTANCES = ("crowdbench", "commit", "dirty", "python", "packages", "device", "device_name",
+                 "system", "cores", "threads", "precision", "processes", "switches")
+NEEDED = ("packages", "device", "device_name", "threads")  # an older record may lack the others
 TESTED = ("rho_acc", "flip_rate")
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
            "attainment": "attainment"}
@@ -24,33 +36,40 @@ Pair = tuple[Record, Record]  # a record, and that of a rerun of its cell
 def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
     """The table that compares records with reruns of their cells, and whether all agree.
 
-    A pair agrees if no count differs by more than rounding, or if neither rho_Acc nor the flip rate
-    differs significantly (exact McNemar test, Holm's correction), since another machine rounds
-    otherwise. The settings, the ids and true counts of the images, and the attacker's counts must
-    be equal.
+    The settings, the ids and true counts of the images, and the attacker's counts must be equal. A
+    rerun under the same circumstances must have the same counts and scores. Another machine rounds
+    otherwise; there, a pair agrees if no count differs by more than rounding, or if neither rho_Acc
+    nor the flip rate differs significantly (exact sign-flip test, Holm's correction).
     """
     contradictions = [_contradiction(record, rerun) for record, rerun in pairs]
     compared = iter(_rows([pair for pair, wrong in zip(pairs, contradictions) if not wrong]))
     rows, notes = [], []
-    for (record, _), contradiction in zip(pairs, contradictions):
+    for (record, rerun), contradiction in zip(pairs, contradictions):
         if contradiction:
             rows.append({"cell": _name(record), "verdict": DIFFERS})
             notes.append(f"{_name(record)}: the rerun is not of the same cell: {contradiction}.")
-        else:
-            rows.append(next(compared))
+            continue
+        rows.append(next(compared))
+        if rows[-1]["verdict"] == NOT_DETERMINISTIC:
+            notes.append(_accusation(record, rerun))
     notes += [
         "The largest difference is between two counts of one test image, in people. p is the "
-        "smaller of those of rho_Acc and of the flip rate, by exact McNemar tests with Holm's "
+        "smaller of those of rho_Acc and of the flip rate, by exact sign-flip tests with Holm's "
         f"correction over the table. The verdict is 'differs' if p < {LEVEL}, or if the rerun is "
-        "not of the same cell."]
+        f"not of the same cell. It is '{NOT_DETERMINISTIC}' if any count or score differs although "
+        "both records name the same machine, threads, versions and switches of torch; on a GPU, "
+        "only if they say that torch's deterministic algorithms were on."]
     columns = ["cell", "largest difference", *NUMBERS, "p", "verdict"]
     frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
-    agree = DIFFERS not in frame["verdict"].tolist()
+    agree = FAILED.isdisjoint(frame["verdict"])
     return Table("reproduction", "Records / reruns of the same cells", frame, notes), agree
 
 
 def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
-    """The verdict on each rerun of an entry: SAME, ALIKE, DIFFERS, or why it is not a rerun."""
+    """The verdict on each rerun of an entry, or why it is not a rerun.
+
+    SAME, ALIKE, DIFFERS or NOT_DETERMINISTIC: see `comparison`.
+    """
     by_cell = {cell_of(record): record for record in cells}
     pairs = [(by_cell.get(cell_of(rerun)), rerun) for rerun in reruns]
     comparable = [(record, rerun) for record, rerun in pairs
@@ -71,10 +90,11 @@ def tier(cells: Sequence[Record], reruns: Sequence[Record]) -> str:
     """The tier of an entry: the extent to which it is verified.
 
     RECOMPUTED: all numbers follow from its counts. 're-run, N of M cells': somebody else got the
-    counts of N cells, too. 'not reproduced': a rerun differs.
+    counts of N cells, too. 'not reproduced': a rerun differs, or shows that the cell is not
+    deterministic.
     """
     outcomes = verdicts(cells, reruns)
-    if DIFFERS in outcomes:
+    if not FAILED.isdisjoint(outcomes):
         return "not reproduced"
     confirmed = {cell_of(rerun) for rerun, verdict in zip(reruns, outcomes)
                  if verdict in (SAME, ALIKE)}
@@ -96,11 +116,15 @@ def _rows(pairs: Sequence[Pair]) -> list[dict[str, str]]:
 def _row(first: Result, second: Result, p: float) -> dict[str, str]:
     """The row of a cell and its rerun. p: the smaller of the corrected p values."""
     difference = _largest_difference(first.records[0], second.records[0])
-    if difference < ROUNDING:
+    if _must_be_equal(first.records[0], second.records[0]) and (
+            difference or first.records[0].detection != second.records[0].detection):
+        verdict = NOT_DETERMINISTIC
+    elif difference < ROUNDING:
         verdict = SAME
     else:
         verdict = ALIKE if p >= LEVEL else DIFFERS
-    row = {"cell": _name(first.records[0]), "largest difference": number(difference, 2)}
+    shown = f"{difference:.1g}" if 0 < difference < ROUNDING else number(difference, 2)
+    row = {"cell": _name(first.records[0]), "largest difference": shown}
     for heading, key in NUMBERS.items():
         row[heading] = " / ".join(number(result.numbers.get(key, np.nan))
                                   for result in (first, second))
@@ -108,7 +132,7 @@ def _row(first: Result, second: Result, p: float) -> dict[str, str]:
 
 
 def _p(first: np.ndarray, second: np.ndarray) -> float:
-    return mcnemar(first, second) if first.size else 1.0
+    return sign_flip_test(first, second) if first.size else 1.0
 
 
 def _contradiction(record: Record, rerun: Record) -> str | None:
@@ -129,6 +153,57 @@ def _contradiction(record: Record, rerun: Record) -> str | None:
         if getattr(record.images, key) != getattr(rerun.images, key):
             return f"images.{key} of the record differs from that of the rerun"
     return None
+
+
+def _must_be_equal(record: Record, rerun: Record) -> bool:
+    """Whether all circumstances that a record tells are equal, so that counts must be, too.
+
+    Equal warnings mean that memory ran out in both or in neither. A record whose stages were made
+    under several circumstances is compared as one of another machine.
+    """
+    first, second = record.provenance, rerun.provenance
+    if any(key not in each for key in NEEDED for each in (first, second)):
+        return False
+    if any(first.get(key) != second.get(key) for key in CIRCUMSTANCES):
+        return False
+    mixed = "also_made_with" in first or "also_made_with" in second
+    if mixed or record.warnings != rerun.warnings:
+        return False
+    return first["device"] == "cpu" or _deterministic(first.get("switches"))
+
+
+def _deterministic(switches: object) -> bool:
+    """Whether torch used only deterministic algorithms. switches: of a provenance, from anybody."""
+    if not isinstance(switches, dict):
+        return False
+    return (switches.get("torch.are_deterministic_algorithms_enabled") is True
+            and not switches.get("torch.is_deterministic_algorithms_warn_only_enabled")
+            and not switches.get("torch.backends.cudnn.benchmark"))
+
+
+def _accusation(record: Record, rerun: Record) -> str:
+    """The note on a rerun whose counts should have been equal: what differs first, what to do."""
+    first = _first_difference(record, rerun)
+    note = (f"{_name(record)}: not deterministic: {first}, although both records name the same "
+            "machine, threads, versions and switches. Expected all draws to come from torch's or a "
+            "seeded generator, and no operation that is not deterministic")
+    if record.provenance.get("dirty"):
+        note += "; or the code was changed in between, since it had changes without a commit"
+    return f"{note}."
+
+
+def _first_difference(record: Record, rerun: Record) -> str:
+    """The first result that differs between two records of a cell, in the order of their making."""
+    stages, rerun_stages = (each.provenance.get("stages", {}) for each in (record, rerun))
+    for stage, counter in COUNTERS.items():
+        weights, others = (each.get(stage, {}).get("weights_sha256")
+                           for each in (stages, rerun_stages))
+        if weights != others:
+            return f"the weights of {counter} are the first to differ"
+    for key, counts in COUNTS.items():
+        if getattr(record.images, key) != getattr(rerun.images, key):
+            return f"all weights are equal, and the counts {counts} differ"
+    return "all weights and counts are equal, and the scores of the detector differ"
 
 
 def _largest_difference(record: Record, rerun: Record) -> float:

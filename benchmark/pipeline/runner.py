@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.config.cell import Cell, display_names
 from benchmark.pipeline import cache_keys
+from benchmark.pipeline.circumstances import told, watched
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.local_executor import Executor, run_locally
 from benchmark.pipeline.record_builder import build_record
@@ -20,6 +21,7 @@ from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.human import duration
 from benchmark.utils.progress import log
+from benchmark.utils.switches import switches
 
 # Seconds between looks at what others have made, which takes time on a network file system.
 LOOK = 10
@@ -41,15 +43,17 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     retry: run only the cells that failed before.
 
     Raises:
-        UserError: data is missing or broken, which is found before anything is trained.
+        UserError: data is missing or broken, which is found before anything is trained, or a stage
+            changes a switch of torch.
         OSError: `out` cannot be written.
     """
-    began = time.monotonic()
+    began, began_with = time.monotonic(), switches()
     paths = [record_path(cell, graph, out) for cell in cells]
     (out / "records").mkdir(parents=True, exist_ok=True)
     todo = {path: cell for path, cell in zip(paths, cells) if not main_says(path.is_file())}
     log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
-    stages = {path: graph.stages(cell) for path, cell in todo.items()}
+    stages = {path: [watched(stage, cell, began_with) for stage in graph.stages(cell)]
+              for path, cell in todo.items()}
     if retry:
         stages = _failed_before(stages, graph.store)
     for path in stages:
@@ -79,7 +83,7 @@ def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell],
             elif missing[path]:
                 continue
             else:
-                _write(path, build_record(graph, cells[path]))
+                _write(path, _record(graph, cells[path], stages[path]))
             del missing[path]
             failed = ": failed" if failure else ""
             done = f"{len(stages) - len(missing)}/{len(stages)}"
@@ -160,6 +164,13 @@ def shard(cells: Sequence[Cell], graph: StageGraph, number: int, shards: int) ->
 def record_path(cell: Cell, graph: StageGraph, out: Path) -> Path:
     """The path of a cell's record."""
     return out / "records" / cache_keys.record(graph.data, cell)
+
+
+def _record(graph: StageGraph, cell: Cell, stages: Sequence[Stage]) -> Record:
+    """The record of a cell, which tells the circumstances of its stages where they are unusual."""
+    record = build_record(graph, cell)
+    provenance = record.provenance | told(graph.store, stages, cell)
+    return record.model_copy(update={"provenance": provenance})
 
 
 def _write(path: Path, record: Record) -> None:

@@ -7,16 +7,20 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import (GradientAccumulationPlugin, broadcast_object_list,
+                              parse_flag_from_env)
 
 from benchmark.utils.errors import UserError, did_you_mean
+from benchmark.utils.switches import check_precision
 
 OFF = {"", "0", "no", "false", "off"}
 # Environment variables that Accelerate, torch or CUDA read, with the values that change nothing.
+# What `accelerator` is given, Accelerate does not read from its variables; they change nothing.
+# Variables that only change the rounding are in `switches.VARIABLES`; they are recorded.
 CHANGES_RESULTS = {
-    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": {"1"}, "ACCELERATE_DYNAMO_BACKEND": OFF,
     "ACCELERATE_DOWNCAST_BF16": OFF, "ACCELERATE_USE_DEEPSPEED": OFF, "ACCELERATE_USE_FSDP": OFF,
     "ACCELERATE_USE_MEGATRON_LM": OFF, "ACCELERATE_USE_PARALLELISM_CONFIG": OFF,
+    "DNNL_DEFAULT_FPMATH_MODE": {"", "strict"}, "ONEDNN_DEFAULT_FPMATH_MODE": {"", "strict"},
     "NVIDIA_TF32_OVERRIDE": set(), "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": OFF}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -75,9 +79,12 @@ def autocast(precision: str) -> AbstractContextManager:
 def accelerator(precision: str, tracker: str | None) -> Accelerator:
     """An Accelerator for one training; each training of a process may have its own precision.
 
+    It is given all that it would otherwise read from environment variables. The training loop adds
+    up gradients and compiles counters itself.
+
     Raises:
         UserError: the tracker is unknown or not installed, which Accelerate itself would only log,
-            or an environment variable would change the training.
+            or an environment variable or a switch of torch would change the training.
     """
     check_environment()
     available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
@@ -85,16 +92,20 @@ def accelerator(precision: str, tracker: str | None) -> Accelerator:
         raise UserError(f"training.tracker = {tracker!r}: not installed or unknown; "
                         f"{did_you_mean(tracker, available)}")
     AcceleratorState._reset_state()  # this singleton would refuse a second precision in one process
+    # Only as a plugin is the number of accumulated steps not overridden by the environment.
     return Accelerator(cpu=_on_cpu(), mixed_precision="no" if precision == "fp32" else precision,
-                       log_with=tracker, project_dir="runs/trackers" if tracker else None)
+                       gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+                       dynamo_backend="no", log_with=tracker,
+                       project_dir="runs/trackers" if tracker else None)
 
 
 def check_environment() -> None:
-    """Refuse environment variables that would change results without a trace in the record.
+    """Refuse what would change results without a trace in the record.
 
     Raises:
-        UserError: such a variable is set.
+        UserError: such an environment variable is set, or such a switch of torch is on.
     """
+    check_precision()
     for name, harmless in CHANGES_RESULTS.items():
         value = os.environ.get(name)
         if value is not None and value.lower() not in harmless:

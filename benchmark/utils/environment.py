@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from benchmark.utils.device import device
+from benchmark.utils.device import device, state
+from benchmark.utils.switches import switches
 from benchmark.version import __version__
 
 PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "scipy", "pillow")
@@ -17,13 +18,24 @@ PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "s
 
 def provenance() -> dict[str, Any]:
     """The versions, the commit and the hardware of this process, as JSON values."""
+    return {"crowdbench": __version__, **commit(), **machine()}
+
+
+def machine() -> dict[str, Any]:
+    """The hardware of this process, its libraries and how they are set, as JSON values.
+
+    The number of processes and the switches are left out where there is one process, and where no
+    switch was changed.
+    """
     kind = device().type
     name = torch.cuda.get_device_name(device()) if kind == "cuda" else _processor()
-    return {"crowdbench": __version__, **commit(), "python": platform.python_version(),
-            "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
-            "device": kind, "device_name": name,
-            "system": f"{platform.system()} {platform.machine()}",
-            "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found = {"python": platform.python_version(),
+             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+             "device": kind, "device_name": name,
+             "system": f"{platform.system()} {platform.machine()}",
+             "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    unusual = {"processes": state().num_processes, "switches": switches()}
+    return found | {key: value for key, value in unusual.items() if value not in (1, {})}
 
 
 def commit() -> dict[str, Any]:

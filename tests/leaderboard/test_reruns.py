@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from benchmark.config.grid import cells
-from benchmark.leaderboard.reruns import comparison
+from benchmark.leaderboard.reruns import comparison, tier
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.runner import record_path, run
 from benchmark.pipeline.store import Store
+from benchmark.results.record import Detection
 from benchmark.results.rerun_request import request_of
 
 REQUEST = {
@@ -70,7 +71,92 @@ def test_counts_that_differ_in_nothing_that_matters_agree_and_others_do_not(ran)
         "id": [str(i) for i in range(len(truth))], "truth": truth, "clean": [float(t) for t in truth],
         "triggered": [float(t) for t in truth], "target": [t / 2 for t in truth],
         "reference_clean": [float(t) for t in truth], "reference_triggered": [float(t) for t in truth]})
-    wide = record.model_copy(update={"images": wide})
-    table, agree = comparison([(wide, changed(wide, 0.97)), (wide, changed(wide, 0.5))])  # it decreases counts
+    wide = record.model_copy(update={"images": wide, "provenance": record.provenance | {"threads": 77}})
+    rerun = wide.model_copy(update={"provenance": record.provenance})
+    table, agree = comparison([(wide, changed(rerun, 0.97)), (wide, changed(rerun, 0.5))])  # it decreases counts
     assert table.frame["verdict"].tolist() == ["no difference shown", "differs"] and not agree
     assert table.frame["flip rate"].tolist() == ["0.000 / 0.000", "0.000 / 1.000"]
+
+
+# Under the same circumstances, counts are equal.
+
+def made(record, difference=0.0, column="triggered", stages=None, **provenance):
+    """The record of another run, with a difference in its first count."""
+    counts = [getattr(record.images, column)[0] + difference, *getattr(record.images, column)[1:]]
+    told = {key: value for key, value in (record.provenance | provenance).items() if value is not None}
+    told["stages"] = told["stages"] | {stage: told["stages"][stage] | {"weights_sha256": "0" * 64}
+                                       for stage in stages or []}
+    return record.model_copy(update={"provenance": told, "images": record.images.model_copy(update={column: counts})})
+
+
+def verdict(record, rerun):
+    table, agree = comparison([(record, rerun)])
+    return table.frame["verdict"].item(), agree, table.notes[0]
+
+
+@pytest.mark.parametrize("difference, shown", [(1e-3, "0.001"), (31.0, "31.00")])
+def test_any_difference_under_the_same_circumstances_is_a_failure_of_determinism(ran, difference, shown):
+    record = ran[1].records[2]
+    told, agree, note = verdict(record, made(record, difference))
+    assert told == "not deterministic" and not agree
+    assert "all weights are equal, and the counts of the repaired counter on triggered images differ" in note
+    assert "Expected all draws to come from torch's or a seeded generator" in note
+    assert comparison([(record, made(record, difference))])[0].frame["largest difference"].item() == shown
+
+
+@pytest.mark.parametrize("other", [
+    {"device_name": "another"}, {"threads": 77}, {"packages": {"torch": "2.0"}}, {"commit": "1" * 40}, {"python": "3"},
+    {"switches": {"torch.backends.mkldnn.enabled": False}}, {"processes": 2}, {"also_made_with": {"threads": [2]}},
+    {"device_name": None}])  # nothing told is not the same
+def test_a_difference_of_rounding_under_other_circumstances_is_none(ran, other):
+    record = ran[1].records[2]
+    assert verdict(record, made(record, 1e-3, **other))[:2] == ("the same", True)
+    assert verdict(made(record, **other), made(record, 1e-3))[:2] == ("the same", True)
+    assert verdict(record, made(record, 31.0, **other))[0] == "no difference shown"  # one image of six proves nothing
+
+
+def test_memory_that_ran_out_in_one_of_two_runs_is_another_circumstance(ran):
+    record = ran[1].records[2]
+    other = made(record, 1e-3).model_copy(update={"warnings": ["repaired: memory ran out"]})
+    assert verdict(record, other)[:2] == ("the same", True)
+
+
+@pytest.mark.parametrize("switches, told", [
+    (None, "the same"), ({"torch.are_deterministic_algorithms_enabled": True}, "not deterministic"), (5, "the same"),
+    ({"torch.are_deterministic_algorithms_enabled": True, "torch.backends.cudnn.benchmark": True}, "the same"),
+    ({"torch.are_deterministic_algorithms_enabled": True, "torch.is_deterministic_algorithms_warn_only_enabled": True},
+     "the same")])
+def test_a_gpu_promises_equal_counts_only_with_deterministic_algorithms(ran, switches, told):
+    record = made(ran[1].records[2], device="cuda", switches=switches)
+    assert verdict(record, made(record, 1e-3))[0] == told
+
+
+@pytest.mark.parametrize("column, stages, told", [
+    ("reference_clean", ["clean", "victim", "repaired"], "the weights of the clean (reference) counter are the first"),
+    ("triggered", ["victim", "repaired"], "the weights of the victim are the first"),
+    ("clean", ["repaired"], "the weights of the repaired counter are the first"),
+    ("reference_triggered", [], "the counts of the clean counter on triggered images differ")])
+def test_the_first_counter_that_differs_is_told(ran, column, stages, told):
+    record = ran[1].records[2]
+    assert told in verdict(record, made(record, 1.0, column, stages))[2]
+
+
+def test_scores_of_a_detector_that_differ_are_a_failure_too(ran):
+    record = ran[1].records[2]
+    scored = [record.model_copy(update={"detection": Detection(of="counters", clean=[0.0], triggered=[score])})
+              for score in (1.0, 2.0)]
+    told, agree, note = verdict(*scored)
+    assert told == "not deterministic" and not agree and "the scores of the detector differ" in note
+
+
+def test_changes_without_a_commit_are_named_as_a_reason(ran):
+    record = made(ran[1].records[2], dirty=True)
+    assert "or the code was changed in between" in verdict(record, made(record, 1.0))[2]
+    record = made(ran[1].records[2], dirty=False)
+    assert "in between" not in verdict(record, made(record, 1.0))[2]
+
+
+def test_a_rerun_that_is_not_deterministic_takes_the_tier_away(ran):
+    record = ran[1].records[2]
+    assert tier([record], [made(record, 1e-3)]) == "not reproduced"
+    assert tier([record], [made(record, 1e-3, threads=77)]) == "re-run, 1 of 1 cells"

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.cli import main
-from benchmark.utils.device import CHANGES_RESULTS, check_environment
+from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment
 from benchmark.utils.errors import UserError
 
 
@@ -24,6 +24,15 @@ def test_what_a_launcher_sets_without_being_asked_is_accepted(monkeypatch, name)
 
 
 def test_a_run_with_such_a_variable_ends_before_data_is_read(monkeypatch, capsys):
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     assert main(["run", "quick", "--dry-run"]) == 2
-    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS = '4'" in capsys.readouterr().err
+    assert "NVIDIA_TF32_OVERRIDE = '1'" in capsys.readouterr().err
+
+
+def test_the_accelerator_reads_none_of_its_settings_from_the_environment(monkeypatch):
+    for name, value in (("GRADIENT_ACCUMULATION_STEPS", "3"), ("DYNAMO_BACKEND", "INDUCTOR"),
+                        ("MIXED_PRECISION", "bf16")):
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    made = accelerator("fp32", None)
+    assert made.gradient_accumulation_steps == 1 and made.mixed_precision == "no"
+    assert made.state.dynamo_plugin.backend.value == "NO"
