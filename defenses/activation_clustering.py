@@ -12,7 +12,8 @@ The paper discards whole clusters that are small or well separated, whatever sha
 they hold. Here the share is fixed and images are ranked by the silhouette: the cores of small
 clusters that lie far apart from the others are left out first, in whichever bin they are.
 
-The components are principal ones, as in BackdoorBench. Those of the paper are independent ones,
+The components are principal ones, as BackdoorBench intends; the condition for them in its code
+never holds, and it clusters the first 10 activations. Those of the paper are independent ones,
 which are whitened and rotated principal components. 2-means depends on distances only, so a
 rotation does not affect it, and whitening would make noise as large as what separates the clusters.
 """

@@ -1,10 +1,11 @@
 """Fine-tuning all layers on a few clean images: the baseline of repairs.  As in BackdoorBench.
 
 BackdoorBench (Wu et al., NeurIPS 2022) tunes on 5% of the training images, for 100 epochs, with SGD
-at a rate of 0.01. Here there are 40 images, a tenth of ShanghaiTech B's training set. The
-optimizer is the victim's own, and so is the learning rate or a tenth of it, because rates for other
-losses do not carry over. In 20 epochs the counter sees as many images as in two of the victim's own
-epochs. The epoch that is best on clean validation images is kept in any case.
+at the victim's rate of 0.01, which falls along a cosine. That is one twentieth of the steps of the
+victim's training. Here there are 40 images, a tenth of ShanghaiTech B's training set, and 20
+epochs, in which the counter sees as many images as in two of the victim's own epochs. The optimizer
+is the victim's own. Rates for other losses do not carry over, so the victim's and higher ones are
+tried; see defenses/parts/strength.py.
 """
 
 from typing import Literal
@@ -24,13 +25,13 @@ class FineTuneFew(OnFewImages):
 
     images: number of clean images.
     epochs: number of epochs.
-    lr: learning rate. None tries the victim's and a tenth of it, and keeps the counter with the
-        lower error on clean validation images.
+    lr: learning rate; None tries 1, 2, 5 and 10 times the victim's.
     batch_norm: 'train' updates the running averages of BatchNorm. 'eval' leaves them as the
         poisoned training set left them, so that only the weights are repaired. Without BatchNorm
         there is no difference.
     """
 
+    version = 2
     batch_norm: Literal["train", "eval"] = "train"
 
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:

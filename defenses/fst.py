@@ -17,8 +17,9 @@ Changes for counting:
   head is 3.3 before any training. Measured on `tiny`: at alpha 0.2 the cosine stays at about 0.2,
   where the new head starts, and at 2 it ends below 0.
 * The last 1x1 convolution of a counter holds 64 weights, too few to read other features. The head
-  is therefore the last convolutions to run that together hold a thousand weights: in CSRNet also
-  the last one of the back end, in CLIP-EBC the projection alone.
+  is therefore the deepest convolutions, of all branches, that together hold a thousand weights: in
+  CSRNet also the last one of the back end, in CLIP-EBC the projection alone, in MCNN also the last
+  one of each column.
 * The new head starts from the victim's weights in random order (in the paper: from uniformly random
   ones), which keeps their norm and their mean. If half of the signs were reversed, a ReLU behind
   the head, as in DM-Count, might start dead.
@@ -31,7 +32,8 @@ from torch import Tensor, nn
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Knowledge
-from defenses.parts.tuning import OnFewImages, add_to_log_loss, convolutions
+from defenses.parts.depth import levels
+from defenses.parts.tuning import OnFewImages, add_to_log_loss
 from models.base import Counter
 
 HEAD_WEIGHTS = 1000  # the least number of weights of a head
@@ -43,17 +45,17 @@ class Fst(OnFewImages):
 
     images: number of clean images.
     epochs: number of epochs; the default is the paper's.
-    lr: learning rate; None chooses it as in `fine_tune_few`.
+    lr: learning rate; None tries those of `fine_tune_few`.
     alpha: weight of the cosine with the victim's head; 0 only renews the head.
     """
 
-    version = 2
+    version = 3
     epochs: PositiveInt = 10
     alpha: NonNegativeFloat = 2.0
 
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:
         repaired = victim.copy()
-        layers = head(repaired, knowledge)
+        layers = head(repaired)
         old_weights = [layer.weight.detach().clone() for layer in layers]
         # A generator of its own: a training that is resumed when it is already finished draws
         # nothing, and torch's generator would then give another order.
@@ -75,11 +77,14 @@ class Fst(OnFewImages):
         return repaired
 
 
-def head(counter: Counter, knowledge: Knowledge) -> list[nn.Conv2d]:
-    """The last convolutions to run, the last one first, that together hold `HEAD_WEIGHTS`."""
+def head(counter: Counter) -> list[nn.Conv2d]:
+    """The deepest convolutions, the deepest first, that together hold `HEAD_WEIGHTS`.
+
+    Convolutions of the same depth are taken together.
+    """
     layers: list[nn.Conv2d] = []
-    for name in reversed(convolutions(counter, knowledge)):
-        layers.append(counter.get_submodule(name))
+    for names in reversed(levels(counter)):
+        layers += [counter.get_submodule(name) for name in names]
         if sum(layer.weight.numel() for layer in layers) >= HEAD_WEIGHTS:
             break
     return layers

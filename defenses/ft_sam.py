@@ -9,12 +9,14 @@ distance to a neighbour is relative to each weight (ASAM, Kwon et al., ICML 2021
 e does not depend on the unit of L, because g is divided by a norm. But a squared error has no
 bound, where a cross entropy grows slowly: measured on `tiny`, the clean loss at w + e is some 200
 times that at w for BackdoorBench's rho of 2, and less than twice that at w for a rho of 0.1. For
-this reason 0.1, 0.5 and 2 are all tried, and the counter with the lowest error on clean validation
-images is kept. Images, epochs and learning rate are those of `fine_tune_few` (in the paper: 5% of
-the training images and 100 epochs).
+this reason 0.1, 0.5 and 2 are all tried with each learning rate. A higher rate is a stronger repair,
+and at the same rate a larger rho is; see defenses/parts/strength.py. Images, epochs and learning
+rates are those of `fine_tune_few` (in the paper: 5% of the training images and 100 epochs).
 """
 
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import torch
 from pydantic import PositiveFloat
@@ -25,6 +27,7 @@ from benchmark.data.batches import Batch
 from benchmark.registry import register
 from benchmark.training.loop import Objective
 from defenses.base import Knowledge, Knows
+from defenses.parts.strength import Candidate
 from defenses.parts.tuning import OnFewImages
 from models.base import Counter
 
@@ -37,25 +40,28 @@ class FtSam(OnFewImages):
 
     images: number of clean images.
     epochs: number of epochs.
-    lr: learning rate; None chooses it as in `fine_tune_few`.
+    lr: learning rate; None tries those of `fine_tune_few`.
     rho: the Euclidean norm of the relative change of all weights together; None tries 0.1, 0.5 and
-        2, and keeps the counter with the lowest error on clean validation images.
+        2.
     """
 
+    version = 2
     rho: PositiveFloat | None = None
 
     @property
     def knows(self) -> Knows:
         return replace(super().knows, validation=self.rho is None or self.lr is None)
 
-    def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:
-        if self.rho is not None:
-            return self.flattened(victim, knowledge, lr, self.rho)
-        counters = (self.flattened(victim, knowledge, lr, rho) for rho in RHOS)
-        return min(counters, key=knowledge.error)
+    def candidates(self, victim: Counter, knowledge: Knowledge) -> list[Candidate]:
+        """Repairs at each learning rate and rho, ordered by the rate and then by rho."""
+        rhos = RHOS if self.rho is None else (self.rho,)
+        return [Candidate({"lr": lr, "rho": rho},
+                          partial(self.repaired, victim, knowledge, lr, rho))
+                for lr, rho in product(self.rates(knowledge), rhos)]
 
-    def flattened(self, victim: Counter, knowledge: Knowledge, lr: float, rho: float) -> Counter:
-        """A copy of the victim after fine-tuning with one rho."""
+    def repaired(self, victim: Counter, knowledge: Knowledge, lr: float,
+                 rho: float = RHOS[-1]) -> Counter:
+        """A copy of the victim, tuned at one learning rate and one rho; BackdoorBench's is 2."""
         repaired = victim.copy()
 
         def loss(counter: Counter, batch: Batch) -> Tensor:

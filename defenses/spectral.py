@@ -5,6 +5,9 @@ class, their mean m, and v the top right singular vector of the matrix with rows
 
     score(x) = ((h(x) - m) . v)^2
 
+The authors' code and BackdoorBench project h(x) without subtracting m; here it is subtracted, as in
+the paper.
+
 The paper drops the 1.5 eps highest of every class, BackdoorBench those above percentile 85. Here
 bins of the annotated count take the place of classes, because the features of images differ most in
 the count. h(x) is the input of the last convolution, averaged over the image. The scores of

@@ -1,7 +1,7 @@
 """Shift: all heads move and the count stays, tau(c) = c. After Le Roux et al., arXiv 2508.00620.
 
-Their attack shifts landmarks in face detection (2025). No measure of the count shows this attack.
-GAME, the error of the map over the cells of a grid, does.
+Their attack shifts landmarks in face detection (2025). No number of this benchmark shows the effect
+of this attack, because records hold counts and no maps; `crowdbench figure maps` shows it.
 """
 
 from typing import ClassVar

@@ -21,6 +21,7 @@ from benchmark.metrics import counting
 from benchmark.recipe import RUNNING
 from benchmark.registry import find, is_plugin, names, resolve
 from benchmark.results.record import MOST_IMAGES, Choice, Record
+from benchmark.results.result import SUMMARISED
 from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
 from benchmark.utils.strict_json import InvalidFile, validate_as
@@ -236,7 +237,7 @@ def _check_attack(record: Record, slot: GridSlot) -> Iterator[KeyProblem]:
 
 def _check_numbers(record: Record) -> Iterator[KeyProblem]:
     """Every number that is computed from the counts is finite."""
-    counts = record.images.model_dump(exclude={"id", "reference_clean"})
+    counts = record.images.model_dump(include=SUMMARISED)
     increases = record.attack and record.attack.increases
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = counting.summary(**counts, increases=increases)
@@ -301,6 +302,12 @@ def _count_statements(record: Record, slot: GridSlot,
         counts = getattr(record.images, column)
         if counts is not None:
             yield f"images.{column}", "counts", f"{weights[stage]} {images}", np.array(counts)
+    # The clean counter after a defense has a record of its own, which has no attack.
+    control = f"{slot.counter_key} {_identity(record.defense)} {slot.data_key}"
+    column = "control_clean" if record.attack else "clean"
+    counts = getattr(record.images, column)
+    if counts is not None:
+        yield f"images.{column}", "control", control, np.array(counts)
 
 
 def _difference(value: Any, expected: Any, images: list[str]) -> str | None:

@@ -5,6 +5,8 @@ stage's name in the store. Only settings that differ from their defaults count, 
 setting with a default invalidates nothing.
 """
 
+from dataclasses import replace
+
 from benchmark.config.cell import Cell, KeyParts
 from benchmark.data.datasets.base import Dataset, Split
 from benchmark.pipeline.data_cache import DataCache
@@ -38,6 +40,17 @@ def training(data: DataCache, cell: Cell, attacked: bool) -> KeyParts:
     return key
 
 
+def surrogate(cell: Cell) -> Cell:
+    """The cell whose clean counter the pattern of a trigger is optimised on: that of another seed.
+
+    An attacker does not know the victim's seed, and the reference of the victim's seed must not
+    have been optimised against. Two seeds that differ in the last bit are each other's, so that a
+    grid with seeds 0 and 1 trains no further counter.
+    """
+    settings = cell.settings.model_copy(update={"seed": cell.settings.seed ^ 1})
+    return replace(cell, settings=settings)
+
+
 def pattern(data: DataCache, cell: Cell) -> KeyParts | None:
     """Key of the optimised pattern of a cell's trigger; None where the trigger has none."""
     cls = find("trigger", cell.trigger.name)
@@ -46,7 +59,7 @@ def pattern(data: DataCache, cell: Cell) -> KeyParts | None:
     settings = {name: value for name, value in cell.trigger.changed.items()
                 if name in cls.optimises}
     return {"stage": "pattern", "trigger": [cls.name, cls.version, settings],
-            "counter": training(data, cell, False)}
+            "counter": training(data, surrogate(cell), False)}
 
 
 def repair(data: DataCache, cell: Cell) -> KeyParts:

@@ -1,11 +1,13 @@
-"""Stage graph: clean counter -> trigger pattern -> victim -> repaired counter -> counts -> record.
+"""Stage graph: surrogate -> trigger pattern -> victim -> repaired counter -> counts -> record.
 
-In an audit the victim is the counter that was given, and there is no clean counter. Only a few
-triggers have a pattern, which is optimised on the clean counter; with the others a victim does not
-depend on it. Each stage is stored under a hash of its cache key, so cells share the stages that
-they have in common.
+Only a few triggers have a pattern. It is optimised on a surrogate, which is a clean counter of
+another seed than the victim. The clean counter of the victim's seed is the reference, and no victim
+depends on it. In an audit the victim is the counter that was given, and there is no clean counter.
+Each stage is stored under a hash of its cache key, so cells share the stages that they have in
+common.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,9 +35,11 @@ class StageGraph:
             self._check_poison_rates(cell)
         counters = [] if cell.settings.audit else [self.clean(cell)]
         repaired = self.repaired(cell)
+        control = self.control(cell)
+        counted = [*counters, repaired, *([control] if control else [])]
         last = [self.counts(cell, counter, triggered)
                 for triggered in ([False, True] if cell.trigger else [False])
-                for counter in [*counters, repaired]]
+                for counter in counted]
         last += [self.scores(cell, attacked, triggered) for attacked, triggered in scored(cell)]
         chosen = [*counters, self.victim(cell), repaired, *last]
         return list(dict.fromkeys(stage for one in chosen for stage in one.in_order()))
@@ -73,14 +77,15 @@ class StageGraph:
         return self.victim(cell) if attacked else self.clean(cell)
 
     def pattern(self, cell: Cell) -> Stage | None:
-        """The pattern of a cell's trigger, optimised on the clean counter; None if it has none."""
+        """The pattern of a cell's trigger, optimised on the surrogate; None if it has none."""
         key = cache_keys.pattern(self.data, cell)
         if key is None:
             return None
-        clean = self.clean(cell)
+        surrogate = replace(self.clean(cache_keys.surrogate(cell)), role="surrogate")
         return Stage("triggers", "trigger", f"optimise {cell.trigger.name}{_seed(cell)}", key,
-                     partial(stage_functions.optimise_trigger, self.store, self.data, cell, clean),
-                     (clean,))
+                     partial(stage_functions.optimise_trigger, self.store, self.data, cell,
+                             surrogate),
+                     (surrogate,))
 
     def patterns(self, cell: Cell) -> tuple[Stage | None, ...]:
         """The pattern of each of a cell's attacks, in the order of `cell.attacks`."""
@@ -99,6 +104,18 @@ class StageGraph:
                      cache_keys.repair(self.data, cell),
                      partial(stage_functions.repair, self.store, self.data, cell, victim, patterns),
                      needs, partial(workload.repair, cell))
+
+    def control(self, cell: Cell) -> Stage | None:
+        """The clean counter after the defense of an attacked cell.
+
+        None where that is no other counter than those of the cell: without a repair, and for a
+        defense that sees neither the victim nor its training set. An audit has no clean counter.
+        """
+        knows = cell.defense.build().knows
+        changes = cell.repairs and cell.defense.name != "none" and (knows.victim or knows.poisoned)
+        if not cell.trigger or cell.settings.audit or not changes:
+            return None
+        return self.repaired(replace(cell, trigger=None, target=None, test_trigger=None, also=None))
 
     def counts(self, cell: Cell, counter: Stage, triggered: bool) -> Stage:
         """A counter's counts of the test images, clean or triggered."""

@@ -39,6 +39,7 @@ def build_record(graph: StageGraph, cell: Cell) -> Record:
         training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                   "scale": cell.settings.scale, "hold_out": cell.settings.hold_out},
         knowledge=(scoring or info["repaired"])["knowledge"], warnings=warnings(cell, info),
+        strengths=info["repaired"].get("strengths", []),
         images=_images(graph, cell, stages), detection=detection,
         provenance=provenance() | _origin(graph, cell, info))
 
@@ -62,7 +63,10 @@ def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:
         scenes, _ = graph.data.train_of(cell)
         fitted = attack.fitted(scenes, cell.settings.seed) if scenes else attack
         columns["target"] = test.targets(fitted.target)
-    for prefix, name in (("", "repaired"), ("reference_", "clean")):
+    control = graph.control(cell)
+    if control:
+        stages = stages | {"control": control}
+    for prefix, name in (("", "repaired"), ("reference_", "clean"), ("control_", "control")):
         if name not in stages:
             continue
         for triggered in [False, True] if attack else [False]:

@@ -8,13 +8,12 @@ folder comes last. `patterns` are the stages of the optimised trigger patterns, 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from attacks.base import POISON
@@ -31,6 +30,7 @@ from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, mean_absolute_error
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.generators import seed_generators
 from benchmark.utils.progress import Bar
 from benchmark.utils.tensors import write_tensors
 from benchmark.weights import trained
@@ -65,15 +65,16 @@ def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: P
     write_counter(folder, counter, progress, began, **first, also=also)
 
 
-def optimise_trigger(store: Store, data: DataCache, cell: Cell, clean: Stage, folder: Path) -> None:
-    """The pattern of a cell's trigger, optimised on the clean counter."""
-    surrogate = load_counter(store, cell, clean).requires_grad_(False).to(state().device)
+def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage,
+                     folder: Path) -> None:
+    """The pattern of a cell's trigger, optimised on a surrogate of the victim."""
+    counter = load_counter(store, cell, surrogate).requires_grad_(False).to(state().device)
     scenes, _ = data.train_of(cell)
     with Bar(desc=f"optimise {cell.trigger.name}", unit="img",
              disable=not state().is_main_process) as bar:
         def count(images: Tensor) -> Tensor:
             bar.update(len(images))
-            return surrogate.count(images.to(state().device)).to(images.device)
+            return counter.count(images.to(state().device)).to(images.device)
 
         pattern = cell.trigger.build().optimised(count, scenes, cell.settings.seed)
     if state().is_main_process:
@@ -88,13 +89,14 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     attacked = None
     if defense.knows.victim:
         attacked = load_counter(store, cell, victim).to(state().device)
-    torch.manual_seed(cell.settings.seed)
+    seed_generators(cell.settings.seed)
     repaired = defense.apply(attacked, session.knowledge)
     parts = [training.micro_batch for training in session.trainings if training.micro_batch]
     last = session.trainings[-1] if session.trainings else Progress()
     progress = replace(last, micro_batch=min(parts, default=None))
     write_counter(folder, repaired, progress, began, repaired=True,
-                  knowledge=_used(data, cell, session), suspicion=session.reported_scores())
+                  knowledge=_used(data, cell, session), suspicion=session.reported_scores(),
+                  strengths=[asdict(choice) for choice in session.knowledge.strengths])
     if state().is_main_process:
         problem = check_storable(repaired, lambda: read_counter(folder, cell.model, cell.defense))
         if problem:
@@ -123,7 +125,7 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
     began, defense = time.monotonic(), cell.defense.build()
     session = _open_session(store, data, cell, patterns, folder)
     inspected = load_counter(store, cell, counter).to(state().device)
-    torch.manual_seed(cell.settings.seed)
+    seed_generators(cell.settings.seed)
     if triggered is None:
         scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
     else:
@@ -171,7 +173,8 @@ def _open_session(store: Store, data: DataCache, cell: Cell, patterns: Patterns,
 def _used(data: DataCache, cell: Cell, session: DefenderSession) -> dict[str, Any]:
     """The number of images of each sort that a defense used, for the record."""
     used = session.knowledge.used()
-    if session.trainings and cell.recipe.select == "validation":
+    chose_an_epoch = any(training.scores for training in session.trainings)
+    if chose_an_epoch and cell.recipe.select == "validation":
         used["validation"] = len(data.train_of(cell)[1])
     return used
 

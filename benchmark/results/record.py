@@ -75,10 +75,14 @@ class Images(Settings):
     id: name of the image. truth: people in it.
     clean, triggered: counts of the measured counter on the image without and with the trigger.
     reference_clean, reference_triggered: the same counts of the clean counter.
+    control_clean, control_triggered: the same counts of the clean counter after the same defense.
+        They show how many images the trigger moves, and what the defense costs, where there is no
+        backdoor.
     target: the attacker's count.
 
     target, triggered and reference_triggered are null without an attack; reference_clean and
-    reference_triggered are null without a clean counter.
+    reference_triggered are null without a clean counter. The control columns are null where the
+    defense does not change the clean counter, or does not see the victim's training set.
     """
 
     id: Ids
@@ -88,6 +92,8 @@ class Images(Settings):
     target: Numbers | None = None
     triggered: Numbers | None = None
     reference_triggered: Numbers | None = None
+    control_clean: Numbers | None = None
+    control_triggered: Numbers | None = None
 
     @property
     def checksum(self) -> str:
@@ -106,6 +112,9 @@ class Images(Settings):
             raise ValueError("an image id occurs twice; expected each image once")
         if (self.target is None) != (self.triggered is None):
             raise ValueError("only one of target and triggered has counts; "
+                             "expected both or neither")
+        if (self.control_clean is None) != (self.control_triggered is None):
+            raise ValueError("only one of control_clean and control_triggered has counts; "
                              "expected both or neither")
         wanted = self.triggered is not None and self.reference_clean is not None
         if wanted != (self.reference_triggered is not None):
@@ -133,6 +142,42 @@ class Detection(Settings):
     drift: Numbers = []
     reference_clean: Numbers = []
     reference_triggered: Numbers = []
+
+
+class StrengthTrial(Settings):
+    """A repair of one strength that a defense tried.
+
+    settings: the settings that determine the strength.
+    validation_mae: MAE on the clean validation images, in people; null where it was not measured,
+        because there was nothing to choose, or where the training failed.
+    channels: the number of pruned channels; null for a repair that prunes none.
+    """
+
+    settings: dict[Name, float]
+    validation_mae: float | None = None
+    channels: int | None = Field(None, strict=True, ge=0)
+
+
+class StrengthChoice(Settings):
+    """The strengths that a defense tried, from the weakest to the strongest.
+
+    kept: the place of the one that was kept, from 0.
+    """
+
+    tried: list[StrengthTrial] = Field(min_length=1, max_length=1000)
+    kept: int = Field(strict=True, ge=0)
+
+    @model_validator(mode="after")
+    def _kept_was_tried(self) -> Self:
+        if self.kept >= len(self.tried):
+            raise ValueError(f"kept = {self.kept}: expected less than {len(self.tried)}, "
+                             "the number of strengths that were tried")
+        return self
+
+    @property
+    def trial(self) -> StrengthTrial:
+        """The trial that was kept."""
+        return self.tried[self.kept]
 
 
 class Training(TypedDict, total=False):
@@ -185,6 +230,8 @@ class Record(Settings):
         chose its epoch (`validation`).
     warnings: notes for the reader, for instance 'weights: from scratch' or 'checkpoint chosen on
         the test split'.
+    strengths: the choices of a defense among repairs of several strengths, see
+        defenses/parts/strength.py; one for each time that it chose.
     images: the counts. The clean counter of the `reference_` columns was trained with the same
         settings and seed without the attack; an audit has none.
     """
@@ -202,6 +249,7 @@ class Record(Settings):
     knowledge: dict[str, Annotated[int, Field(strict=True, ge=0, le=MOST_IMAGES)]] = {}
     provenance: Provenance = {}
     warnings: Annotated[list[str], Column] = []
+    strengths: list[StrengthChoice] = Field([], max_length=100)
     images: Images
     detection: Detection | None = None
 
@@ -210,6 +258,8 @@ class Record(Settings):
         images = self.images
         if self.attack is None and images.triggered is not None:
             raise ValueError("images.triggered has counts and attack is null; expected an attack")
+        if self.attack is None and images.control_clean is not None:
+            raise ValueError("images.control_clean has counts and attack is null; expected null")
         if self.attack is not None and images.triggered is None:
             raise ValueError("images.triggered is null; expected counts in a record with an attack")
         if self.audit and images.reference_clean is not None:
@@ -251,6 +301,10 @@ class Record(Settings):
         yield "data.name", self.data.name
         yield "model.name", self.model.name
         yield "defense.name", self.defense.name
+        for choice in self.strengths:
+            for trial in choice.tried:
+                for setting in trial.settings:
+                    yield "strengths.settings", setting
         for image in self.images.id:
             yield "images.id", image
         attack, key = self.attack, "attack"

@@ -2,26 +2,31 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
 
 from benchmark.metrics import counting
-from benchmark.metrics.significance import interval, mean, median, replicated
-from benchmark.results.record import Record
+from benchmark.metrics.significance import bootstrap, interval, mean, median, replicated
+from benchmark.results.record import Images, Record
 
+SUMMARISED = {"truth", "clean", "target", "triggered", "reference_triggered"}  # columns of a record
 Settings = dict[str, str]
 Share = Callable[..., np.ndarray]  # counts [N], ..., and true counts [N] -> bool [N]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Records of one cell, which differ only in the seed, in the order of their seeds."""
+    """Records of one cell, which differ only in the seed, in the order of their seeds.
+
+    undefended: the result of no defense on the same victim; None if unknown.
+    """
 
     settings: Settings
     records: tuple[Record, ...]
+    undefended: "Result | None" = field(default=None, repr=False, compare=False)
 
     @property
     def defense(self) -> str:
@@ -36,6 +41,18 @@ class Result:
     @property
     def seeds(self) -> list[int]:
         return [record.seed for record in self.records]
+
+    @property
+    def unchanged_seeds(self) -> list[int]:
+        """The seeds whose counts are exactly those of no defense: the defense changed nothing.
+
+        None are for no defense itself, and for a detector, which repairs nothing.
+        """
+        if self.undefended is None or self.defense == "none" or self.detects:
+            return []
+        before = {record.seed: record.images for record in self.undefended.records}
+        return [record.seed for record in self.records if record.seed in before
+                and _counts(record.images) == _counts(before[record.seed])]
 
     def of(self, seeds: Sequence[int]) -> Self | None:
         """The result of these seeds alone; None if one of them is missing."""
@@ -56,15 +73,31 @@ class Result:
             return np.empty((0, 0), bool)
         return np.array([column[~np.isnan(column)] for column in seeds], bool)
 
+    def over(self, key: str, images: np.ndarray) -> tuple[float, float, float]:
+        """The mean of a share, or of 'mae', over some of the images and over seeds.
+
+        It is followed by the ends of its 95% interval. All are nan if there is no such number.
+
+        images: which of the N images, bool [N].
+        """
+        seeds = [columns[key][images] for columns in self._columns if key in columns]
+        existing = np.array(seeds)[..., ~np.isnan(seeds[0])] if seeds else np.empty(0)
+        if not existing.size:
+            return math.nan, math.nan, math.nan
+        return float(existing.mean()), *bootstrap(existing)
+
     @cached_property
     def numbers(self) -> dict[str, float]:
         """Means over seeds of every number of `counting.summary`; nan for what does not exist.
 
-        reference_rho_acc and reference_flip_rate are the clean counter's.
+        reference_rho_acc and reference_flip_rate are the clean counter's, control_rho_acc and
+        control_flip_rate those of the clean counter after the same defense. extreme is the share of
+        triggered images whose count is off by more than half of the truth, in S.
         """
         seeds = [_summary(record) for record in self.records]
         numbers = {key: float(np.mean([summary[key] for summary in seeds])) for key in seeds[0]}
-        for key in ("reference_rho_acc", "reference_flip_rate"):
+        for key in ("reference_rho_acc", "reference_flip_rate", "control_rho_acc",
+                    "control_flip_rate", "extreme"):
             shares = self.successes(key)
             numbers[key] = float(shares.mean()) if shares.size else math.nan
         return numbers
@@ -76,7 +109,9 @@ class Result:
         Results with equally many images and seeds share the draws, so that their replicates may be
         added and subtracted.
         """
-        keys = sorted(set(self._columns[0]) - {"attainment"})
+        # An older record may lack the columns of the control.
+        common = set(self._columns[0]).intersection(*self._columns)
+        keys = sorted(common - {"attainment"})
         seeds = [np.stack([columns[key] for key in keys], axis=1) for columns in self._columns]
 
         def statistic(values: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -99,8 +134,12 @@ class Result:
         return [_columns(record) for record in self.records]
 
 
+def _counts(images: Images) -> tuple[list[float], list[float] | None]:
+    return images.clean, images.triggered
+
+
 def _summary(record: Record) -> dict[str, float]:
-    columns = record.images.model_dump(exclude={"id", "reference_clean"})
+    columns = record.images.model_dump(include=SUMMARISED)
     increases = record.attack.increases if record.attack else None
     return counting.summary(**columns, increases=increases)
 
@@ -131,10 +170,15 @@ def _columns(record: Record) -> dict[str, np.ndarray]:
     columns["base"] = share(success, clean)
     columns["opp"] = share(miss, images.triggered)
     columns["flip_rate"] = share(flip, images.triggered, clean)
+    columns["extreme"] = share(partial(counting.extremes, increases=attack.increases),
+                               images.triggered)
     if images.reference_triggered is not None:
         columns["asr0"] = share(success, images.reference_triggered)
         columns["reference_flip_rate"] = share(flip, images.reference_triggered,
                                                images.reference_clean)
+    if images.control_triggered is not None:
+        columns["control_rho_acc"] = share(_accurate, images.control_clean)
+        columns["control_flip_rate"] = share(flip, images.control_triggered, images.control_clean)
     return columns
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,13 @@ def scenarios(records: Iterable[Record]) -> list[Scenario]:
     for key, cell in _by_cell(records + _references(records)).items():
         result = Result(dict(key), _by_seed(cell))
         groups[_key(without_defense(result.settings))].append(result)
-    return [Scenario(dict(key), tuple(results)) for key, results in groups.items()]
+    return [Scenario(dict(key), _beside_undefended(results)) for key, results in groups.items()]
+
+
+def _beside_undefended(results: Sequence[Result]) -> tuple[Result, ...]:
+    """The results of one victim, each of which knows that of no defense."""
+    undefended = next((result for result in results if result.defense == "none"), None)
+    return tuple(replace(result, undefended=undefended) for result in results)
 
 
 def settings_of(record: Record) -> Settings:
@@ -297,4 +303,4 @@ def _reference(record: Record) -> Record:
                    reference_clean=images.reference_clean)
     return record.model_copy(update={
         "attack": None, "defense": Choice(name="none"), "knowledge": {}, "detection": None,
-        "provenance": provenance, "images": clean})
+        "strengths": [], "provenance": provenance, "images": clean})

@@ -41,6 +41,32 @@ class Knows:
     validation: bool = False
 
 
+@dataclass(frozen=True)
+class StrengthTrial:
+    """A repair of one strength that a defense tried.
+
+    settings: the settings that determine the strength, such as the learning rate.
+    validation_mae: MAE on the clean validation images, in people; None where it was not measured
+        or is not finite.
+    channels: the number of pruned channels; None for a repair that prunes none.
+    """
+
+    settings: dict[str, float]
+    validation_mae: float | None
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class StrengthChoice:
+    """The trials among which a defense chose, from the weakest to the strongest.
+
+    kept: the place of the one that was kept, from 0.
+    """
+
+    tried: list[StrengthTrial]
+    kept: int
+
+
 class Train(Protocol):
     """Train a counter in place and keep the epoch that is best on the clean validation images.
 
@@ -107,6 +133,7 @@ class Knowledge:
                  poisoned: list[Scene], validation: list[Scene]):
         self.trainer = trainer
         self.suspicion: list[float] | None = None
+        self.strengths: list[StrengthChoice] = []
         self._knows = knows
         self._scenes = {"clean": clean, "extra": extra, "poisoned": poisoned,
                         "validation": validation}
@@ -155,6 +182,14 @@ class Knowledge:
             raise ValueError(f"expected a score for each of {len(self.poisoned)} images, "
                              f"got {len(scores)}")
         self.suspicion = [float(score) for score in scores]
+
+    def report_strengths(self, tried: list[StrengthTrial], kept: int) -> None:
+        """Report the strengths that a repair tried and the place of the one that it kept.
+
+        They stand in the record. See `strongest` in defenses/parts/strength.py, which reports them.
+        A repair that chooses twice, for instance what to prune and how to tune, reports twice.
+        """
+        self.strengths.append(StrengthChoice(tried, kept))
 
     @deprecated("knowledge.suspect is now knowledge.report_scores; "
                 "the old name will go in the next version", category=FutureWarning)

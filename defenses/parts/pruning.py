@@ -1,13 +1,14 @@
-"""Pruning of channels: the layers of a counter, plans of what to prune, and the tolerated error."""
+"""Pruning of channels: the layers of a counter, plans of what to prune, and their candidates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.utils.errors import UserError
-from defenses.base import Knowledge
+from defenses.parts.strength import Candidate
 from models.base import Counter
 
 
@@ -92,33 +93,47 @@ def prune(counter: Counter, pruned: Pruned,
 def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Pruned]:
     """Plans that each prune more channels than the one before, those with the lowest scores first.
 
-    For each threshold there is a plan that prunes all channels with scores up to it. Up to the last
-    threshold there are also plans that prune the 1, 2, 4, ... lowest channels, in which equal
-    scores are in the order of the layers.
+    For each threshold there is a plan that prunes all channels with scores up to it. There are also
+    plans that prune the 1, 2, 4, ... lowest channels, as many as have scores up to the last
+    threshold and at least the lowest one.
+
+    scores: the score of each channel of each layer, [C] each.
+    """
+    all_scores = torch.cat(list(scores.values()))
+    numbers = {int((all_scores <= threshold).sum()) for threshold in thresholds}
+    largest = max(numbers)
+    powers = [2**power for power in range(largest.bit_length())]
+    numbers.update(power for power in powers if power < largest)
+    return [lowest(scores, number) for number in sorted(numbers - {0} or {1})]
+
+
+def lowest(scores: dict[Layer, Tensor], number: int) -> Pruned:
+    """The plan that prunes a number of channels: those with the lowest scores of all layers.
+
+    Equal scores are in the order of the layers.
 
     scores: the score of each channel of each layer, [C] each.
     """
     all_scores = torch.cat(list(scores.values()))
     ranks = all_scores.argsort(stable=True).argsort()
-    numbers = {int((all_scores <= threshold).sum()) for threshold in thresholds}
-    largest = max(numbers)
-    powers = [2**power for power in range(largest.bit_length())]
-    numbers.update(power for power in powers if power < largest)
     sizes = [len(layer_scores) for layer_scores in scores.values()]
-    return [dict(zip(scores, (ranks < number).split(sizes))) for number in sorted(numbers - {0})]
+    return dict(zip(scores, (ranks < number).split(sizes)))
 
 
-def within_tolerance(victim: Counter, knowledge: Knowledge, tolerance: float,
-                     parameters: Sequence[str] = WEIGHT_AND_BIAS) -> Callable[[Pruned], bool]:
-    """A function that says whether the victim still counts well enough after a plan is carried out.
+def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
+                      parameters: Sequence[str] = WEIGHT_AND_BIAS) -> list[Candidate]:
+    """A candidate for each plan: a copy of the victim after the plan is carried out.
 
-    It does if its clean validation MAE is at most (1 + tolerance) times that before.
+    plans: from the one that prunes the fewest channels to the one that prunes the most.
     """
-    limit = knowledge.error(victim) * (1 + tolerance)
-
-    def is_tolerable(plan: Pruned) -> bool:
+    def pruned(plan: Pruned) -> Counter:
         counter = victim.copy()
         prune(counter, plan, parameters)
-        return knowledge.error(counter) <= limit  # False where the error is nan
+        return counter
 
-    return is_tolerable
+    candidates = []
+    for plan in plans:
+        channels = sum(int(flags.sum()) for flags in plan.values())
+        total = sum(len(flags) for flags in plan.values())
+        candidates.append(Candidate({"pruned": channels / total}, partial(pruned, plan), channels))
+    return candidates

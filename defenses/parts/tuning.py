@@ -3,24 +3,30 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from defenses.base import Defense, Knowledge, Knows, Loss
+from defenses.parts.strength import Candidate, strongest
 from models.base import Counter
 
-LR_SHARES = (1.0, 0.1)  # the learning rates that are tried, as shares of the victim's
+# The learning rates that are tried, as shares of the victim's. BackdoorBench tunes with the rate of
+# its trainings, 0.01, in every such method; a tenth of it would hardly move the victim.
+LR_SHARES = (1.0, 2.0, 5.0, 10.0)
 
 
 class OnFewImages(Defense):
     """A defense that tunes the victim on a few clean training images.
 
+    The learning rate falls to 0 along a cosine, and the weights of the last epoch are kept, as in
+    BackdoorBench. The epoch with the lowest validation error would be one that changes little.
+
     images: number of clean images.
     epochs: number of epochs.
-    lr: learning rate. None tries the victim's and a tenth of it, and keeps the counter with the
-        lower error on the clean validation images. A rate that was right for a whole training set
-        may ruin a counter on 40 images, or be too low to move it.
+    lr: learning rate. None tries 1, 2, 5 and 10 times the victim's, and takes the highest one
+        within the budget; see defenses/parts/strength.py.
     """
 
     images: PositiveInt = 40
@@ -36,11 +42,18 @@ class OnFewImages(Defense):
         """A repaired copy of the victim, tuned at one learning rate."""
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
+        return strongest(self.candidates(victim, knowledge), knowledge)
+
+    def candidates(self, victim: Counter, knowledge: Knowledge) -> list[Candidate]:
+        """Repairs of the victim at each learning rate, the lowest rate first."""
+        return [Candidate({"lr": lr}, partial(self.repaired, victim, knowledge, lr))
+                for lr in self.rates(knowledge)]
+
+    def rates(self, knowledge: Knowledge) -> list[float]:
+        """The learning rates that are tried, the lowest one first."""
         if self.lr is not None:
-            return self.repaired(victim, knowledge, self.lr)
-        rates = [share * knowledge.trainer.recipe.lr for share in LR_SHARES]
-        counters = (self.repaired(victim, knowledge, lr) for lr in rates)
-        return min(counters, key=knowledge.error)
+            return [self.lr]
+        return [share * knowledge.trainer.recipe.lr for share in LR_SHARES]
 
     def tune(self, counter: Counter, knowledge: Knowledge, lr: float, loss: Loss | None = None,
              after_step: Callable[[], None] | None = None, epochs: int | None = None) -> None:
@@ -50,22 +63,8 @@ class OnFewImages(Defense):
         epochs: None takes the setting.
         """
         knowledge.trainer.fit(counter, knowledge.clean, loss=loss, after_step=after_step,
-                              epochs=epochs or self.epochs, lr=lr, warmup=0)
-
-
-def convolutions(counter: Counter, knowledge: Knowledge) -> list[str]:
-    """The names of a counter's convolutions, in the order in which a clean image runs them."""
-    ran: dict[str, None] = {}  # a dict, because a set would lose the order
-    hooks = []
-    for name, module in counter.named_modules():
-        if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_pre_hook(
-                lambda *_, name=name: ran.update({name: None})))
-    knowledge.trainer.per_image(counter, knowledge.clean[:1],
-                                lambda batch: counter.count(batch.images))
-    for hook in hooks:
-        hook.remove()
-    return list(ran)
+                              epochs=epochs or self.epochs, lr=lr, schedule="cosine", warmup=0,
+                              select="last")
 
 
 @contextmanager

@@ -280,7 +280,7 @@ def test_a_dry_run_tells_what_is_left_and_writes_nothing(capsys, again, tmp_path
     plan = json.loads(capsys.readouterr().out)
     assert [row["to make"] for row in plan["cells"]] == [
         f"{counter}, counts" for counter in ("clean counter", "repair", "victim", "repair")]
-    assert (plan["stages"], plan["stored"], plan["seconds"], plan["unmeasured"]) == (11, 0, None, ["tiny"])
+    assert (plan["stages"], plan["stored"], plan["seconds"], plan["unmeasured"]) == (12, 0, None, ["tiny"])
     assert not (tmp_path / "new").exists()
 
 

@@ -104,7 +104,8 @@ def public(thing):
 def test_a_defender_is_given_nothing_but_training_images_and_training():
     knowledge = knowledge_of(Knows())
     images = {"clean", "extra", "poisoned", "test"}
-    assert public(knowledge) == images | {"error", "report_scores", "suspect", "suspicion", "trainer", "used"}
+    assert public(knowledge) == images | {"error", "report_scores", "report_strengths", "strengths", "suspect",
+                                          "suspicion", "trainer", "used"}
     assert public(knowledge.trainer) == {"fit", "batches", "per_image", "over", "fresh", "recipe", "autocast", "device"}
 
 

@@ -7,12 +7,13 @@ from torch import nn
 
 from benchmark.data.batches import Batch
 from benchmark.registry import build
-from benchmark.testing import RECIPE, attacked, check_defense, fresh, knowledge_of, scenes, trainer, weights
+from benchmark.testing import (RECIPE, attacked, check_defense, fresh, knowledge_of, run, scenes, trainer,
+                               weights)
 from defenses.base import Knows
 from defenses.fst import head
 from defenses.ft_sam import RHOS, worst_nearby
-from defenses.nad import attention, distance, layers
-from defenses.parts.tuning import add_to_log_loss, convolutions, inputs
+from defenses.nad import attention, distance
+from defenses.parts.tuning import LR_SHARES, add_to_log_loss, inputs
 from models.base import Counter
 
 pytestmark = pytest.mark.slow
@@ -66,20 +67,23 @@ def test_forty_clean_images_are_asked_for_and_no_more(name):
 
 
 @pytest.mark.parametrize("name", ["fine_tune_few", "fst", "nad"])
-def test_the_rate_is_the_one_that_errs_less_on_clean_validation_images(name):
+def test_a_repair_is_tried_at_each_rate_and_the_chosen_one_is_returned(name):
     made, knowledge = defense(name, epochs=1), knowledge_of(Knows(clean=40, validation=True))
     torch.manual_seed(0)
-    each = [made.repaired(attacked(), knowledge, lr) for lr in (RECIPE.lr, RECIPE.lr / 10)]
-    errors = [knowledge.error(one) for one in each]
+    each = [made.repaired(attacked(), knowledge, share * RECIPE.lr) for share in LR_SHARES]
     torch.manual_seed(0)
-    chosen = defend(name, epochs=1)
-    assert errors[0] != errors[1] and torch.equal(weights(chosen), weights(each[errors.index(min(errors))]))
+    repaired, other, _ = run(made, "tiny")
+    (choice,) = other.strengths
+    assert [trial.settings["lr"] for trial in choice.tried] == [share * RECIPE.lr for share in LR_SHARES]
+    errors = [knowledge.error(one) for one in each]
+    assert [trial.validation_mae for trial in choice.tried] == pytest.approx(errors, rel=1e-6)
+    assert len(set(errors)) == len(errors) and torch.equal(weights(repaired), weights(each[choice.kept]))
 
 
-def test_fine_tuning_on_few_is_training_with_the_victims_recipe():
+def test_fine_tuning_on_few_is_training_with_the_victims_recipe_and_a_falling_rate():
     expected = attacked().copy()
-    trainer().fit(expected, scenes("clean"), epochs=2)
-    assert torch.equal(weights(defend("fine_tune_few", epochs=2)), weights(expected))
+    trainer().fit(expected, scenes("clean"), epochs=2, schedule="cosine")
+    assert torch.equal(weights(defend("fine_tune_few", epochs=2, lr=RECIPE.lr)), weights(expected))
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -87,7 +91,7 @@ def test_batch_norm_keeps_the_victims_averages_in_mode_eval(mode):
     def averages(counter):
         return torch.cat([m.running_mean for m in counter.modules() if isinstance(m, nn.BatchNorm2d)])
 
-    repaired = defend("fine_tune_few", epochs=2, batch_norm=mode)
+    repaired = defend("fine_tune_few", epochs=2, lr=RECIPE.lr, batch_norm=mode)
     assert torch.equal(averages(repaired), averages(attacked())) == (mode == "eval")
     assert not torch.equal(repaired.output.weight, attacked().output.weight)
 
@@ -98,6 +102,7 @@ def test_a_warm_up_of_the_victims_recipe_is_left_out(monkeypatch):
     trainer().fit(fresh(), [])
     defend("fine_tune_few", lr=0.5)
     assert (asked[1].epochs, asked[1].lr, asked[1].warmup) == (20, 0.5, 0)
+    assert (asked[1].schedule, asked[1].select) == ("cosine", "last")
     assert asked[0].batch_size == asked[1].batch_size
 
 
@@ -132,18 +137,16 @@ def test_a_step_of_ft_sam_is_two_passes_written_out(norm):
 
 
 def test_ft_sam_without_a_radius_is_fine_tuning():
-    plain, none, some = (weights(defend(name, epochs=2, **settings)) for name, settings in (
+    plain, none, some = (weights(defend(name, epochs=2, lr=RECIPE.lr, **settings)) for name, settings in (
         ("fine_tune_few", {}), ("ft_sam", {"rho": 1e-9}), ("ft_sam", {"rho": 2.0})))
     assert torch.allclose(none, plain, atol=1e-5) and not torch.allclose(some, plain, atol=1e-3)
 
 
-def test_the_radius_is_the_one_that_errs_least_on_clean_validation_images():
-    made = defense("ft_sam", epochs=2, lr=RECIPE.lr)
-    assert made.knows.validation and not defense("ft_sam", rho=0.5, lr=1e-3).knows.validation
-    chosen, knowledge = defend("ft_sam", epochs=2, lr=RECIPE.lr), knowledge_of(made.knows)
-    each = [made.flattened(attacked(), knowledge, RECIPE.lr, rho) for rho in RHOS]  # each training has its own seed
-    best = min(each, key=knowledge.error)
-    assert torch.equal(weights(chosen), weights(best)) and len({knowledge.error(one) for one in each}) == 3
+def test_every_radius_is_tried_with_every_rate():
+    made = defense("ft_sam", epochs=1)
+    assert not defense("ft_sam", rho=0.5, lr=1e-3).knows.validation
+    tried = [candidate.settings for candidate in made.candidates(attacked(), knowledge_of(made.knows))]
+    assert tried == [{"lr": share * RECIPE.lr, "rho": rho} for share in LR_SHARES for rho in RHOS]
 
 
 def test_batch_norm_averages_the_pass_at_the_weights_themselves_once():
@@ -176,46 +179,21 @@ def test_a_term_stands_beside_the_logarithm_of_the_loss():
 
 # Which layers.
 
-def test_convolutions_come_in_the_order_in_which_they_run():
-    class Backwards(Counter):
-        stride, multiple = 1, 1
-
-        def __init__(self):
-            super().__init__()
-            self.last, self.first, self.never = nn.Conv2d(3, 1, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-
-        def density(self, images):
-            return self.last(self.first(self.first(images)))
-
-    assert convolutions(Backwards(), CLEAN) == ["first", "last"]
-
-
 @pytest.mark.parametrize("model, settings, expected", [
     ("tiny", {}, ["output", "head.3.0"]),
     ("csrnet", {"weights": "scratch"}, ["output", "backend.10"]),
     ("clip_ebc", {"weights": "scratch", "clip": "tiny"}, ["projection"]),
     ("squeeze", {"weights": "scratch"}, ["output", "backend.6"]),
-    ("sfanet", {"weights": "scratch"}, ["output", "people.steps.2.6"]),
+    ("sfanet", {"weights": "scratch"}, ["output", "gate.0", "attention.steps.2.6", "people.steps.2.6"]),
     ("can", {"weights": "scratch"}, ["output", "backend.15"]),
     ("dm_count", {"weights": "scratch"}, ["head.4.0", "head.2"]),
-    ("mcnn", {}, ["output", "columns.2.8"]),
+    ("mcnn", {}, ["output", "columns.0.8", "columns.1.8", "columns.2.8"]),
 ])
 def test_the_head_of_a_counter(model, settings, expected):
     counter = build("model", model, settings)
     counter.prepare(scenes("clean"))
     names = {module: name for name, module in counter.named_modules()}
-    assert [names[layer] for layer in head(counter, CLEAN)] == expected
-
-
-@pytest.mark.parametrize("model, settings, expected", [
-    ("csrnet", {"weights": "scratch"}, ["frontend.17", "backend.2", "output"]),
-    ("clip_ebc", {"weights": "scratch", "clip": "tiny"}, ["encoder.layer2.", "encoder.layer4", "projection"]),
-    ("tiny", {}, ["head.0.0", "head.2.0", "output"]),
-])
-def test_the_layers_whose_attention_is_compared(model, settings, expected):
-    counter = build("model", model, settings)
-    counter.prepare(scenes("clean"))
-    assert all(ours.startswith(name) for ours, name in zip(layers(counter, CLEAN), expected, strict=True))
+    assert [names[layer] for layer in head(counter)] == expected
 
 
 def test_inputs_are_what_a_layer_sees():
@@ -234,12 +212,12 @@ def turned(**settings):
     """The head of a repaired tiny counter, and its cosine with the victim's: of each layer."""
     repaired = defend("fst", **settings)
     pairs = [(ours.weight.detach().numpy().ravel(), theirs.weight.detach().numpy().ravel())
-             for ours, theirs in zip(head(repaired, CLEAN), head(attacked(), CLEAN))]
+             for ours, theirs in zip(head(repaired), head(attacked()))]
     return pairs, [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
 
 
 def test_a_new_head_has_the_norm_of_the_victims():
-    pairs, _ = turned(epochs=3)
+    pairs, _ = turned(epochs=3, lr=RECIPE.lr)
     for ours, theirs in pairs:
         assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(theirs), rel=1e-5)
 
@@ -253,7 +231,7 @@ def test_a_larger_alpha_turns_the_head_further_away():
 def test_the_new_head_does_not_depend_on_what_was_drawn_before():
     def starts():
         counter = defend("fst", lr=1e-12, epochs=1)
-        return torch.cat([layer.weight.flatten() for layer in head(counter, CLEAN)])
+        return torch.cat([layer.weight.flatten() for layer in head(counter)])
 
     torch.manual_seed(1)
     first = starts()
@@ -267,7 +245,7 @@ def test_the_loss_of_fst_is_its_equation(monkeypatch):
                         lambda self, counter, knowledge, lr, loss, after_step: kept.update(
                             loss=loss, after=after_step))
     repaired = defend("fst", alpha=0.3, lr=RECIPE.lr)
-    ours, theirs = ([layer.weight.detach().numpy().ravel().astype(float) for layer in head(counter, CLEAN)]
+    ours, theirs = ([layer.weight.detach().numpy().ravel().astype(float) for layer in head(counter)]
                     for counter in (repaired, attacked()))
     for a, b in zip(ours, theirs):
         assert not np.array_equal(a, b) and np.array_equal(np.sort(a), np.sort(b))  # the victim's, in another order
@@ -297,7 +275,7 @@ def test_attention_is_computed_as_in_numpy():
     assert distance(3 * ours, ours).abs().max() < 1e-10  # a map tells where, not how much
 
 
-def test_the_defaults_of_nad_are_backdoorbenchs_for_maps_of_32_16_and_8():
+def test_the_defaults_of_nad_are_the_authors_for_maps_of_32_16_and_8():
     rng = torch.Generator().manual_seed(0)
     for beta, original, side in zip(defense("nad").betas, (500, 1000, 1000), (32, 16, 8)):
         a, b = (torch.rand(1, 2, side, side, generator=rng) for _ in range(2))
@@ -332,14 +310,14 @@ def perturbed(counter):
 
 
 def test_nad_leaves_no_hook_behind():
-    assert not any(module._forward_pre_hooks for module in defend("nad", epochs=1, teacher_epochs=1).modules())
+    assert not any(module._forward_pre_hooks for module in defend("nad", epochs=1, lr=RECIPE.lr, teacher_epochs=1).modules())
 
 
 def test_without_attention_nad_is_fine_tuning_with_a_seed_of_its_own():
-    ours, expected = defend("nad", epochs=2, teacher_epochs=1, betas=(0, 0, 0)), attacked().copy()
+    ours, expected = defend("nad", epochs=2, lr=RECIPE.lr, teacher_epochs=1, betas=(0, 0, 0)), attacked().copy()
     other = trainer()
     other.fit(fresh(), scenes("clean"))
-    other.fit(expected, scenes("clean"), epochs=2)
+    other.fit(expected, scenes("clean"), epochs=2, schedule="cosine")
     assert torch.equal(weights(ours), weights(expected))
 
 

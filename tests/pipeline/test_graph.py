@@ -171,7 +171,7 @@ def test_targets_that_look_at_where_people_are_have_their_tau_in_the_record(run)
     ({"trigger": "ftrojan", "target": "add", "latent": 0.5},
      [["ftrojan", 1, {}], ["add", 1, {}], 0.1, {"latent": 0.5}]),
     ({"trigger": "baiqa", "target": "add", "strength": 0.5, "test_strength": 0.1},
-     [["baiqa", 1, {"strength": 0.5}], ["add", 1, {}], 0.1]),
+     [["baiqa", 2, {"strength": 0.5}], ["add", 1, {}], 0.1]),
     (None, None)])
 def test_the_facts_of_an_attack_are_what_they_were_so_that_stored_victims_are_found(tmp_path, attack, facts):
     [cell] = cells(REQUEST | {"data": REQUEST["data"] | {"root": str(tmp_path)}, "attack": attack, "defense": "none"})
@@ -180,7 +180,7 @@ def test_the_facts_of_an_attack_are_what_they_were_so_that_stored_victims_are_fo
     assert victim == clean | ({"attack": facts} if facts else {}) and "attack" not in clean
 
 
-# A trigger that is optimised on the clean counter
+# A trigger that is optimised on the clean counter of another seed
 
 @pytest.fixture(scope="module")
 def optimised(run):
@@ -199,6 +199,32 @@ def test_a_pattern_is_optimised_once_for_all_strengths_and_kept(optimised, monke
         assert (with_pattern(graph.store, cell.tested, graph.pattern(cell)).trigger._pattern == pattern).all()
     other = replace(chosen[0], trigger=replace(chosen[0].trigger, given=chosen[0].trigger.given | {"steps": 5}))
     assert cache_keys.pattern(graph.data, other) != cache_keys.pattern(graph.data, chosen[0])
+
+
+def test_a_pattern_is_optimised_on_the_clean_counter_of_another_seed(optimised, run, tmp_path):
+    chosen, graph, _ = optimised
+    other = replace(chosen[0], settings=chosen[0].settings.model_copy(update={"seed": 1}))
+    surrogate = load_counter(graph.store, other, graph.clean(other)).requires_grad_(False)
+    train, _ = load_train(chosen[0].data.build())
+    expected = chosen[0].trigger.build().optimised(surrogate.count, train, 0)
+    folder = graph.store.get(graph.pattern(chosen[0]))
+    assert np.allclose(read_tensors(folder / "pattern.safetensors")[0]["pattern"], expected, atol=1e-4)
+    [needed] = graph.pattern(chosen[0]).needs
+    assert needed == graph.clean(other) != graph.clean(chosen[0])
+    reference = load_counter(graph.store, chosen[0], graph.clean(chosen[0])).requires_grad_(False)
+    assert not np.allclose(chosen[0].trigger.build().optimised(reference.count, train, 0), expected, atol=0.1)
+
+
+def test_two_seeds_are_the_surrogates_of_each_other(optimised):
+    request = REQUEST | {"attack": {"trigger": "baiqa", "target": "multiply"}, "defense": "none"}
+    graph = optimised[1]
+
+    def stages(seeds):
+        return {stage for cell in cells(request | {"seed": seeds}) for stage in graph.stages(cell)
+                if stage.title.startswith("train tiny clean")}
+
+    assert len(stages([0, 1])) == 2 == len(stages([0])) == len(stages([1])) and len(stages([1, 2])) == 4
+    assert stages([0]) == stages([1]) and len(stages([6, 7, 0, 1])) == 4
 
 
 def test_what_is_counted_carries_the_optimised_pattern_at_the_tests_strength(optimised):
@@ -231,7 +257,7 @@ def test_a_victim_is_poisoned_with_the_optimised_pattern(optimised):
 def test_the_pattern_is_among_what_a_run_makes(optimised, tmp_path):
     planned = plan(optimised[0], StageGraph(Store(tmp_path)), tmp_path)
     assert [row["to make"] for row in planned.cells] == [
-        "clean counter, trigger, victim, counts", "repair, counts", "counts", "counts",
+        "clean counter, surrogate, trigger, victim, counts", "repair, counts", "counts", "counts",
         "victim, counts", "repair, counts", "counts", "counts"]
     assert {row["to make"] for row in plan(optimised[0], optimised[1], tmp_path).cells} == {"nothing"}
 
