@@ -19,13 +19,16 @@ from numpy.typing import ArrayLike
 
 from benchmark.leaderboard.reruns import RECOMPUTED
 from benchmark.metrics import counting
-from benchmark.metrics.significance import LEVEL, holm, interval, mcnemar
+from benchmark.metrics.paired import Paired, infer
+from benchmark.metrics.significance import interval
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
-from benchmark.tables.controls import SHARED
+from benchmark.tables.controls import SHARED, chance_flips
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
-from benchmark.tables.formats import NONE, Table, number, probability, with_interval
+from benchmark.tables.footnotes import unchanged_notes
+from benchmark.tables.formats import NONE, Table, number, with_interval
+from benchmark.tables.two_levels import few_seeds, level_cells, level_legend
 from benchmark.utils.strict_json import InvalidFile
 
 if TYPE_CHECKING:
@@ -39,13 +42,10 @@ LEGEND = [
     "left out of its mean.",
     "RA is the share of triggered images that are counted to within 10% of the truth, and "
     "determines the rank. rho_Acc is the same share of clean images. clean rho_Acc is the rho_Acc "
-    "of clean counters with the defense applied. DER compares the means over seeds of eASR and "
+    "of clean counters with the defense applied, and chance flips their flip rate; flips beyond "
+    "it are the backdoor's. DER compares the means over seeds of eASR and "
     "rho_Acc with those of no defense; a defense without effect has 0.5.",
     IMAGES_USED,
-    "RA - none and RA - best are the differences from no defense on the same victims, and from "
-    "the defense of rank 1. p is of exact McNemar tests over images, in which the victims and "
-    "seeds of an image count as one, after Holm's correction for all tests of the table. With "
-    f"p >= {LEVEL}, a difference may be due to chance, and so may the order of the two defenses.",
     "A 'control' is what a defense must beat: none, retraining, or continued training on the "
     "poisoned images. Controls have no rank. A defense is 'incomplete' if some cells of the grid "
     "were not run; its means would be over other cells and are left out.",
@@ -100,8 +100,8 @@ class GridResults:
         return mean, *interval(np.mean([result.replicates[key] for result in results], axis=0))
 
     def successes(self, key: str) -> np.ndarray:
-        """The images that a share counts, bool [V, N] of N images, with V victims and seeds."""
-        return np.concatenate([result.successes(key) for result in self.attacked.values()])
+        """The images that a share counts, bool [V, S, N]: V victims, S seeds and N images."""
+        return np.stack([result.successes(key) for result in self.attacked.values()])
 
 
 def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
@@ -158,7 +158,7 @@ def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
     complete.sort(key=lambda defense: (-defense.mean("ra")[0], names[defense]))
     undefended = {defense.source: defense for defense in complete
                   if defense.first.defense == "none"}
-    differences = _differences(complete, undefended)
+    differences, legend = _differences(complete, undefended)
     ranks = itertools.count(1)
     rows = []
     for defense in complete:
@@ -173,7 +173,18 @@ def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
     frame = pd.DataFrame(rows).fillna(NONE)
     if not any(entry_of(defense.first.records[0]) for defense in defenses):
         frame = frame.drop(columns=["entry", "tier"])
-    return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame, LEGEND)
+    notes = [*LEGEND, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
+    named_results = [(f"{names[defense]} {_victim(result)}", result)
+                     for defense in defenses for result in defense.results.values()]
+    return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
+                 notes + unchanged_notes(named_results))
+
+
+def _victim(result: Result) -> str:
+    """The model and the attack of a result."""
+    settings = result.settings
+    attack = f"{settings['trigger']}/{settings['target']}" if "trigger" in settings else "clean"
+    return f"{settings['model']} {attack}"
 
 
 def _names(defenses: Sequence[GridResults]) -> dict[GridResults, str]:
@@ -186,27 +197,31 @@ def _names(defenses: Sequence[GridResults]) -> dict[GridResults, str]:
     return {defense: defense.first.defense + label for defense, label in zip(defenses, labels)}
 
 
-def _differences(complete: Sequence[GridResults],
-                 undefended: Mapping[str, GridResults]) -> dict[GridResults, dict[str, str]]:
-    """The columns with differences in RA from no defense and from the best, and their p values.
+def _differences(complete: Sequence[GridResults], undefended: Mapping[str, GridResults]
+                 ) -> tuple[dict[GridResults, dict[str, str]], str]:
+    """The columns with differences in RA from no defense and from the best, and their legend.
 
     complete: in the order of the ranking. undefended: no defense, by the source of the victims.
     """
     best = next(defense for defense in complete if not defense.is_control)
-    pairs = []
+    rows, pairs = [], []
     for defense in complete:
         for heading, other in (("none", undefended.get(defense.source)), ("best", best)):
             if other is not None and other is not defense:
-                pairs.append((defense, heading, other))
-    p_values = holm([mcnemar(defense.successes("ra"), other.successes("ra"))
-                     for defense, _, other in pairs])
-    headings = ("RA - none", "p none", "RA - best", "p best")
+                rows.append((defense, heading))
+                pairs.append(Paired(defense.successes("ra"), other.successes("ra")))
+    headings = [text for other in ("none", "best")
+                for text in (f"RA - {other}", f"p {other}, seeds", f"p {other}, images")]
     columns = {defense: dict.fromkeys(headings, NONE) for defense in complete}
-    for (defense, heading, other), p in zip(pairs, p_values):
-        difference = defense.mean("ra")[0] - other.mean("ra")[0]
-        columns[defense][f"RA - {heading}"] = f"{difference:+.3f}"
-        columns[defense][f"p {heading}"] = probability(p)
-    return columns
+    for (defense, heading), inference in zip(rows, infer([pairs])[0]):
+        cells = level_cells(inference)
+        columns[defense] |= {f"RA - {heading}": cells["difference"],
+                             f"p {heading}, seeds": cells["p, seeds"],
+                             f"p {heading}, images": cells["p, images"]}
+    return columns, (
+        "RA - none and RA - best are the differences from no defense on the same victims, and from "
+        "the defense of rank 1, as means over the victims, each with two p values. "
+        f"{level_legend(len(pairs))} Where none is shown, the order of two defenses may be chance.")
 
 
 def _numbers(defense: GridResults, undefended: GridResults | None) -> dict[str, str]:
@@ -220,6 +235,9 @@ def _numbers(defense: GridResults, undefended: GridResults | None) -> dict[str, 
         columns[heading] = with_interval(*defense.mean(key), digits)
     clean = [result.numbers["rho_acc"] for result in results if not result.records[0].attack]
     columns["clean rho_Acc"] = number(float(np.mean(clean))) if clean else NONE
+    chance = [chance_flips(result) for result in defense.attacked.values()]
+    existing = [share for share in chance if not math.isnan(share)]
+    columns["chance flips"] = number(float(np.mean(existing))) if existing else NONE
     return columns | {"DER": _der(defense, undefended), "seconds": repair_seconds(results),
                       "cells": f"{defense.present}/{defense.wanted}"}
 

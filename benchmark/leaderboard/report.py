@@ -18,6 +18,8 @@ from benchmark.tables.controls import CONTROLS, control_numbers, control_table
 from benchmark.tables.defenses import defense_table
 from benchmark.tables.detection import detection_table
 from benchmark.tables.formats import Table, as_json, csv, latex, markdown
+from benchmark.tables.strata import strata_table
+from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import whole_file
 
@@ -70,8 +72,10 @@ class Board:
         return "\n".join(map(markdown, self.tables))
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write folder/tables/NAME.{md,csv,tex,json} for each table and for that of all results.
+        """Write folder/tables/NAME.{md,csv,tex,json} for each table.
 
+        Besides those of `tables` these are the tables of all results, of strata and, where a defense
+        chose among strengths, of strengths.
         Each file is written whole or not at all. The same records give the same bytes, whatever
         their order. Returns the paths.
 
@@ -79,7 +83,11 @@ class Board:
             UserError: a file cannot be written.
         """
         paths = []
-        for table in [*self.tables, results_table(self.scenarios)]:
+        only_written = [results_table(self.scenarios), strata_table(self.scenarios)]
+        strengths = strength_table(self.scenarios)
+        if len(strengths.frame):
+            only_written.append(strengths)
+        for table in [*self.tables, *only_written]:
             for suffix, to_text in FORMATS.items():
                 path = Path(folder) / "tables" / f"{table.name}.{suffix}"
                 _write(path, to_text(table))

@@ -96,6 +96,16 @@ def band_shares(y_star: ArrayLike, c: ArrayLike, increases: bool) -> list[float]
     return [_mean(band == number) for number in numbers]
 
 
+def extremes(y_star: ArrayLike, c: ArrayLike, increases: bool) -> np.ndarray:
+    """Whether each r = y* / c is in S and off by more than 0.5, bool [N]. Raises as `bands` does.
+
+    >>> extremes([16, 15, 4], [10, 10, 10], increases=True).tolist()
+    [True, False, False]
+    """
+    band = bands(y_star, c)
+    return band >= 3 if increases else band <= -3
+
+
 def excess_asr(asr: float, asr0: float) -> float:
     """eASR = (rho_Asr - ASR0) / (1 - ASR0): success beyond chance.
 
@@ -199,47 +209,6 @@ def strata(c: ArrayLike) -> dict[str, np.ndarray]:
     """
     (c,) = _columns(c)
     return {label: (low <= c) & (c < high) for label, (low, high) in _STRATA.items()}
-
-
-def dot_map(points: ArrayLike, shape: tuple[int, int], stride: int = 1) -> np.ndarray:
-    """The number of points in each block of `stride` x `stride` pixels, float [H, W].
-
-    points: [N, 2] as (x, y) in pixels. Points outside count in the nearest block, so that the sum
-        of the map is N.
-    shape: (H, W) blocks.
-
-    >>> dot_map([[0, 0], [15.9, 7], [16, 7]], shape=(1, 2), stride=8).tolist()
-    [[1.0, 2.0]]
-    """
-    x, y = (np.reshape(points, (-1, 2)) // stride).astype(int).T
-    flat = y.clip(0, shape[0] - 1) * shape[1] + x.clip(0, shape[1] - 1)
-    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
-
-
-def game(density: np.ndarray, truth: np.ndarray, level: int) -> float:
-    """GAME(L) of one image, in people: the errors of 2^L x 2^L regions, added up.
-
-    The error of a region is |sum of density - truth|. GAME(0) is the absolute error of the count.
-    Higher levels also show people who are counted in the wrong place. Guerrero-Gomez-Olmedo et
-    al., IbPRIA 2015.
-
-    density, truth: maps [H, W] in people per pixel or block. `dot_map` makes one from points.
-    level: L.
-
-    Raises:
-        ValueError: the maps differ in shape, or have fewer rows or columns than there are regions.
-
-    >>> game(np.array([[5.0, 0.0]] * 2), np.array([[0.0, 5.0]] * 2), level=1)
-    20.0
-    """
-    regions = 2**level
-    if np.shape(density) != np.shape(truth) or min(np.shape(density)) < regions:
-        raise ValueError(f"expected two maps of one shape, at least {regions} x {regions}, "
-                         f"got {np.shape(density)} and {np.shape(truth)}")
-    error = np.subtract(density, truth, dtype=float)
-    for axis, length in enumerate(error.shape):
-        error = np.add.reduceat(error, np.arange(regions) * length // regions, axis=axis)
-    return float(np.abs(error).sum())
 
 
 def summary(truth: ArrayLike, clean: ArrayLike, target: ArrayLike | None = None,

@@ -1,7 +1,12 @@
-"""Significance: bootstrap intervals, McNemar's test of two models, Holm's correction."""
+"""Significance: intervals and tests over images and over seeds, and Holm's correction.
+
+`bootstrap` and `sign_flip_test` are about the counters at hand, `over_seeds` about others that are
+trained in the same way. `benchmark.metrics.paired` puts the two beside each other.
+"""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +14,7 @@ from numpy.typing import ArrayLike
 
 REPLICATES = 2000
 LEVEL = 0.05  # significance level of every test: a smaller p shows a difference
+ENOUGH_SEEDS = 5  # fewer say too little about the spread between counters for any claim about them
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # see `mean`
 
 
@@ -106,17 +112,17 @@ def bootstrap(seeds: Sequence[ArrayLike], statistic: Statistic = mean, replicate
     return interval(replicated(seeds, statistic, replicates, rng))
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
-    """The p value of an exact two-sided McNemar test.
+def sign_flip_test(first: ArrayLike, second: ArrayLike) -> float:
+    """The p value of an exact two-sided sign-flip test over images.
 
     The null hypothesis is that two models succeed equally often on the same images. d_i is the
     number of seeds that succeed on image i under the first model minus that under the second. Then
     p = P(|sum of +-d_i| >= |sum of d_i|), where each sign is a fair coin. With one seed this is
-    McNemar's min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2), where b and c are the numbers
-    of images on which only one of the models succeeds. An image has one sign for all seeds, because
-    more seeds are not more images. The test is about these models, not about others trained in the
-    same way. McNemar, Psychometrika 1947; sign flips: Fisher, The Design of Experiments, 1935,
-    section 21.
+    McNemar's exact test, min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2), where b and c are
+    the numbers of images on which only one of the models succeeds. An image has one sign for all
+    seeds, because more seeds are not more images. The test is about these models, not about others
+    trained in the same way. Fisher, The Design of Experiments, 1935, section 21; McNemar,
+    Psychometrika 1947.
 
     first, second: bool [N], one value per image, or [S, N] for S seeds. They may be whole numbers,
         such as the successes of a model minus those of its control.
@@ -124,7 +130,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     Raises:
         ValueError: the numbers of images or seeds differ.
 
-    >>> mcnemar([True] * 6 + [False] * 4, [False] * 10)
+    >>> sign_flip_test([True] * 6 + [False] * 4, [False] * 10)
     0.03125
     """
     first, second = np.atleast_2d(np.asarray(first, int)), np.atleast_2d(np.asarray(second, int))
@@ -143,8 +149,59 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     return min(1.0, float(probabilities[as_extreme].sum()))
 
 
+@dataclass(frozen=True)
+class SeedInference:
+    """The mean of a difference over seeds, the ends of its 95% interval, and a p value.
+
+    With one seed, which shows no spread, low, high and p are nan.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def over_seeds(differences: ArrayLike) -> SeedInference:
+    """A t interval and the two-sided t test of differences of mean 0, over seeds.
+
+    differences: float [S], for each seed the number of one method minus that of the other.
+
+    The interval is mean +- t s / sqrt(S), with s the standard deviation of the differences and t
+    the quantile of Student's distribution with S - 1 degrees of freedom. It is about all counters
+    that may be trained in the same way, of which the seeds are a sample; it takes the differences
+    to be normally distributed. Without any spread p is 0, or 1 if all differences are 0. Student,
+    Biometrika 1908.
+
+    Raises:
+        ValueError: there is no seed.
+
+    >>> inference = over_seeds([-0.310, -0.032, -0.066])
+    >>> [round(value, 3) for value in (inference.mean, inference.low, inference.high, inference.p)]
+    [-0.136, -0.513, 0.241, 0.261]
+    """
+    from scipy.special import stdtr, stdtrit  # imported here because few commands need scipy
+
+    differences = np.asarray(differences, float)
+    seeds = len(differences)
+    if not seeds:
+        raise ValueError("expected the difference of at least one seed")
+    center = float(differences.mean())
+    if seeds == 1:
+        return SeedInference(center, math.nan, math.nan, math.nan)
+    error = float(differences.std(ddof=1)) / math.sqrt(seeds)
+    margin = float(stdtrit(seeds - 1, 0.975)) * error
+    if error:
+        p = 2 * float(stdtr(seeds - 1, -abs(center) / error))
+    else:
+        p = 0.0 if center else 1.0
+    return SeedInference(center, center - margin, center + margin, p)
+
+
 def holm(p: ArrayLike) -> np.ndarray:
     """p values adjusted for the number of tests m, float [m], in the same order.
+
+    A p that does not exist (nan) is no test and stays nan.
 
     Of the sorted p values, the i-th becomes the maximum over j <= i of min(1, (m - j + 1) p_j). If
     the tests whose adjusted p is below a level are rejected, the chance of any false rejection is
@@ -154,8 +211,8 @@ def holm(p: ArrayLike) -> np.ndarray:
     [0.03, 0.06, 0.06]
     """
     p = np.asarray(p, float)
-    order = np.argsort(p, kind="stable")
-    multiplied = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # nan is last
+    multiplied = np.minimum(1, p[order] * np.arange(len(order), 0, -1))
+    adjusted = np.full_like(p, math.nan)
     adjusted[order] = np.maximum.accumulate(multiplied)
     return adjusted

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.paper.measured_claims import claim_table, extreme_tables
-from benchmark.paper.questions import NamedScenarios, answered, questions, summary
+from benchmark.paper.answers import answered, summary
+from benchmark.paper.measured_claims import claim_table
+from benchmark.paper.questions import NamedScenarios, questions
 from benchmark.paper.trends import sizes, usual
 from benchmark.registry import names
 from benchmark.results.record import Record
 from benchmark.results.result import Settings
 from benchmark.results.scenarios import Scenario, scenarios, short_name, suffixes
 from benchmark.tables.ablation import as_number
-from benchmark.tables.footnotes import common_settings
+from benchmark.tables.footnotes import common_settings, unchanged_notes
 from benchmark.tables.formats import Table, markdown, number, text, with_interval
+from benchmark.tables.two_levels import few_seeds
 from benchmark.utils.errors import UserError
 
 MACHINE = ("device_name", "threads", "precision")  # keys of the provenance
@@ -43,11 +45,14 @@ def findings(records: Iterable[Record]) -> str:
     common = usual(ordered)
     victims = _named(attacked, common)
     clean = _named([scenario for scenario in ordered if scenario.strategy == "clean"], common)
-    tables = answered(questions(victims, clean))
-    usual_victims = {name: scenario for name, scenario in victims if _agrees(scenario, common)}
-    page = [claim_table(tables, usual_victims), summary(tables), _strength_table(victims),
-            *tables, *extreme_tables(victims)]
-    return "\n".join(["# Findings", "", *_introduction(records, ordered, common), "",
+    asked = answered(questions(victims, clean))
+    usual_victims = {name for name, scenario in victims if _agrees(scenario, common)}
+    page = [claim_table(asked, usual_victims), summary(asked), _strength_table(victims),
+            *(question.table() for question in asked)]
+    named_results = [(f"{name} {result.defense}", result) for name, scenario in [*victims, *clean]
+                     for result in scenario.results]
+    return "\n".join(["# Findings", "", *_introduction(records, ordered, common),
+                      *(f"- {text(note)}" for note in unchanged_notes(named_results)), "",
                       *map(markdown, page), *_not_run(ordered)])
 
 
@@ -68,8 +73,11 @@ def _introduction(records: Sequence[Record], ordered: Sequence[Scenario],
                   common: Settings) -> Iterator[str]:
     """Lines about the records. common: the most common settings, see `usual`."""
     yield ("Made by `crowdbench findings`, which computes every number from the records. Brackets "
-           "hold 95% intervals: bootstrap over seeds and images.")
+           "hold 95% intervals: by bootstrap over seeds and images, or, where the heading says "
+           "'seeds', by the t distribution over seeds.")
     yield ""
+    for note in few_seeds(len(result.seeds) for scenario in ordered for result in scenario.results):
+        yield from (f"**{text(note)}**", "")
     lines = common_settings([scenario.settings for scenario in ordered])
     if common:
         settings = ", ".join(f"{short_name(key)} {value}" for key, value in common.items())

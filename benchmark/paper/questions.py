@@ -1,111 +1,46 @@
 """Questions of the findings: paired tests of victims against clean counters and other defenses."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-import pandas as pd
-
-from benchmark.metrics.significance import LEVEL, holm, mcnemar
-from benchmark.paper.measured_claims import paper_defense
+from benchmark.metrics.paired import Paired
+from benchmark.paper.answers import PairedTest, Question
 from benchmark.paper.trends import GROWTH, flips_beyond, steps
+from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, short_name, suffixes
-from benchmark.tables.formats import Table, number, probability
+from benchmark.utils.errors import UserError
 
-ANSWERS = ("yes", "the opposite", "not shown")
+DEFENSE = "fine_tune"  # the paper's
 RIVALS = ("retrain", "fine_tune_few", "continue_poisoned", "label_consistency", "none")
 CLEAN_COUNTER = "the clean counter"
+CONTROL = "the clean counter after fine_tune"
 
 NamedScenarios = Sequence[tuple[str, Scenario]]
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """A row of a question: a victim and another counter, on the same images and seeds.
-
-    own, other: the successes of each image, bool or int [S, N], of the victim and of the other.
-    """
-
-    victim: str
-    compared_with: str
-    own: np.ndarray
-    other: np.ndarray
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question that each paired test answers for one victim.
-
-    yes: the sign of own share minus other share that means yes, 1 or -1. note: names both shares.
-    """
-
-    name: str
-    title: str
-    yes: int
-    tests: list[PairedTest]
-    note: str
-
-    def answer(self, difference: float, p: float) -> str:
-        """One of ANSWERS, for a difference of the shares and its adjusted p value."""
-        yes, opposite, not_shown = ANSWERS
-        if p >= LEVEL:
-            return not_shown
-        return yes if difference * self.yes > 0 else opposite
-
-
-def answered(questions: Sequence[Question]) -> list[Table]:
-    """A table for each question, with p values that are adjusted for the tests of all questions."""
-    tests = [test for question in questions for test in question.tests]
-    adjusted = iter(holm([mcnemar(test.own, test.other) for test in tests]))
-    explanation = (
-        "difference: share minus other share. p: exact McNemar test over images (with several "
-        "seeds, a sign-flip test of their sums), with Holm's correction over the "
-        f"{len(tests)} tests of this page. It is about these counters, not about others trained in "
-        f"the same way. 'not shown' means p >= {LEVEL}, which proves nothing either way.")
-    tables = []
-    for question in questions:
-        lines = []
-        for test, p in zip(question.tests, adjusted):
-            difference = test.own.mean() - test.other.mean()
-            lines.append({
-                "victim": test.victim, "compared with": test.compared_with,
-                "share": number(test.own.mean()), "other share": number(test.other.mean()),
-                "difference": f"{difference:+.3f}", "p": probability(p),
-                "answer": question.answer(difference, p)})
-        notes = [f"{question.note} {explanation}"]
-        tables.append(Table(question.name, question.title, pd.DataFrame(lines), notes))
-    return tables
-
-
 def questions(victims: NamedScenarios, clean: NamedScenarios) -> list[Question]:
     """The questions that victims and clean counters with these names have tests for."""
-    candidates = [
-        Question(
-            "trigger", "Does the trigger flip more images in the victim than in a clean counter?",
-            1, list(_against_clean_counter(victims, "flip_rate")),
-            "share: flip rate of the victim. other share: flip rate of the clean counter on the "
-            "same images."),
-        Question(
-            "accuracy", "Does poisoning cost accuracy?",
-            -1, list(_against_clean_counter(victims, "rho_acc")),
-            "share: rho_Acc of the victim. other share: rho_Acc of the clean counter."),
-        *(_growth_question(victims, key, title) for key, title in GROWTH.items()),
-        Question(
-            "fine_tune_flip_rate", "Does the paper's fine-tuning leave fewer flips?",
-            -1, list(_against_rivals(victims, "flip_rate")),
-            "share: flip rate with fine_tune. other share: flip rate with the other defense, on "
-            "the same victim and images."),
-        Question(
-            "fine_tune_rho_acc", "Does the paper's fine-tuning count more clean images right?",
-            1, list(_against_rivals([*victims, *clean], "rho_acc")),
-            "share: rho_Acc with fine_tune. other share: rho_Acc with the other defense, on the "
-            "same counter and images.")]
+    candidates = [*_attack_questions(victims),
+                  *(_growth_question(victims, key, title) for key, title in GROWTH.items()),
+                  *_defense_questions(victims, clean)]
     return [question for question in candidates if question.tests]
 
 
+def _attack_questions(victims: NamedScenarios) -> Iterator[Question]:
+    yield Question(
+        "trigger", "Does the trigger flip more images in the victim than in a clean counter?",
+        1, list(_against_clean_counter(victims, "flip_rate")),
+        "share: flip rate of the victim. other share: flip rate of the clean counter on the same "
+        "images.")
+    yield Question(
+        "accuracy", "Does poisoning cost accuracy?",
+        -1, list(_against_clean_counter(victims, "rho_acc")),
+        "share: rho_Acc of the victim. other share: rho_Acc of the clean counter.")
+
+
 def _growth_question(victims: NamedScenarios, key: str, title: str) -> Question:
-    tests = [PairedTest(step.name, step.other_setting, flips_beyond(step.victim),
-                        flips_beyond(step.other)) for step in steps(victims, key)]
+    tests = [PairedTest(step.name, step.other_setting,
+                        Paired(flips_beyond(step.victim), flips_beyond(step.other)))
+             for step in steps(victims, key)]
     return Question(
         f"growth_{short_name(key)}", title, 1, tests,
         "share: flip rate of the victim minus that of the clean counter with the same trigger. "
@@ -115,42 +50,82 @@ def _growth_question(victims: NamedScenarios, key: str, title: str) -> Question:
         "them do, compare the attainment.")
 
 
+def _defense_questions(victims: NamedScenarios, clean: NamedScenarios) -> Iterator[Question]:
+    yield Question(
+        f"{DEFENSE}_flip_rate", "Does the paper's fine-tuning leave fewer flips?",
+        -1, list(_against(victims, "flip_rate", RIVALS)),
+        "share: flip rate with fine_tune. other share: flip rate with the other defense, on the "
+        "same victim and images.")
+    yield Question(
+        f"{DEFENSE}_left", "Are the flips that fine-tuning leaves more than chance?",
+        1, list(_against_control(victims, "flip_rate")),
+        "share: flip rate of the victim after fine_tune. other share: flip rate of the clean "
+        "counter after fine_tune, with the same trigger. A yes means that the backdoor is still "
+        "there.")
+    yield Question(
+        f"{DEFENSE}_rho_acc", "Does the paper's fine-tuning count more clean images right?",
+        1, list(_against([*victims, *clean], "rho_acc", RIVALS)),
+        "share: rho_Acc with fine_tune. other share: rho_Acc with the other defense, on the same "
+        "counter and images.")
+    yield Question(
+        f"{DEFENSE}_rho_asr", "Does the paper's fine-tuning reduce rho_Asr?",
+        -1, list(_against(victims, "rho_asr", ["none"])),
+        "share: rho_Asr with fine_tune. other share: rho_Asr without a defense.")
+    yield Question(
+        f"{DEFENSE}_extreme", "Does fine-tuning weaken the attacks where their errors are extreme?",
+        -1, list(_against(victims, "extreme", ["none"])),
+        "share: triggered images whose count is off by more than half of the true count, in the "
+        "attacker's direction, with fine_tune. other share: the same without a defense.")
+
+
 def _against_clean_counter(victims: NamedScenarios, key: str) -> Iterator[PairedTest]:
     """Undefended victims and their clean counters."""
     for name, scenario in victims:
         for result in filter(None, scenario.defended("none")):
-            reference = result.successes(f"reference_{key}")
-            if reference.size:
-                yield PairedTest(name, CLEAN_COUNTER, result.successes(key), reference)
+            pair = Paired(result.successes(key), result.successes(f"reference_{key}"))
+            if pair.other.size:
+                yield PairedTest(name, CLEAN_COUNTER, pair)
 
 
-def _against_rivals(victims: NamedScenarios, key: str) -> Iterator[PairedTest]:
-    """The paper's defense and each of its rivals, on the same victims and seeds."""
-    pairs = []
+def _against_control(victims: NamedScenarios, key: str) -> Iterator[PairedTest]:
+    """Victims after the paper's defense, and their clean counters after the same."""
     for name, scenario in victims:
-        own = paper_defense(scenario)
+        result = _paper_defense(scenario)
+        if result:
+            pair = Paired(result.successes(key), result.successes(f"control_{key}"))
+            if pair.own.shape == pair.other.shape and pair.own.size:
+                yield PairedTest(name, CONTROL, pair)
+
+
+def _against(victims: NamedScenarios, key: str, rivals: Sequence[str]) -> Iterator[PairedTest]:
+    """The paper's defense and each of its rivals, on the same victims and its seeds."""
+    found = []
+    for name, scenario in victims:
+        own = _paper_defense(scenario)
         if not own:
             continue
-        for rival in RIVALS:
-            for other in filter(None, scenario.defended(rival)):
-                if other.seeds == own.seeds and other.successes(key).size:
-                    pairs.append((name, own, other))
-    endings = suffixes([defense_settings(other) for *_, other in pairs], shown=("model", "defense"))
-    for (name, own, other), ending in zip(pairs, endings):
-        yield PairedTest(name, other.defense + ending, own.successes(key), other.successes(key))
+        for rival in rivals:
+            for result in filter(None, scenario.defended(rival)):
+                other = result.of(own.seeds)
+                if other and other.successes(key).size:
+                    found.append((name, own, other))
+    endings = suffixes([defense_settings(other) for *_, other in found], shown=("model", "defense"))
+    for (name, own, other), ending in zip(found, endings):
+        yield PairedTest(name, other.defense + ending,
+                         Paired(own.successes(key), other.successes(key)))
 
 
-def summary(tables: Iterable[Table]) -> Table:
-    """The number of victims for each answer to each question."""
-    lines = []
-    for table in tables:
-        for other, rows in table.frame.groupby("compared with", sort=False):
-            line = {"question": table.title, "compared with": other, "victims": str(len(rows))}
-            for answer in ANSWERS:
-                line[answer] = str(int((rows["answer"] == answer).sum()))
-            lines.append(line)
-    return Table("in_short", "In short", pd.DataFrame(lines), [
-        "The number of victims for which the answer is yes, the opposite, or not shown (p >= "
-        f"{LEVEL} after correction). The tables below have the numbers.",
-        "A counter that counts every image wrong can have a flip rate of 0: read its flip rate "
-        "together with its rho_Acc."])
+def _paper_defense(scenario: Scenario) -> Result | None:
+    """A victim's result with the paper's defense; None if it was not run.
+
+    Raises:
+        UserError: it was run with several settings, and never with its own defaults.
+    """
+    results = [result for result in scenario.defended(DEFENSE) if result]
+    if len(results) < 2:
+        return results[0] if results else None
+    for result in results:
+        if not result.records[0].defense.given:
+            return result
+    raise UserError(f"findings: {scenario.model}, {scenario.attack}: {DEFENSE} with {len(results)} "
+                    "settings; expected one setting, or one of them without given settings")

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from benchmark.metrics.significance import LEVEL, holm, mcnemar
+from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import SHARED
-from benchmark.tables.formats import NONE, Table, probability
+from benchmark.tables.footnotes import unchanged_notes
+from benchmark.tables.formats import NONE, Table
+from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend
 from benchmark.utils.errors import UserError, did_you_mean
 
 
@@ -28,30 +29,6 @@ class Comparison:
     own_victims: bool
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A share of the compared defense and of the other one, image by image.
-
-    own, other: bool [S, N], S seeds and N images; empty if there is no such share.
-    """
-
-    own: np.ndarray
-    other: np.ndarray
-
-    @property
-    def exists(self) -> bool:
-        return bool(self.own.size)
-
-    @property
-    def value(self) -> float:
-        return float(self.own.mean() - self.other.mean())
-
-    @property
-    def p(self) -> float:
-        """The p value of a McNemar test, not corrected."""
-        return mcnemar(self.own, self.other)
-
-
 def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     """One row per attack and other defense: differences of flip rate and rho_Acc, with p values.
 
@@ -67,21 +44,21 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     compared = [comparison for comparison in every
                 if comparison.own.seeds == comparison.other.seeds]
     lines = _names(compared)
-    flips = _differences(compared, "flip_rate")
-    counts = _differences(compared, "rho_acc")
-    tests = [difference.p for difference in flips + counts if difference.exists]
-    adjusted = iter(holm(tests) if tests else [])
-    for heading, differences, better in (("flip rate", flips, -1), ("rho_Acc", counts, 1)):
-        for line, difference in zip(lines, differences):
-            p = next(adjusted) if difference.exists else None
-            line |= _cells(heading, difference, p, better)
-    notes = [_legend(defense, len(tests))]
+    flips, counts = _pairs(compared, "flip_rate"), _pairs(compared, "rho_acc")
+    tested = [pair for pair in flips + counts if pair.exists]
+    inferences = iter(infer([tested])[0])
+    for heading, pairs, better in (("flip rate", flips, -1), ("rho_Acc", counts, 1)):
+        for line, pair in zip(lines, pairs):
+            line |= _cells(heading, next(inferences) if pair.exists else None, better)
+    notes = [_legend(defense, len(tested)),
+             *few_seeds(len(comparison.own.seeds) for comparison in compared)]
     if len(compared) < len(every):
         notes.append("Results whose seeds differ from those of the compared defense are left out.")
     if any(comparison.own_victims for comparison in compared):
         notes.append("Defenses of other entries repaired victims of their own, which have the same "
                      "settings and seeds. none and the controls are of the compared defense's "
                      "victims.")
+    notes += unchanged_notes(_named_results(lines, compared))
     return Table("differences", f"Differences of {defense}", pd.DataFrame(lines), notes)
 
 
@@ -120,32 +97,48 @@ def _names(compared: Sequence[Comparison]) -> list[dict[str, str]]:
     return lines
 
 
-def _differences(compared: Sequence[Comparison], key: str) -> list[Difference]:
-    return [Difference(comparison.own.successes(key), comparison.other.successes(key))
+def _named_results(lines: Sequence[dict[str, str]],
+                   compared: Sequence[Comparison]) -> Iterator[tuple[str, Result]]:
+    """The results of both defenses of each row, each with the name of its row and defense."""
+    for line, comparison in zip(lines, compared):
+        victim = f"{line['model']} {line['attack']}"
+        yield f"{victim} {line['defense']}", comparison.own
+        yield f"{victim} {line['compared with']}", comparison.other
+
+
+def _pairs(compared: Sequence[Comparison], key: str) -> list[Paired]:
+    return [Paired(comparison.own.successes(key), comparison.other.successes(key))
             for comparison in compared]
 
 
-def _cells(heading: str, difference: Difference, p: float | None, better: int) -> dict[str, str]:
-    """The cells of one difference. p: corrected; None if the difference does not exist.
+def _cells(heading: str, inference: Inference | None, better: int) -> dict[str, str]:
+    """The cells of one difference; / if it does not exist (None).
 
     better: the sign of an improvement.
     """
-    if p is None:
-        return {heading: NONE, f"p {heading}": NONE, f"{heading} verdict": NONE}
-    verdict = "-"
-    if p < LEVEL:
-        verdict = "better" if difference.value * better > 0 else "worse"
-    return {heading: f"{difference.value:+.3f}", f"p {heading}": probability(p),
-            f"{heading} verdict": verdict}
+    headings = {"difference": heading, "of each seed": f"{heading} of each seed",
+                "95%, seeds": f"{heading} 95%, seeds", "p, seeds": f"{heading} p, seeds",
+                "p, images": f"{heading} p, images"}
+    verdict = f"{heading} verdict"
+    if inference is None:
+        return dict.fromkeys([*headings.values(), verdict], NONE)
+    cells = {headings[key]: value for key, value in level_cells(inference).items()}
+    return cells | {verdict: _verdict(inference, better)}
+
+
+def _verdict(inference: Inference, better: int) -> str:
+    if not inference.shown_for_counters:
+        return "-"
+    verdict = "better" if inference.value * better > 0 else "worse"
+    return verdict if inference.shown else f"these counters: {verdict}"
 
 
 def _legend(defense: str, tests: int) -> str:
     return (
         f"Each difference is {defense} minus the defense that it is compared with, on the same "
-        "images. The flip rate is the share of images that the trigger moves into success; "
-        "lower is better. rho_Acc is the share of clean images that are counted to within 10% "
-        "of the truth; higher is better. p is of an exact McNemar test over images, with "
-        "several seeds of an exact sign-flip test of their sums, after Holm's correction for "
-        f"the {tests} tests of this table. The verdict is 'better' or 'worse' if p < {LEVEL}. "
-        "'-' means that no difference was shown, not that there is none. The tests are about "
-        "these models; only more seeds tell about others.")
+        "images and seeds. The flip rate is the share of images that the trigger moves into "
+        "success; lower is better. rho_Acc is the share of clean images that are counted to "
+        f"within 10% of the truth; higher is better. {INTERVAL} "
+        f"{level_legend(tests)} The verdict is 'better' or 'worse' where a difference is shown for "
+        "the defense, has 'these counters:' before it where it is shown for these counters only, "
+        "and is '-' where none is shown.")

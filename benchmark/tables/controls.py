@@ -18,7 +18,8 @@ AUDIT_CONTROLS = ("retrain",)  # the poisoned set of a given counter is unknown
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"],
     "base": ["base"], "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
-    "flip rate 95%": ["flip_rate_low", "flip_rate_high"], "attainment": ["attainment"],
+    "flip rate 95%": ["flip_rate_low", "flip_rate_high"], "chance flips": ["chance_flips"],
+    "attainment": ["attainment"],
     "attainment 95%": ["attainment_low", "attainment_high"], "DER": ["der"], "images": ["images"],
     "seeds": ["seeds"],
 }
@@ -38,6 +39,8 @@ LEGEND = [
     "median share of the wanted change that the trigger achieves; 1 is the attacker's aim. The "
     "columns 95% are intervals of the two, by bootstrap over seeds and images; with one seed, "
     "they hold for that one model. All other numbers are means over seeds.",
+    "chance flips is the flip rate of the clean counter after the same defense, with the same "
+    "trigger. Flips beyond it are the backdoor's.",
     "DER compares the means of a defense with those of no defense on the same seeds; a defense "
     "without effect has 0.5.",
     "images and seeds are numbers of test images and of seeds.",
@@ -107,7 +110,21 @@ def result_numbers(scenario: Scenario, result: Result) -> dict[str, float]:
     for key in ("flip_rate", "attainment"):
         numbers[f"{key}_low"], numbers[f"{key}_high"] = result.interval(key)
     undefended = scenario.defended("none")[0]
-    return numbers | {"der": der(undefended, result), "seeds": float(len(result.records))}
+    return numbers | {"der": der(undefended, result), "seeds": float(len(result.records)),
+                      "chance_flips": chance_flips(result)}
+
+
+def chance_flips(result: Result) -> float:
+    """The flip rate of the clean counter after the same defense; nan where it was not counted.
+
+    Without a defense it is that of the clean counter itself. A control that trains from scratch
+    without poisoned images has no backdoor: its own flip rate is chance.
+    """
+    if result.defense == "none" or result.detects:
+        return result.numbers.get("reference_flip_rate", math.nan)
+    if result.defense == "retrain":
+        return result.numbers.get("flip_rate", math.nan)
+    return result.numbers.get("control_flip_rate", math.nan)
 
 
 def der(undefended: Result | None, result: Result) -> float:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.significance import LEVEL, holm, mcnemar
+from benchmark.metrics.paired import Paired, infer
+from benchmark.metrics.significance import LEVEL
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import CONTROLS, der
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.two_levels import few_seeds
 
 IMAGES_USED = (
     "knows: the number of clean training images + clean validation images that the defense was "
@@ -26,10 +28,13 @@ LEGEND = [
     "images that the trigger moves into success, and rho_Acc is the share of clean images that "
     "are counted to within 10% of the truth. clean is a clean counter with the defense applied, "
     "which has rho_Acc alone.",
-    "* marks a flip rate, and ! a rho_Acc, that is lower than without a defense on the same "
-    f"seeds: exact McNemar test, Holm's correction over all tests of the table, p < {LEVEL}. "
-    "Without a mark, no such difference was shown. A counter that counts nothing right has no "
-    "flips: read a low flip rate together with rho_Acc.",
+    "(*) marks a flip rate, and (!) a rho_Acc, of these counters that is lower than without a "
+    f"defense: an exact sign-flip test over images, McNemar's with one seed, has p < {LEVEL}. "
+    "Without brackets, * and ! mark that the defense is shown to lower it in other counters too: "
+    f"a t test over the differences of the seeds also has p < {LEVEL}. One seed is too few for "
+    "such a test. Both p have Holm's correction over all tests of the table. Without a mark, no "
+    "such difference was shown. A counter that counts nothing right has no flips: read a low flip "
+    "rate together with rho_Acc.",
 ]
 ByAttack = dict[str, Result]  # results of one defense by the name of the attack
 Marks = dict[tuple[int, str], str]  # by the id() of a result and the number that is marked
@@ -53,8 +58,9 @@ def defense_table(scenarios: Sequence[Scenario]) -> Table:
         lines.append(line | _line(row, columns, undefended, marks))
         named_results += [(f"{name} {attack}", result) for attack, result in row.items()]
     settings = [scenario.settings for scenario in scenarios]
+    seeds = few_seeds(len(result.seeds) for _, result in named_results)
     return Table("defenses", "Defenses", pd.DataFrame(lines),
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
+                 [*common_settings(settings), *LEGEND, *seeds, *row_notes(named_results)])
 
 
 def _rows(scenarios: Sequence[Scenario]) -> tuple[list[ByAttack], dict[str, bool]]:
@@ -112,21 +118,22 @@ def _marked(result: Result | None, key: str, marks: Marks) -> str:
 def _marks(rows: list[ByAttack], undefended: dict[tuple[str, str], Result]) -> Marks:
     """The marks of the numbers that are significantly lower than without a defense."""
     candidates: list[tuple[int, str, str]] = []  # a result's id(), the number, and its mark
-    tests: list[float] = []
+    pairs: list[Paired] = []
     for row in rows:
         for attack, result in row.items():
             before = undefended.get((result.settings["model"], attack), result)
             if before is result or before.seeds != result.seeds:
                 continue
             for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
-                own, other = result.successes(key), before.successes(key)
-                if own.size:
-                    is_lower = own.mean() < other.mean()
-                    candidates.append((id(result), key, mark if is_lower else ""))
-                    tests.append(mcnemar(own, other))
-    adjusted = holm(tests) if tests else []
-    return {(result, key): mark for (result, key, mark), p in zip(candidates, adjusted)
-            if p < LEVEL}
+                pair = Paired(result.successes(key), before.successes(key))
+                if pair.exists:
+                    candidates.append((id(result), key, mark))
+                    pairs.append(pair)
+    marks = {}
+    for (result, key, mark), inference in zip(candidates, infer([pairs])[0]):
+        if inference.shown_for_counters and inference.value < 0:
+            marks[result, key] = mark if inference.shown else f"({mark})"
+    return marks
 
 
 def images_used(results: list[Result]) -> str:

@@ -1,7 +1,7 @@
 """Table of detectors: how well they tell triggered images from clean ones, victims from others."""
 
 import json
-import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from benchmark.results.record import Detection, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import row_notes
-from benchmark.tables.formats import NONE, Table, number
+from benchmark.tables.formats import Table, interval, number
 
 ATTACK = {"trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
 RATES = (0.01, 0.05)  # of false alarms
@@ -24,16 +24,21 @@ LEGEND = [
     "the victims of all attacks and seeds against the clean counters. clean + poisoned gives the "
     "number of each.",
     "AUROC is the chance that a poisoned image or counter scores higher than a clean one; a "
-    "guess has 0.5. AUROC 95% is its interval, by bootstrap over seeds and images. AUPRC is the "
-    "average precision; a guess has the share of the poisoned. TPR@k% is the share of the "
-    "poisoned that is found at the lowest threshold with at most k% false alarms among the "
-    "clean. These numbers are means over seeds.",
+    "guess has 0.5. AUROC 95% is its interval: of test images by bootstrap over seeds and images, "
+    "of training images and counters Newcombe's score interval, which takes their scores to be "
+    "independent, as its mean over seeds. AUPRC is the average precision; a guess has the share of "
+    "the poisoned. TPR@k% is the share of the poisoned that is found at the lowest threshold with "
+    "at most k% false alarms among the clean; it is / where the clean are too few for such a rate "
+    "(fewer than 100 for 1%, 20 for 5%). These numbers are means over seeds.",
     "The columns drift give the same numbers against clean images in another light (gamma 0.7 or "
     "1.4, gain of each colour 0.9 to 1.1) instead of the clean images.",
     "clean counter AUROC is the AUROC of the same detector when it watches a clean counter, "
     "which knows no trigger. What it detects there is the pattern in the image, not the "
     "backdoor.",
 ]
+# What a score means whose whole interval lies below a guess, by the defense.
+WRONG_WAY = {"abl": "poisoned images have a higher loss than clean ones here, so that it isolates "
+                    "the wrong images"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,21 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
     lines.sort(key=lambda line: (line["scored"], line["model"], line["detector"], line["attack"]))
     named_results = [(f"{row.model} {row.attack} {row.result.defense}", row.result) for row in rows]
     return Table("detection", "Detection", pd.DataFrame(lines),
-                 [*LEGEND, *row_notes(named_results)])
+                 [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)])
+
+
+def _wrong_way_notes(rows: Sequence[Row]) -> list[str]:
+    """A note for each detector, on its rows whose interval of AUROC lies below 0.5."""
+    names = defaultdict(list)
+    for row in rows:
+        if _interval(row.detections)[1] < 0.5:
+            names[row.result.defense].append(f"{row.model} {row.attack}")
+    notes = []
+    for defense, of_defense in sorted(names.items()):
+        meaning = WRONG_WAY.get(defense, "the poisoned look less suspicious than the clean")
+        notes.append(f"The scores of {defense} point the other way in {'; '.join(of_defense)}: the "
+                     f"whole interval of AUROC is below 0.5, {meaning}.")
+    return notes
 
 
 def _image_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
@@ -114,7 +133,7 @@ def _numbers(detections: list[Detection]) -> dict[str, str]:
     first = detections[0]
     return {"clean + poisoned": f"{len(first.clean)} + {len(first.triggered)}",
             "AUROC": mean("clean", "triggered", detection.auroc),
-            "AUROC 95%": _interval(detections),
+            "AUROC 95%": interval(*_interval(detections)),
             "AUPRC": mean("clean", "triggered", detection.auprc),
             **rates("clean"),
             "drift AUROC": mean("drift", "triggered", detection.auroc),
@@ -122,15 +141,18 @@ def _numbers(detections: list[Detection]) -> dict[str, str]:
             "clean counter AUROC": mean("reference_clean", "reference_triggered", detection.auroc)}
 
 
-def _interval(detections: list[Detection]) -> str:
-    """The 95% interval of AUROC over test images, drawn in pairs: each one clean and triggered."""
-    if detections[0].of != "test images":
-        return NONE
-    pairs = [np.stack([scores.clean, scores.triggered], axis=-1) for scores in detections]
-    low, high = bootstrap(pairs, _auroc)
-    if math.isnan(low) or math.isnan(high):
-        return NONE
-    return f"[{number(low)}, {number(high)}]"
+def _interval(detections: list[Detection]) -> tuple[float, float]:
+    """The 95% interval of AUROC; nan without scores of the poisoned.
+
+    Test images are drawn in pairs, each one clean and triggered. Of other scores, the ends are
+    means over seeds, because more seeds score the same images.
+    """
+    if detections[0].of == "test images":
+        pairs = [np.stack([scores.clean, scores.triggered], axis=-1) for scores in detections]
+        return bootstrap(pairs, _auroc)
+    ends = [detection.auroc_interval(scores.clean, scores.triggered) for scores in detections]
+    low, high = np.mean(ends, axis=0).tolist()
+    return low, high
 
 
 def _auroc(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -41,23 +41,44 @@ def row_notes(rows: Iterable[tuple[str, Result | None]]) -> list[str]:
     """Notes on the rows (name, result) that need them.
 
     They are: variant `code`, warnings of the records, seeds that differ in their images, missing
-    seeds, and images without people. A row that was not run (None) has no notes.
+    seeds, images without people, and defenses that changed nothing. A row that was not run (None)
+    has no notes.
     """
     results = [(name, result) for name, result in rows if result]
     seeds = sorted({record.seed for _, result in results for record in result.records})
+    return _lines([(name, [*_notes(result, seeds), *_unchanged(result)])
+                   for name, result in results])
+
+
+def unchanged_notes(rows: Iterable[tuple[str, Result]]) -> list[str]:
+    """The notes of `row_notes` on defenses that changed nothing, and no others."""
+    results = dict(rows)  # a table of differences has one result in several rows
+    return _lines([(name, list(_unchanged(result))) for name, result in results.items()])
+
+
+def _lines(rows: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """A line for each note, with the names of the rows that have it. rows: name and notes."""
     names: dict[str, list[str]] = defaultdict(list)
-    for name, result in results:
-        for note in _notes(result, seeds):
+    for name, notes in rows:
+        for note in notes:
             names[note].append(name)
     lines = []
     for note, rows_of_note in sorted(names.items()):
-        is_common = len(rows_of_note) == len(results) > 1
+        is_common = len(rows_of_note) == len(rows) > 1
         lines.append(f"In {'all rows' if is_common else '; '.join(rows_of_note)}: {note}.")
     return lines
 
 
+def _unchanged(result: Result) -> Iterator[str]:
+    """The note on a defense whose counts are those of no defense, for all seeds or some."""
+    seeds = result.unchanged_seeds
+    if seeds:
+        which = "" if seeds == result.seeds else f" with {_listed(seeds)}"
+        yield f"its counts equal those of no defense{which}: it changed nothing"
+
+
 def _notes(result: Result, seeds: list[int]) -> Iterator[str]:
-    """The notes on one row. seeds: of all rows."""
+    """The other notes on one row. seeds: of all rows."""
     if result.settings["variant"] == "code":
         yield "variant code, which follows the paper's released code where it differs from the text"
     yield from sorted({warning for record in result.records for warning in record.warnings})

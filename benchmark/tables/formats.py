@@ -48,24 +48,43 @@ def number(value: float, digits: int = 3) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """The interval between two numbers; '/' if it does not exist.
+
+    >>> interval(0.41, 0.602), interval(float("nan"), 1.0)
+    ('[0.410, 0.602]', '/')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return NONE
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """A number and its interval; the number alone if the interval does not exist.
 
     >>> with_interval(0.5, 0.41, 0.602), with_interval(0.5, float("nan"), 1.0)
     ('0.500 [0.410, 0.602]', '0.500')
     """
-    if math.isnan(low) or math.isnan(high):
-        return number(value, digits)
-    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    ends = interval(low, high, digits)
+    return number(value, digits) if ends == NONE else f"{number(value, digits)} {ends}"
+
+
+def signed(value: float) -> str:
+    """A difference as it is printed, with its sign.
+
+    >>> signed(0.0312), signed(-0.0001)
+    ('+0.031', '0.000')
+    """
+    return f"{value:+.3f}" if round(value, 3) else number(value)
 
 
 def probability(p: float) -> str:
-    """A p value as it is printed.
+    """A p value as it is printed; '/' for nan.
 
-    >>> probability(0.0312), probability(0.0001)
-    ('0.031', '<.001')
+    >>> probability(0.0312), probability(0.0001), probability(float("nan"))
+    ('0.031', '<.001', '/')
     """
-    return number(p) if p >= 0.001 else "<.001"
+    return "<.001" if p < 0.001 else number(p)
 
 
 def markdown(table: Table) -> str:

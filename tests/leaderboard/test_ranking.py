@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from factories import DEFENSES, GRID, SPLITS, record_of_cell
+from scipy.stats import ttest_1samp
 
 from benchmark.config import frozen_grids
 from benchmark.config.frozen_grids import FrozenGrid
@@ -13,8 +14,9 @@ from benchmark.config.request import load_request, override
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.leaderboard.report import board
 from benchmark.metrics import counting
-from benchmark.metrics.significance import holm, mcnemar
+from benchmark.metrics.significance import holm, sign_flip_test
 from benchmark.results.record import Choice
+from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.formats import as_json
 
@@ -67,7 +69,7 @@ def test_a_number_is_the_mean_over_all_attacks_and_seeds(grid):
     attacked = [record for record in records if record.defense.name == "bad" and record.attack]
     shown = (("RA", "ra", 3), ("flip rate", "flip_rate", 3), ("MAE", "mae", 2), ("eASR", "easr", 3))
     for heading, key, digits in shown:
-        mean = np.mean([counting.summary(**record.images.model_dump(exclude={"id", "reference_clean"}),
+        mean = np.mean([counting.summary(**record.images.model_dump(include=SUMMARISED),
                                         increases=record.attack.increases)[key] for record in attacked])
         value, low, high = map(float, line[heading].replace("[", "").replace("]", "").replace(",", "").split())
         assert value == pytest.approx(mean, abs=10.0**-digits) and low <= value <= high
@@ -85,12 +87,36 @@ def test_differences_are_tested_on_the_same_images_and_corrected_for_their_numbe
 
     tests = {("good", "none"): ("good", "none"), ("none", "best"): ("none", "good"), ("bad", "none"): ("bad", "none"),
              ("bad", "best"): ("bad", "good")}
-    adjusted = dict(zip(tests, holm([mcnemar(right(own), right(other)) for own, other in tests.values()])))
+    adjusted = dict(zip(tests, holm([sign_flip_test(right(own), right(other)) for own, other in tests.values()])))
     for (defense, beside), p in adjusted.items():
-        printed = frame.loc[defense, f"p {beside}"]
+        printed = frame.loc[defense, f"p {beside}, images"]
         assert printed == ("<.001" if p < 0.001 else f"{p:.3f}"), (defense, beside)
     own, other = np.mean(right("bad")), np.mean(right("good"))
     assert frame.loc["bad", "RA - best"] == f"{own - other:+.3f}" and frame.loc["good", "RA - best"] == "/"
+
+
+def test_p_over_seeds_is_of_the_mean_over_the_victims_of_each_seed(grid):
+    records = [worse(record, 0.7) if (record.defense.name, record.seed) == ("bad", 1) else record
+               for record in filled(grid, NONE, BAD)]
+
+    def of_seed(defense, seed):
+        return np.mean([counting.rho_acc(record.images.triggered, record.images.truth) for record in records
+                        if record.attack and (record.defense.name, record.seed) == (defense, seed)])
+
+    differences = [of_seed("bad", seed) - of_seed("none", seed) for seed in (0, 1)]
+    p = min(1, 2 * ttest_1samp(differences, 0).pvalue)  # none - best is the other of two tests
+    assert ranked(records).loc["bad", "p none, seeds"] == f"{p:.3f}"
+
+
+def test_a_defense_that_changed_nothing_says_so(grid):
+    records = filled(grid, NONE, BAD)
+    none = {(record.seed, str(record.attack)): record.images for record in records if record.defense.name == "none"}
+    idle = [record.model_copy(update={"images": none[record.seed, str(record.attack)]})
+            if record.defense.name == "bad" and record.attack and record.attack.target.name == "add" else record
+            for record in records]
+    [table] = ranking_tables(scenarios(idle))
+    assert "In bad tiny blended/add: its counts equal those of no defense: it changed nothing." in table.notes
+    assert "changed nothing" not in " ".join(ranking_tables(scenarios(records))[0].notes)
 
 
 def test_an_incomplete_defense_is_shown_without_a_rank_or_a_mean(grid):

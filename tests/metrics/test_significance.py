@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmark.metrics.significance import bootstrap, holm, mcnemar, mean, median
+from benchmark.metrics.significance import SeedInference, bootstrap, holm, mean, median, over_seeds, sign_flip_test
 
 
 def coverage(draw, truth, statistic=mean, trials=1000, replicates=400):
@@ -81,11 +81,11 @@ def test_bootstrap_refuses_seeds_that_do_not_match(seeds):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(seed):
+def test_one_seed_gives_mcnemars_test_the_binomial_one_of_the_images_that_differ(seed):
     first, second = np.random.default_rng(seed).random((2, 60)) < np.array([[0.5], [0.7]])
     b, c = (first & ~second).sum(), (second & ~first).sum()
-    assert mcnemar(first, second) == pytest.approx(scipy.stats.binomtest(int(b), int(b + c)).pvalue)
-    assert mcnemar(first, second) == mcnemar(second, first)
+    assert sign_flip_test(first, second) == pytest.approx(scipy.stats.binomtest(int(b), int(b + c)).pvalue)
+    assert sign_flip_test(first, second) == sign_flip_test(second, first)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,18 +105,18 @@ def holds(first, second):
     """p is the share of all ways to sign the images that give a sum as large."""
     differences = (first.astype(int) - second).sum(axis=0)
     sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=9)]
-    assert mcnemar(first, second) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())))
+    assert sign_flip_test(first, second) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())))
 
 
 def test_seeds_that_agree_with_each_other_are_not_taken_for_more_images():
     first, second = np.random.default_rng(0).random((2, 60)) < np.array([[0.5], [0.7]])
-    assert mcnemar([first] * 5, [second] * 5) == pytest.approx(mcnemar(first, second))
+    assert sign_flip_test([first] * 5, [second] * 5) == pytest.approx(sign_flip_test(first, second))
 
 
-def test_mcnemar_of_models_that_agree_is_1_and_lengths_must_match():
-    assert mcnemar([True, False], [True, False]) == 1
+def test_models_that_agree_have_a_p_of_1_and_lengths_must_match():
+    assert sign_flip_test([True, False], [True, False]) == 1
     with pytest.raises(ValueError, match="same images"):
-        mcnemar([True], [True, False])
+        sign_flip_test([True], [True, False])
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -135,3 +135,26 @@ def test_holm_rejects_what_its_steps_reject(seed, level):
 def test_holm_of_one_test_and_of_none():
     assert holm([0.03]).tolist() == [0.03]
     assert holm([]).tolist() == []
+
+
+def test_holm_leaves_out_what_is_no_test():
+    p = holm([0.03, np.nan, 0.01])
+    assert p[[0, 2]] == pytest.approx(holm([0.03, 0.01])) and np.isnan(p[1])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+def test_over_seeds_is_the_t_test_and_its_interval(seeds):
+    differences = np.random.default_rng(seeds).normal(0.1, 0.1, seeds)
+    found, expected = over_seeds(differences), scipy.stats.ttest_1samp(differences, 0)
+    interval = expected.confidence_interval(0.95)
+    assert (found.mean, found.p) == pytest.approx((differences.mean(), expected.pvalue))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_one_seed_shows_no_spread_and_equal_seeds_none():
+    alone = over_seeds([0.3])
+    assert alone.mean == 0.3 and np.isnan([alone.low, alone.high, alone.p]).all()
+    assert over_seeds([0.25] * 3) == SeedInference(0.25, 0.25, 0.25, 0.0)
+    assert over_seeds([0.0, 0.0]) == SeedInference(0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="at least one seed"):
+        over_seeds([])

@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 from factories import ROOT, make_record
+from scipy.stats import ttest_1samp
 
-from benchmark.metrics.significance import holm, mcnemar
+from benchmark.metrics.significance import holm, sign_flip_test
 from benchmark.paper.findings import findings
 from benchmark.results.record import Choice, Record
 from benchmark.tables.formats import number, probability
@@ -14,11 +16,14 @@ from benchmark.utils.errors import UserError
 TRIGGER = "Does the trigger flip more images in the victim than in a clean counter?"
 STRONGER = "Does a stronger trigger flip more images?"
 FEWER_FLIPS = "Does the paper's fine-tuning leave fewer flips?"
+FALL = "Does the paper's fine-tuning reduce rho_Asr?"
 EXTREME = "Does fine-tuning weaken the attacks where their errors are extreme?"
+SEEDS = range(5)
 
-def victims(target="add", **effects):
+
+def victims(target="add", seeds=SEEDS, **effects):
     """Records of one victim: how far the trigger moves the count with each defense."""
-    return [make_record(target, defense=defense, effect=effect, seed=seed) for seed in (0, 1)
+    return [make_record(target, defense=defense, effect=effect, seed=seed) for seed in seeds
             for defense, effect in effects.items()]
 
 
@@ -62,11 +67,49 @@ def test_each_claim_of_the_paper_has_a_verdict():
     assert verdicts[poisoning] == "not contradicted"
     weak, strong = (findings(victims(none=0.9, fine_tune=effect)) for effect in (0.85, 0.0))
     assert [row["verdict"] for page in (weak, strong)
-            for row in claims(page) if "72.5%" in row["claim of the paper"]] == ["not reached", "holds"]
+            for row in claims(page) if "72.5%" in row["claim of the paper"]] == ["not reached", "reached"]
+
+
+def test_what_the_seeds_do_not_show_is_an_answer_for_these_counters_and_no_verdict():
+    """The mean of five seeds rises because two of them do."""
+    flips = [make_record("add", effect=effect, seed=seed) for seed, effect in enumerate((0.9, 0.9, 0.0, 0.0, 0.0))]
+    page = findings(flips)
+    [row] = rows(page, TRIGGER)
+    assert row["answer"] == "these counters: yes" and row["p, images"] == "<.001" and float(row["p, seeds"]) > 0.05
+    assert rows(page, "In short")[0]["these counters: yes"] == "1"
+    [claim] = [row for row in claims(page) if row["claim of the paper"] == "The attacks succeed"]
+    assert claim["verdict"] == "not shown"
+    assert "shown for 0 of 1 victims; shown for these counters only: 1" in claim["in these records"]
+
+
+@pytest.mark.parametrize("seeds, verdict", [(1, "not established (1 seed)"), (3, "not established (3 seeds)"), (5, "holds")])
+def test_few_seeds_establish_nothing_and_the_page_says_so_at_its_top(seeds, verdict):
+    page = findings(victims(seeds=range(seeds), none=0.9, fine_tune=0.1))
+    verdicts = {row["claim of the paper"]: row["verdict"] for row in claims(page)}
+    assert verdicts["The attacks succeed"] == verdicts["Fine-tuning weakens the attacks"] == verdict
+    assert verdicts["Fine-tuning weakens all attacks where their errors are extreme"] == verdict
+    assert (f"Fewer than 5 seeds (here {seeds}) establish nothing" in page.split("## ")[0]) == (seeds < 5)
+
+
+def test_a_row_shows_each_seed_and_the_t_test_over_them():
+    records = [make_record("add", effect=effect, seed=seed) for seed, effect in enumerate((0.9, 0.3, 0.2, 0.5, 0.4))]
+    differences = []
+    for record in records:
+        images = record.images
+        c, y, y_star, y0, y0_star = map(np.array, (images.truth, images.clean, images.triggered,
+                                                   images.reference_clean, images.reference_triggered))
+        moved, reference = (((star / c > 1.1) & (before / c <= 1.1)).mean() for before, star in ((y, y_star), (y0, y0_star)))
+        differences.append(moved - reference)
+    test = ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(0.95)
+    [row] = rows(findings(records), TRIGGER)
+    assert row["of each seed"] == ", ".join(f"{difference:+.3f}" for difference in differences)
+    assert row["95%, seeds"] == f"[{low:.3f}, {high:.3f}]" and row["p, seeds"] == probability(test.pvalue)
+    assert row["answer"] == "yes"
 
 
 def test_rivals_with_other_settings_are_not_one_row():
-    few = [make_record("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in (0, 1)]
+    few = [make_record("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in SEEDS]
     page = findings([*victims("add", none=0.9, fine_tune=0.5, retrain=0.0),
                      *victims("minus", none=0.9, fine_tune=0.5), *few])
     rivals = {row["compared with"] for row in rows(page, "In short") if row["victims"] == "1"}
@@ -75,7 +118,7 @@ def test_rivals_with_other_settings_are_not_one_row():
 
 def test_the_papers_defense_is_the_one_without_given_settings():
     short = [record.model_copy(update={"defense": record.defense.model_copy(update={"given": {"epochs": 1}})})
-             for record in (make_record("add", defense="fine_tune", effect=0.9, seed=seed, epochs=1) for seed in (0, 1))]
+             for record in (make_record("add", defense="fine_tune", effect=0.9, seed=seed, epochs=1) for seed in SEEDS)]
     page = findings([*short, *victims(none=0.9, fine_tune=0.1)])
     [row] = rows(page, FEWER_FLIPS)
     assert row["answer"] == "yes"
@@ -87,15 +130,24 @@ def test_the_papers_defense_is_the_one_without_given_settings():
 
 
 def test_a_fall_of_rho_asr_is_told_in_points_and_of_the_same_seeds():
-    records = [*victims(none=0.9), make_record("add", effect=0.9, seed=2), make_record("add", effect=0.0, defense="fine_tune")]
-    [row] = rows(findings(records), EXTREME)
-    assert float(row["rho_Asr reduced by"]) == pytest.approx(
-        float(row["rho_Asr"]) - float(row["rho_Asr, fine_tune"]), abs=0.0011)
-    [alone] = rows(findings([make_record("add", effect=0.9), records[-1]]), EXTREME)
+    records = [*victims(none=0.9), make_record("add", effect=0.0, defense="fine_tune")]
+    [row] = rows(findings(records), FALL)
+    images = [record.images for record in (make_record("add", effect=0.0), make_record("add", effect=0.9))]
+    after, before = (np.mean(np.divide(each.triggered, each.truth) > 1.1) for each in images)
+    assert (row["share"], row["other share"]) == (number(after), number(before))
+    [alone] = rows(findings([make_record("add", effect=0.9), records[-1]]), FALL)
     assert alone == row
     measured = [row["in these records"] for row in claims(findings(records))
                 if "72.5%" in row["claim of the paper"]]
-    assert measured == [f"by up to {100 * float(row['rho_Asr reduced by']):.1f} percentage points"]
+    assert measured == [f"by up to {100 * (before - after):.1f} percentage points, as the mean over seeds"]
+
+
+@pytest.mark.parametrize("target, far", [("multiply", lambda r: r > 1.5), ("divide", lambda r: r < 0.5)])
+def test_extreme_errors_are_off_by_more_than_half_in_the_attackers_direction(target, far):
+    [row] = rows(findings([make_record(target, effect=1.2), make_record(target, effect=0.1, defense="fine_tune")]), EXTREME)
+    before, after = (np.mean(far(np.divide(images.triggered, images.truth)))
+                     for images in (make_record(target, effect=effect).images for effect in (1.2, 0.1)))
+    assert (row["share"], row["other share"]) == (number(after), number(before)) and before > after
 
 
 def test_victims_of_an_attacker_without_a_direction_have_no_extremes():
@@ -115,14 +167,14 @@ def test_a_trigger_of_another_strength_on_the_test_images_is_told_and_not_usual(
 def test_the_page_says_how_many_records_it_was_made_of():
     small = make_record("minus", effect=0.9, training={"epochs": 100, "scale": 0.25}, truth=[50, 60, 70])
     page = findings([*victims(none=0.9), small])
-    assert "- Records: 3; test images: 3, 40; seeds: 0, 1.\n" in page and "scale: 0.25, 1;" in page
+    assert "- Records: 6; test images: 3, 40; seeds: 0, 1, 2, 3, 4.\n" in page and "scale: 0.25, 1;" in page
 
 
 def test_a_victim_whose_trigger_has_no_alpha_is_as_usual():
     records = [*victims(none=0.9), make_record("add", alpha=0.2, effect=0.9)]
-    bare = make_record("minus", effect=0.9)
-    attack = bare.attack.model_copy(update={"trigger": bare.attack.trigger.model_copy(update={"resolved": {}})})
-    page = findings([*records, bare.model_copy(update={"attack": attack})])
+    bare = victims("minus", none=0.9)
+    attack = bare[0].attack.model_copy(update={"trigger": bare[0].attack.trigger.model_copy(update={"resolved": {}})})
+    page = findings([*records, *(record.model_copy(update={"attack": attack}) for record in bare)])
     assert any("shown for 2 of 2" in row["in these records"] for row in claims(page))
 
 
@@ -139,19 +191,19 @@ def test_p_is_corrected_for_all_tests_of_the_page():
     records = victims(none=0.9)
     [cell] = [cell for scenario in scenarios(records) if scenario.strategy == "add" for cell in scenario.results]
     pairs = [("flip_rate", "reference_flip_rate"), ("rho_acc", "reference_rho_acc")]
-    p = holm([mcnemar(cell.successes(own), cell.successes(other)) for own, other in pairs])
+    p = holm([sign_flip_test(cell.successes(own), cell.successes(other)) for own, other in pairs])
     page = findings(records)
-    assert rows(page, TRIGGER)[0]["p"] == probability(p[0])
+    assert rows(page, TRIGGER)[0]["p, images"] == probability(p[0])
     cost = rows(page, "Does poisoning cost accuracy?")[0]
-    assert cost["p"] == probability(p[1]) and cost["share"] == number(cell.numbers["rho_acc"])
-    assert "over the 2 tests" in page
+    assert cost["p, images"] == probability(p[1]) and cost["share"] == number(cell.numbers["rho_acc"])
+    assert "over the tests of this page (2), p, seeds over those of this table (1)" in page
 
 
 def test_poisoning_costs_accuracy_where_the_victim_counts_fewer_images_right():
     record = make_record("add", effect=0.9)
     wrong = record.images.model_copy(update={"clean": [1.5 * c for c in record.images.truth]})
     [answer] = rows(findings([record.model_copy(update={"images": wrong})]), "Does poisoning cost accuracy?")
-    assert answer["answer"] == "yes" and float(answer["difference"]) < 0
+    assert answer["answer"] == "these counters: yes" and float(answer["difference"]) < 0
 
 
 def test_victims_that_were_given_more_stand_beside_those_that_were_given_the_next_less():
@@ -177,7 +229,7 @@ def test_what_a_stronger_trigger_does_to_a_clean_counter_too_is_no_growth():
     moved = [clean + tau - truth for clean, tau, truth in zip(images.reference_clean, images.target, images.truth)]
     strong = strong.model_copy(update={"images": images.model_copy(update={"reference_triggered": moved})})
     [row] = rows(findings([weak, strong]), STRONGER)
-    assert row["answer"] == "the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["other share"])
+    assert row["answer"] == "these counters: the opposite" and float(row["share"]) <= 0 < 0.5 < float(row["other share"])
 
 
 def test_the_flip_rate_of_each_seed_stands_beside_their_mean():

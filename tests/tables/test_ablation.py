@@ -11,6 +11,7 @@ from factories import make_record
 from benchmark.metrics import counting
 from benchmark.metrics.significance import bootstrap
 from benchmark.results.record import Choice
+from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import settings_of
 from benchmark.tables.ablation import ablation, show, tables, tidy, write
 from benchmark.utils.errors import UserError
@@ -49,7 +50,7 @@ def line(table, number, row):
 
 
 def summary(record):
-    images = record.images.model_dump(exclude={"id", "reference_clean"})
+    images = record.images.model_dump(include=SUMMARISED)
     return counting.summary(**images, increases=record.attack.increases)
 
 

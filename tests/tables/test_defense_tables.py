@@ -4,14 +4,14 @@
 import numpy as np
 import pytest
 from factories import ROOT, make_record
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 from table_rows import frames, row
 
 from benchmark.config.grid import cells
 from benchmark.config.request import load_request
 from benchmark.leaderboard.report import board, compare, related_records
 from benchmark.metrics import detection
-from benchmark.metrics.significance import mcnemar
+from benchmark.metrics.significance import sign_flip_test
 from benchmark.results.record import Detection, Record
 from benchmark.utils.errors import UserError
 
@@ -40,26 +40,51 @@ def test_a_row_per_defense_holds_the_flip_rate_and_rho_acc_of_every_attack():
     line = row(frames(records)["defenses"], defense="anp")
     images = make_record("minus", "anp", effect=0.1).images
     r, r_star = (np.array(column) / images.truth for column in (images.clean, images.triggered))
-    assert line["blended/minus flip rate"].rstrip("*") == f"{np.mean((r_star < 0.9) & (r >= 0.9)):.3f}"
+    assert line["blended/minus flip rate"].rstrip("(*)") == f"{np.mean((r_star < 0.9) & (r >= 0.9)):.3f}"
     assert line["blended/minus rho_Acc"] == f"{np.mean((r >= 0.9) & (r <= 1.1)):.3f}"
     assert frames(records)["defenses"]["defense"].tolist() == ["none", "anp", "nad"]
 
 
-def test_a_star_says_that_the_flip_rate_fell_by_more_than_chance():
+def mark(records, defense, number="flip rate"):
+    """The mark of a number on multiply, '' without one."""
+    return row(frames(records)["defenses"], defense=defense)[f"blended/multiply {number}"].lstrip("0123456789.")
+
+
+def of_seeds(*effects, defense):
+    return [make_record(defense=defense, effect=effect, seed=seed) for seed, effect in enumerate(effects)]
+
+
+def test_a_star_in_brackets_says_that_the_flip_rate_of_these_counters_fell_by_more_than_chance():
     records = grid(none=0.8, anp=0.1, nad=0.78)
-    defenses = frames(records)["defenses"]
-    assert row(defenses, defense="anp")["blended/multiply flip rate"].endswith("*")
-    assert not row(defenses, defense="nad")["blended/multiply flip rate"].endswith("*")
-    assert not row(defenses, defense="none")["blended/multiply flip rate"].endswith("*")
+    assert [mark(records, defense) for defense in ("anp", "nad", "none")] == ["(*)", "", ""]
+
+
+def test_a_star_says_that_it_fell_from_seed_to_seed_too():
+    before, sure = of_seeds(*[0.8] * 5, defense="none"), of_seeds(*[0.1] * 5, defense="anp")
+    unsure = of_seeds(0.05, 0.05, 0.8, 0.9, 0.85, defense="nad")  # all of the fall is that of two seeds
+    assert mark([*before, *sure, *unsure], "anp") == "*" and mark([*before, *sure, *unsure], "nad") == "(*)"
 
 
 def test_an_exclamation_mark_says_that_rho_acc_fell():
-    worse = make_record("multiply", "anp")
-    worse = worse.model_copy(update={"images": worse.images.model_copy(
-        update={"clean": [2 * count for count in worse.images.clean]})})
-    defenses = frames([make_record("multiply", "none"), worse, make_record("multiply", "nad")])["defenses"]
-    assert row(defenses, defense="anp")["blended/multiply rho_Acc"].endswith("!")
-    assert not row(defenses, defense="nad")["blended/multiply rho_Acc"].endswith("!")
+    def worse(record):
+        return record.model_copy(update={"images": record.images.model_copy(
+            update={"clean": [2 * count for count in record.images.clean]})})
+
+    def marked(seeds, defense):
+        records = [[make_record(seed=seed), worse(make_record(defense="anp", seed=seed)), make_record(defense="nad", seed=seed)]
+                   for seed in range(seeds)]
+        return mark(sum(records, []), defense, "rho_Acc")
+
+    assert [marked(1, "anp"), marked(5, "anp"), marked(5, "nad")] == ["(!)", "!", ""]
+
+
+def test_a_table_of_few_seeds_says_what_it_cannot_say():
+    def notes(seeds):
+        found = [table for table in board([make_record(defense=defense, seed=seed) for seed in range(seeds)
+                                           for defense in ("none", "anp", "nad")]).tables if table.name == "defenses"]
+        return " ".join(found[0].notes)
+
+    assert "Fewer than 5 seeds (here 2) establish nothing" in notes(2) and "Fewer than" not in notes(5)
 
 
 def test_counters_of_other_seeds_are_not_compared():
@@ -132,7 +157,11 @@ def test_detection_is_measured_against_clean_images_and_against_drift():
     assert line["AUPRC"] == f"{detection.auprc(scores['clean'], scores['triggered']):.3f}"
     assert line["drift AUROC"] == f"{detection.auroc(scores['drift'], scores['triggered']):.3f}"
     assert line["drift TPR@5%"] == f"{detection.tpr_at_fpr(scores['drift'], scores['triggered'], 0.05):.3f}"
-    assert line["TPR@1%"] == f"{detection.tpr_at_fpr(scores['clean'], scores['triggered'], 0.01):.3f}"
+    assert line["TPR@1%"] == "/"  # 40 images are too few
+    many = of_images(number=100)
+    record = detecting(many, truth=[50] * 100)
+    assert row(frames([record])["detection"], detector="strip")["TPR@1%"] == (
+        f"{detection.tpr_at_fpr(many['clean'], many['triggered'], 0.01):.3f}")
     assert line["clean counter AUROC"] == f"{detection.auroc(scores['reference_clean'], scores['reference_triggered']):.3f}"
     assert line["clean + poisoned"] == "40 + 40"
 
@@ -153,7 +182,30 @@ def test_victims_of_all_attacks_and_seeds_stand_against_the_clean_counters():
                for (target, seed), (clean, victim) in scores.items()]
     line = row(frames(records)["detection"], detector="inversion")
     assert line["clean + poisoned"] == "2 + 4" and line["attack"] == "all"
-    assert line["AUROC"] == f"{detection.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" and line["AUROC 95%"] == "/"
+    assert line["AUROC"] == f"{detection.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" == "0.750"
+    low, high = detection.auroc_interval([1.0, 2.0], [3.0, 0.5, 2.5, 2.5])
+    assert line["AUROC 95%"] == f"[{low:.3f}, {high:.3f}]" and line["TPR@5%"] == "/"
+
+
+def test_scores_that_point_the_other_way_are_told():
+    def notes(defense, clean, triggered):
+        scores = {"of": "training images", "clean": clean, "triggered": triggered}
+        [table] = [table for table in board([detecting(scores, defense=defense)]).tables if table.name == "detection"]
+        return " ".join(table.notes)
+
+    low, high = [0.0] * 10, [1.0] * 10
+    assert "spectral point the other way in csrnet blended/multiply" in notes("spectral", high, low)
+    assert "poisoned images have a higher loss than clean ones" in notes("abl", high, low)
+    assert "other way" not in notes("abl", low, high) + notes("abl", [0.0, 1.0], [0.5, 0.4])  # two of each show nothing
+
+
+def test_training_images_have_the_mean_interval_of_their_seeds():
+    rng = np.random.default_rng(0)
+    scores = [(rng.normal(size=60).tolist(), rng.normal(1, size=number).tolist()) for number in (6, 6)]
+    records = [detecting({"of": "training images", "clean": clean, "triggered": triggered}, defense="spectral", seed=seed)
+               for seed, (clean, triggered) in enumerate(scores)]
+    low, high = np.mean([detection.auroc_interval(*pair) for pair in scores], axis=0)
+    assert row(frames(records)["detection"], detector="spectral")["AUROC 95%"] == f"[{low:.3f}, {high:.3f}]"
 
 
 def test_a_record_with_another_number_of_scores_than_images_is_refused(tmp_path):
@@ -180,24 +232,49 @@ def test_differences_are_tested_on_the_same_images_and_corrected_together():
     assert line["flip rate"] == f"{flips[0].mean() - flips[1].mean():+.3f}"
     only = int((flips[0] & ~flips[1]).sum()), int((flips[1] & ~flips[0]).sum())
     p = binomtest(only[0], sum(only)).pvalue
-    assert mcnemar(*flips) == pytest.approx(p)
-    assert p < 1e-4 and line["p flip rate"] == "<.001" and line["flip rate verdict"] == "better"
-    assert line["rho_Acc"] == "+0.000" and line["p rho_Acc"] == "1.000" and line["rho_Acc verdict"] == "-"
-    assert len(frame) == 4 and "for the 8 tests" in compare(records, "anp").notes[0]
+    assert sign_flip_test(*flips) == pytest.approx(p)
+    assert p < 1e-4 and line["flip rate p, images"] == "<.001" and line["flip rate p, seeds"] == "/"
+    assert line["flip rate verdict"] == "these counters: better"
+    assert line["rho_Acc"] == "0.000" and line["rho_Acc p, images"] == "1.000" and line["rho_Acc verdict"] == "-"
+    assert len(frame) == 4 and "over the tests of this table (8)" in compare(records, "anp").notes[0]
+
+
+def test_seeds_stand_beside_images_and_both_must_show_a_difference():
+    before = of_seeds(*[0.8] * 5, defense="none")
+
+    def of(*effects):
+        return row(compare([*before, *of_seeds(*effects, defense="anp")], "anp").frame, **{"compared with": "none"})
+
+    effects = 0.1, 0.2, 0.1, 0.15, 0.1
+    line = of(*effects)
+    rates = {}
+    for defense, of_defense in (("none", [0.8] * 5), ("anp", effects)):
+        images = [make_record(effect=effect, seed=seed).images for seed, effect in enumerate(of_defense)]
+        rates[defense] = np.array([np.mean((np.divide(i.triggered, i.truth) > 1.1) & (np.divide(i.clean, i.truth) <= 1.1))
+                                   for i in images])
+    differences = rates["anp"] - rates["none"]
+    test = ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(0.95)
+    assert line["flip rate of each seed"] == ", ".join(f"{difference:+.3f}" for difference in differences)
+    assert line["flip rate 95%, seeds"] == f"[{low:.3f}, {high:.3f}]"
+    p = min(1, 2 * test.pvalue)  # of the two tests, that of rho_Acc has a p of 1
+    assert line["flip rate p, seeds"] == ("<.001" if p < 0.001 else f"{p:.3f}")
+    assert line["flip rate verdict"] == "better"
+    assert of(0.05, 0.05, 0.8, 0.9, 0.85)["flip rate verdict"] == "these counters: better"
 
 
 def test_a_difference_that_chance_can_make_gets_no_verdict():
     line = row(compare([make_record(effect=0.16), make_record(defense="anp", effect=0.15)], "anp").frame, **{"compared with": "none"})
     assert line["flip rate verdict"] == "-"
     worse = row(compare([make_record(effect=0.1), make_record(defense="anp", effect=0.9)], "anp").frame, **{"compared with": "none"})
-    assert worse["flip rate verdict"] == "worse"
+    assert worse["flip rate verdict"] == "these counters: worse"
 
 
 def test_holm_makes_a_difference_among_many_need_more():
     many = [make_record(defense=f"d{number}", effect=0.3) for number in range(30)] + [make_record(defense="anp", effect=0.16)]
     few = [make_record(defense="d0", effect=0.3), make_record(defense="anp", effect=0.16)]
     assert (row(compare(few, "anp").frame, **{"compared with": "d0"})["flip rate verdict"],
-            row(compare(many, "anp").frame, **{"compared with": "d0"})["flip rate verdict"]) == ("better", "-")
+            row(compare(many, "anp").frame, **{"compared with": "d0"})["flip rate verdict"]) == ("these counters: better", "-")
 
 
 def test_cells_of_other_seeds_are_not_compared():

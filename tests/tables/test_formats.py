@@ -88,7 +88,7 @@ def test_files_are_the_same_bytes_in_any_order_and_nothing_else_is_left(tmp_path
     records = [make_record(seed=seed, effect=0.3 * seed) for seed in range(3)] + nasty_records()[1:] + [make_record("add")]
     paths = report.board(records).write(tmp_path / "one")
     assert sorted(path.name for path in (tmp_path / "one/tables").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses", "cells")
+        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses", "cells", "strata")
         for kind in ("md", "csv", "tex", "json"))
     others = report.board(records[::-1]).write(tmp_path / "two")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in others]
