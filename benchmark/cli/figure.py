@@ -9,7 +9,7 @@ from benchmark.cli.options import (add_command, add_grid_options, add_group, add
 
 
 def add(commands: Any) -> None:
-    """Add figure triggers, defenses, kde, scatter, poisoning, maps and gradcam."""
+    """Add figure triggers, defenses, frontier, kde, scatter, poisoning, maps and gradcam."""
     figure = add_group(commands, "figure", "draw pictures", "FIGURE")
     command = add_command(figure, "triggers", _figure_triggers,
                           "draw every trigger on a generated scene, with its equation and PSNR")
@@ -22,6 +22,12 @@ def add(commands: Any) -> None:
                           "draw flip rate over accuracy: "
                           "a letter for each defense, a panel for each attack")
     _add_out(command, "defenses")
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
+
+    command = add_command(figure, "frontier", _figure_frontier,
+                          "draw flip rate over accuracy along the strengths of each repair")
+    _add_out(command, "frontier")
     command.add_argument("records", nargs="+", type=Path,
                          help="record files, or folders that hold them")
 
@@ -77,6 +83,14 @@ def _figure_defenses(options: argparse.Namespace) -> int:
 
     figure = draw_defenses(scenarios(read_records(options.records)))
     return _save(figure, options.out or Path("defenses"))
+
+
+def _figure_frontier(options: argparse.Namespace) -> int:
+    from benchmark.figures.frontier import draw_frontiers
+    from benchmark.results.scenarios import scenarios
+
+    return _save(draw_frontiers(scenarios(read_records(options.records))),
+                 options.out or Path("frontier"))
 
 
 def _figure_of_counts(options: argparse.Namespace) -> int:
