@@ -4,13 +4,17 @@ Files are read as data only: nothing that is pickled in them is run.
 """
 
 import hashlib
+import math
+import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from pydantic import AfterValidator
 from torch import Tensor, nn
@@ -21,6 +25,12 @@ from benchmark.utils.tensors import read_tensors, write_tensors
 
 WHOLE = "whole counter"  # the note on initial weights begins so if they are a trained counter's
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys of state dicts in checkpoints
+# Limits of an .npz file.
+NPZ_ARRAYS = 10_000
+NPZ_BYTES = 4 * 2**30  # of all arrays together, unpacked
+NPZ_RATIO = 100  # bytes unpacked for each byte of the file; trained weights are near 1
+NPZ_NAME = re.compile(r"[\w./-]{1,200}\.npy", re.ASCII)
+NPZ_DTYPES = (np.float16, np.float32, np.float64)
 
 
 def weights_setting(download: str) -> Any:
@@ -73,11 +83,12 @@ def start_from(counter: nn.Module, weights: str | Path, front: nn.Module, front_
     """Load the initial weights of a counter that was just built.
 
     weights: 'scratch' leaves the counter as it is. The path of a file loads a state dict of the
-        whole counter or of its front end, from a safetensors file or a .pth file that holds only
-        tensors. The name of the download loads the front end from `pretrained()`.
+        whole counter or of its front end, from a safetensors file, a .pth file that holds only
+        tensors, or a numpy .npz file of floating-point arrays. The name of the download loads the
+        front end from `pretrained()`.
     front, front_name: the front end, and the name of that attribute of the counter.
-    key_map: the names in the counter for the first parts of another program's keys. A leading
-        'module.' is dropped.
+    key_map: the names in the counter for the beginnings of another program's keys. A beginning ends
+        before a dot. A leading 'module.' is dropped.
     pretrained_name: the name of the pretrained weights in the record.
     download: the name of the download. None, for older plugins: any text that is not the path of
         a file.
@@ -130,7 +141,9 @@ def trained(name: str, given: dict[str, Any], where: str) -> nn.Module:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a torch file by name, without a checkpoint's wrapper.
+    """The tensors of a safetensors, torch or numpy .npz file by name.
+
+    A checkpoint's wrapper around its state dict is left out.
 
     Raises:
         UserError: there is no such file, or it holds anything but tensors.
@@ -140,7 +153,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def convert(source: str | Path, out: str | Path,
             model: str | None) -> tuple[dict[str, Tensor], list[Any]]:
-    """Write the tensors of a torch file or a safetensors file as safetensors.
+    """Write the tensors of a torch file, a numpy .npz file or a safetensors file as safetensors.
 
     model: the name of a counter. The file must hold a whole one, and the tensors are written under
         the counter's own names. None writes any tensors under the names they have.
@@ -172,6 +185,8 @@ def convert(source: str | Path, out: str | Path,
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], list[Any]]:
     """The tensors of a file by name, and the keys beside its state dict. Raises UserError."""
+    if _is_npz(path):
+        return _read_npz(path), []
     if path.suffix == ".safetensors":
         return read_tensors(path)[0], []
     content, left_out = _load_torch(path), []
@@ -189,6 +204,82 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], list[Any]]:
             raise UserError(f"weights {path}: expected a state dict of tensors, "
                             f"found {key!r}: {type(value).__name__}")
     return {key: tensor.detach() for key, tensor in content.items()}, left_out
+
+
+def _is_npz(path: Path) -> bool:
+    """Whether a file is a zip archive whose first entry is a numpy array, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(30)  # of the first entry; bytes 26 and 27 are the length of its name
+            name = file.read(int.from_bytes(header[26:28], "little"))
+    except OSError:
+        return False  # the other readers say what is wrong
+    return header.startswith(b"PK\x03\x04") and name.endswith(b".npy")
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """The floating-point arrays of a numpy .npz file by name. Raises UserError.
+
+    Nothing is unpacked before the sizes are checked that the archive declares, and an entry is
+    never unpacked beyond its declared size.
+    """
+    tensors, where = {}, ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_entries(entries, path.stat().st_size)
+            for entry in entries:
+                where = f"{entry.filename!r}: "
+                tensors[entry.filename.removesuffix(".npy")] = _read_array(archive, entry)
+    except Exception as error:  # a damaged file makes zipfile raise zlib.error, EOFError and others
+        reason = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise UserError(f"weights {path}: expected a numpy .npz file of floating-point arrays: "
+                        f"{where}{reason}") from None
+    return tensors
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], file_size: int) -> None:
+    """Check the number, the names and the declared sizes of the entries of an .npz file.
+
+    Raises:
+        ValueError: they are not those of a file of weights.
+    """
+    if len(entries) > NPZ_ARRAYS:
+        raise ValueError(f"{len(entries):,} arrays are more than {NPZ_ARRAYS:,}")
+    names = set()
+    for entry in entries:
+        if not NPZ_NAME.fullmatch(entry.filename):
+            raise ValueError(f"the entry {entry.filename[:200]!r} is not the name of a tensor "
+                             "and .npy")
+        if entry.filename in names:
+            raise ValueError(f"two entries are named {entry.filename!r}")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{entry.filename!r} is compressed by a method that numpy never uses")
+        names.add(entry.filename)
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > min(NPZ_BYTES, NPZ_RATIO * file_size):
+        raise ValueError(f"its {file_size:,} bytes would unpack to {unpacked:,} bytes; the limits "
+                         f"are {NPZ_RATIO} times its size and {NPZ_BYTES:,} bytes")
+
+
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Tensor:
+    """The array of an entry. Raises ValueError, or what zipfile raises for a damaged one."""
+    with archive.open(entry) as file, warnings.catch_warnings(action="ignore"):
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                       (2, 0): np.lib.format.read_array_header_2_0}
+        version = np.lib.format.read_magic(file)
+        if version not in read_header:
+            raise ValueError(f"the version of its format is {version}, expected (1, 0) or (2, 0)")
+        shape, _, dtype = read_header[version](file)
+        native = dtype.newbyteorder("=")
+        if native not in NPZ_DTYPES:
+            raise ValueError(f"it holds {str(dtype)[:100]}, expected float16, float32 or float64")
+        declared = file.tell() + math.prod(shape) * dtype.itemsize
+        if declared != entry.file_size:
+            raise ValueError(f"it has {entry.file_size:,} bytes, but its header says {declared:,}")
+    with archive.open(entry) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    return torch.from_numpy(array.astype(native, copy=False))
 
 
 def _load_torch(path: Path) -> Any:
@@ -219,12 +310,20 @@ def renamed(tensors: dict[str, Tensor], key_map: dict[str, str],
     """
     by_name: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        first, *rest = key.removeprefix("module.").split(".")
-        name = ".".join([key_map.get(first, first), *rest])
+        name = key.removeprefix("module.")
+        for theirs, ours in key_map.items():
+            if f"{name}.".startswith(f"{theirs}."):
+                name = ours + name.removeprefix(theirs)
+                break
         if name in by_name:
             raise UserError(f"weights {source}: two tensors are named {name!r}; expected one")
         by_name[name] = tensor
     return by_name
+
+
+def part_for(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a module has a place for."""
+    return {key: tensors[key] for key in module.state_dict() if key in tensors}
 
 
 def described(path: Path) -> str:
@@ -234,8 +333,7 @@ def described(path: Path) -> str:
 
 def _load_front(front: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Load a front end from the tensors of a network that may have further layers."""
-    front_tensors = {key: tensor for key, tensor in tensors.items() if key in front.state_dict()}
-    load_tensors(front, front_tensors, source)
+    load_tensors(front, part_for(front, tensors), source)
 
 
 def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

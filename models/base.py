@@ -17,7 +17,7 @@
 
 The rest is optional. A counter with a loss of its own overrides `loss` (models/dm_count.py).
 One that reads something off its training set, such as an average, overrides `prepare`
-(models/clip_ebc.py). One with a pretrained part overrides `backbone` and has a setting `weights`
+(models/parts/blockwise.py). One with a pretrained part overrides `backbone` and has a setting `weights`
 that also takes 'scratch', because stored counters are loaded that way (models/csrnet.py).
 """
 

@@ -18,21 +18,17 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.data.batches import Batch
-from benchmark.data.density import dot_maps
-from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.utils.errors import UserError
-from benchmark.weights import (WHOLE, ClipWeights, checked_weights, described, load_tensors,
+from benchmark.weights import (ClipWeights, checked_weights, described, load_tensors, part_for,
                                read_state_dict, renamed)
-from models.base import Counter
-from models.parts.transport import distribution_matching
+from models.parts.blockwise import BlockwiseCounter
 from models.parts.wide import WideConv3x3
 
+# A sentence for each bin.
 PROMPTS = ["There is no person.", "There is one person.", "There are two people.",
            "There are three people.", "There are more than four people."]
-LAST = len(PROMPTS) - 1  # the last bin: blocks with this many people or more
 # First parts of the keys of CLIP and of the public code -> those of this counter.
 KEY_MAP = {"visual": "encoder", "image_encoder": "encoder", "image_decoder": "decoder"}
 TINY = {"embed_dim": 64, "quick_gelu": True,
@@ -41,7 +37,7 @@ TINY = {"embed_dim": 64, "quick_gelu": True,
 
 
 @register
-class ClipEbc(Counter):
+class ClipEbc(BlockwiseCounter):
     """weights: 'openai' (CLIP, downloaded by open_clip), 'scratch', or the path of a state dict.
 
     The file may hold a whole CLIP-EBC, also one of the public code, or a CLIP whose tensors have
@@ -70,9 +66,8 @@ class ClipEbc(Counter):
                  ot_weight: PositiveFloat = 0.1):
         import open_clip  # takes a second to import
 
-        super().__init__()
+        super().__init__(last_anchor, ot_weight)
         self.window = window
-        self.ot_weight = ot_weight
         config = TINY if clip == "tiny" else open_clip.get_model_config("RN50-quickgelu")
         network = open_clip.CLIP(**config)
         self.encoder = _stride_16(network.visual)
@@ -86,7 +81,6 @@ class ClipEbc(Counter):
         nn.init.zeros_(self.projection.bias)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.register_buffer("text", text_features(network))
-        self.register_buffer("anchors", torch.tensor([*range(LAST), last_anchor or math.nan]))
         weights = checked_weights(weights, "openai")
         if weights == "openai":
             weights = _downloaded(clip)
@@ -103,24 +97,16 @@ class ClipEbc(Counter):
         if "text" not in tensors:  # a stored counter has text features in place of a text encoder
             text_encoder = {key.removeprefix("text_encoder."): tensor
                             for key, tensor in tensors.items()}
-            load_tensors(network, _part_for(network, text_encoder), str(path))
-            tensors |= {"text": text_features(network), "anchors": self.anchors}
+            load_tensors(network, part_for(network, text_encoder), str(path))
+            tensors["text"] = text_features(network)
         if "projection.weight" in tensors:
-            if tensors["anchors"].isnan().any():
-                raise UserError(f"weights {path}: the file has no anchors; expected "
-                                "model.last_anchor=NUMBER with the anchor of its training")
-            load_tensors(self, _part_for(self, tensors), str(path))
-            return f"{WHOLE}: {described(path)}"
+            return self.load_whole(part_for(self, tensors), path)
         encoder = {key.removeprefix("encoder."): tensor for key, tensor in tensors.items()}
-        load_tensors(self.encoder, _part_for(self.encoder, encoder), str(path))
+        load_tensors(self.encoder, part_for(self.encoder, encoder), str(path))
         self.text.copy_(tensors["text"])
         return f"CLIP: {described(path)}"
 
     def logits(self, images: Tensor) -> Tensor:
-        """The logits of the bins for each block, float32 [B, bins, H / 8, W / 8].
-
-        images: normalised, [B, 3, H, W].
-        """
         encoder = self.encoder
         features = encoder.stem(images)
         for layer in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4):
@@ -131,41 +117,6 @@ class ClipEbc(Counter):
             products = F.conv2d(features, self.text[:, :, None, None])
             norms = features.norm(dim=1, keepdim=True).clamp(min=1e-12)
             return self.logit_scale.exp() * products / norms
-
-    def expected(self, logits: Tensor) -> Tensor:
-        """The expected number of people per block, [B, 1, h, w], from logits [B, bins, h, w]."""
-        return F.conv2d(logits.softmax(dim=1), self.anchors[None, :, None, None])
-
-    def density(self, images: Tensor) -> Tensor:
-        logits = self.logits(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return self.expected(logits)
-
-    def loss(self, batch: Batch) -> Tensor:
-        """DACE, the loss of each image, [B].
-
-        It is the cross entropy summed over the blocks plus the loss of DM-Count on the expected
-        density.
-        """
-        logits = self.apply_layers(batch.images, self.logits)
-        dots = dot_maps(batch.points, batch.images.shape[-2:], self.stride)
-        bins = dots[:, 0].clamp(max=LAST).long()
-        with torch.autocast(batch.images.device.type, enabled=False):
-            entropy = F.cross_entropy(logits, bins, reduction="none").sum(dim=(1, 2))
-            matching = distribution_matching(self.expected(logits), batch.points, self.stride,
-                                             self.ot_weight)
-        return entropy + matching
-
-    def prepare(self, scenes: list[Scene]) -> None:
-        """Set the last anchor, unless it is known: the mean count of the blocks in the last bin."""
-        if not self.anchors.isnan().any():
-            return
-        counts_per_scene = []
-        for scene in scenes:
-            counts = dot_maps([torch.tensor(scene.points)], scene.size, self.stride).flatten()
-            counts_per_scene.append(counts[counts >= LAST])
-        counts = torch.cat(counts_per_scene)
-        self.anchors[LAST] = counts.mean() if len(counts) else float(LAST)
 
     def backbone(self) -> nn.Module:
         return self.encoder
@@ -219,11 +170,6 @@ def _stride_16(encoder: nn.Module) -> nn.Module:
     encoder.layer4[0].avgpool = nn.Identity()
     encoder.layer4[0].downsample[0] = nn.Identity()
     return encoder
-
-
-def _part_for(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a module has a place for."""
-    return {key: tensors[key] for key in module.state_dict() if key in tensors}
 
 
 @torch.no_grad()

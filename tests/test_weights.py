@@ -1,9 +1,12 @@
 """Weights: what a counter's setting takes, and the weights of others turned into safetensors without running them."""
 
 import pickle
+import struct
 import warnings
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -134,6 +137,153 @@ def test_with_a_model_the_keys_are_ours_and_an_audit_takes_the_file(capsys, sque
     read = load_file("out.safetensors")
     assert read.keys() == squeeze.keys() and all(torch.equal(read[key], squeeze[key]) for key in squeeze)
     assert trained("squeeze", {"weights": "out.safetensors"}, "audit").weights_note.startswith("whole counter: out.")
+
+
+# Numpy's archives.
+
+@pytest.mark.parametrize("name", ["w.npz", "w.zip.npz", "w.pth", "w.safetensors", "w"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_of_numpy_come_out_as_they_are_whatever_the_name_of_their_file(capsys, desk, name, save):
+    rng = np.random.default_rng(0)
+    arrays = {"a.weight": rng.normal(size=(3, 4)).astype(np.float32), "module.b": np.float16(rng.normal(size=5)),
+              "c": rng.normal(size=(2, 3, 2)), "turned": np.asfortranarray(rng.normal(size=(3, 4))),
+              "big_endian": rng.normal(size=4).astype(">f4"), "number": np.array(2.5), "empty": np.zeros((0, 3))}
+    with (desk / name).open("wb") as file:
+        save(file, **arrays)
+    out, error = converted(capsys, name, "out.safetensors")
+    assert (out, error) == ("out.safetensors: 7 tensors, 46 values\n", "")
+    read = load_file("out.safetensors")
+    assert read.keys() == {key.removeprefix("module.") for key in arrays}
+    for key, array in arrays.items():
+        tensor = read[key.removeprefix("module.")].numpy()
+        assert tensor.dtype == array.dtype.newbyteorder("=") and np.array_equal(tensor, array), key
+
+
+def test_a_counter_starts_from_arrays_of_numpy_and_its_converted_file_counts_the_same(capsys, squeeze):
+    theirs = {key.replace("frontend.", "features."): tensor.numpy() for key, tensor in squeeze.items()
+              if tensor.is_floating_point()}
+    np.savez("their.npz", **theirs)
+    converted(capsys, "their.npz", "out.safetensors", "--model", "squeeze")
+    assert all(torch.equal(tensor, squeeze[key]) for key, tensor in load_file("out.safetensors").items()
+               if key in squeeze and tensor.is_floating_point())
+    images = torch.rand(1, 3, 64, 64)
+    direct, through_file = (trained("squeeze", {"weights": name}, "audit").eval()
+                            for name in ("their.npz", "out.safetensors"))
+    assert direct.weights_note.startswith("whole counter: their.npz sha256 ")
+    assert torch.equal(direct(images), through_file(images))
+
+
+def refused_npz(capsys, desk, *words):
+    """A conversion and a counter both refuse w.npz, by one line with all the words."""
+    refused(capsys, desk, ["w.npz", "out.safetensors"], "weights w.npz: ", *words)
+    with pytest.raises(UserError) as refusal:
+        build("model", "squeeze", {"weights": "w.npz"})
+    assert "\n" not in str(refusal.value) and all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize("array, held", [
+    (np.array([{"a": 1}], dtype=object), "object"), (np.arange(3), "int64"), (np.array(["a"]), "<U1"),
+    (np.zeros(2, complex), "complex128"), (np.zeros(2, bool), "bool"), (np.zeros(2, "f4,f4"), "[('f0'"),
+    (np.zeros(2, np.longdouble), "float128")])
+def test_arrays_of_anything_but_floats_are_refused(capsys, desk, array, held):
+    np.savez("w.npz", good=np.ones(2), bad=array)
+    refused_npz(capsys, desk, f"'bad.npy': it holds {held}", "expected float16, float32 or float64")
+
+
+def test_a_pickled_array_is_refused_and_not_run(capsys, desk, trap):
+    array = np.empty(1, object)
+    array[0] = trap
+    np.savez("w.npz", bad=array)
+    refused_npz(capsys, desk, "'bad.npy': it holds object")
+    assert not trap.path.exists()
+    np.load("w.npz", allow_pickle=True)["bad"]
+    assert trap.path.exists()  # the trap is one
+
+
+def test_an_array_that_a_counter_needs_is_missed(capsys, desk, squeeze):
+    np.savez("w.npz", **{key: tensor.numpy() for key, tensor in squeeze.items() if key != "norm.weight"
+                         and tensor.is_floating_point()})
+    refused(capsys, desk, ["w.npz", "out.safetensors", "--model", "squeeze"],
+            "w.npz: no tensor named 'norm.weight' (1 missing)")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_archive_is_refused(capsys, desk, save, share):
+    save("w.npz", a=np.random.default_rng(0).normal(size=1000), b=np.ones(3))
+    content = (desk / "w.npz").read_bytes()
+    (desk / "w.npz").write_bytes(content[: int(share * len(content))])
+    refused_npz(capsys, desk, "expected a numpy .npz file of floating-point arrays: File is not a zip file")
+
+
+def test_a_damaged_array_is_refused(capsys, desk):
+    np.savez("w.npz", a=np.ones(1000))
+    content = bytearray((desk / "w.npz").read_bytes())
+    content[4000] ^= 1
+    (desk / "w.npz").write_bytes(content)
+    refused_npz(capsys, desk, "Bad CRC-32 for file 'a.npy'")
+
+
+def refused_packed(capsys, desk, monkeypatch, *words):
+    """As `refused_npz`, and no entry of the archive is opened."""
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("an entry was opened"))
+    refused_npz(capsys, desk, *words)
+
+
+def test_a_small_file_that_would_unpack_to_a_large_one_is_refused_before(capsys, desk, monkeypatch):
+    np.savez_compressed("w.npz", **{f"a{number}": np.zeros(500_000) for number in range(5)})
+    packed, unpacked = (desk / "w.npz").stat().st_size, 5 * (8 * 500_000 + 128)
+    refused_packed(capsys, desk, monkeypatch, f"its {packed:,} bytes would unpack to {unpacked:,} bytes;",
+                   "the limits are 100 times its size")
+
+
+def test_more_than_the_limit_of_bytes_is_refused_before(capsys, desk, monkeypatch):
+    monkeypatch.setattr("benchmark.weights.NPZ_BYTES", 1000)
+    np.savez("w.npz", a=np.ones(100), b=np.ones(100))
+    refused_packed(capsys, desk, monkeypatch, "would unpack to 1,856 bytes;", "and 1,000 bytes")
+
+
+def test_more_than_the_limit_of_arrays_is_refused_before(capsys, desk, monkeypatch):
+    with zipfile.ZipFile("w.npz", "w") as archive:
+        for number in range(10_001):
+            archive.writestr(f"{number}.npy", b"")
+    refused_packed(capsys, desk, monkeypatch, "10,001 arrays are more than 10,000")
+
+
+def npy(shape, content=b"", descr="<f4", version=(1, 0)):
+    """A file of numpy that declares a shape, whatever it holds."""
+    header = str({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(header)) + header + content
+
+
+@pytest.mark.parametrize("entries, words", [
+    ({"a.npy": npy((2**40,))}, ["'a.npy': it has", "but its header says 4,398,046,511,"]),
+    ({"a.npy": npy((2**32, 2**32))}, ["but its header says 73,786,976,294,838,206,"]),
+    ({"a.npy": npy((2,), bytes(12))}, ["but its header says"]), ({"a.npy": npy((-2, -1), bytes(8))}, ["'a.npy': "]),
+    ({"a.npy": npy((1,), bytes(4), version=(3, 0))}, ["version"]), ({"a.npy": b"hello"}, ["'a.npy': "]),
+    ({"a.npy": npy((1,), bytes(4), descr="<f4\n" * 300)}, ["descr"]), ({"a.npy": npy("(" * 5000)}, ["shape"]),
+    ({"a.npy": npy((1,), bytes(4)), "run.py": b"1 / 0"}, ["the entry 'run.py' is not the name of a tensor"]),
+    ({"a.npy": npy((1,), bytes(4)), "b\nc.npy": npy((1,), bytes(4))}, ["the entry 'b\\nc.npy'"]),
+    ({f"{'a' * 300}.npy": npy((1,), bytes(4))}, ["is not the name of a tensor"])])
+def test_archives_that_numpy_did_not_write_are_refused(capsys, desk, entries, words):
+    with zipfile.ZipFile("w.npz", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    refused_npz(capsys, desk, *words)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(capsys, desk):
+    with zipfile.ZipFile("w.npz", "w") as archive:
+        archive.writestr("a.npy", npy((1,), bytes(4)))
+        archive.writestr("a.npy", npy((1,), bytes(4)))
+    refused_npz(capsys, desk, "two entries are named 'a.npy'")
+
+
+def test_a_method_of_compression_that_numpy_never_uses_is_refused(capsys, desk):
+    with zipfile.ZipFile("w.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", npy((1,), bytes(4)))
+    refused_npz(capsys, desk, "'a.npy' is compressed by a method that numpy never uses")
 
 
 # What it refuses.

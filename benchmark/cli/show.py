@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
     command = add_command(commands, "convert", _convert,
                           "convert a checkpoint to safetensors; nothing in the file is executed")
     command.add_argument("source", metavar="FILE", type=Path,
-                         help="a torch file of tensors, or a safetensors file")
+                         help="a torch file of tensors, a numpy .npz file, or a safetensors file")
     command.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to write")
     command.add_argument("--model", metavar="NAME",
                          help="check that the file holds a whole counter, and rename its tensors "

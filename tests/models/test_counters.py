@@ -9,11 +9,12 @@ from benchmark.data.batches import Batch
 from benchmark.registry import build
 from models.bayesian import bayesian_loss
 from models.can import Context
+from models.parts.transport import transport
 
 
-def counter(name):
+def counter(name, **settings):
     torch.manual_seed(0)
-    return build("model", name, {"weights": "scratch"})
+    return build("model", name, {"weights": "scratch"} | settings)
 
 
 def heads(*numbers, size):
@@ -78,6 +79,24 @@ def test_the_bayesian_loss_is_not_rounded_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = bayesian_loss(density, points, 8, 64.0)
     assert found == bayesian_loss(density, points, 8, 64.0)
+
+
+# DM-Count
+
+def test_the_weight_of_the_transport_in_dm_count_is_a_setting():
+    views = Batch(torch.rand(2, 3, 64, 96), heads(3, 12, size=(64, 96)), [torch.ones(3), torch.ones(12)])
+
+    def slope(settings, loss):
+        """The gradient of a loss in the weights of the last convolution; the transport itself is always 0."""
+        trained = counter("dm_count", **settings)
+        return torch.autograd.grad(loss(trained).sum(), [*trained.parameters()][-2])[0]
+
+    usual, none, public = (slope(settings, lambda trained: trained.loss(views))
+                           for settings in ({}, {"ot_weight": 1e-9}, {"ot_weight": 1.0}))
+    transported = slope({}, lambda trained: transport(trained(views.images), views.points, 8))
+    assert transported.abs().max() > 0.1
+    torch.testing.assert_close(usual - none, 0.1 * transported, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(public - none, transported, rtol=1e-3, atol=1e-3)
 
 
 # CAN

@@ -175,6 +175,29 @@ def clip_ebc(clone: Clone) -> Pairs:
     yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
 
 
+def public_csrnet_ebc(clone: Clone) -> nn.Module:
+    """The public classifier on CSRNet, with random weights and without its download."""
+    layers = clone.load("models/utils.py", "make_vgg_layers", "_init_weights")
+    csrnet = clone.load("models/encoder_decoder/csrnet.py", "encoder_cfg", "decoder_cfg", "CSRNet",
+                        "csrnet", make_vgg_layers=layers.make_vgg_layers,
+                        _init_weights=layers._init_weights, vgg_urls={"vgg16": ""},
+                        _load_weights=lambda network, url: network)
+    public = clone.load("models/model.py", "Classifier", _init_weights=layers._init_weights)
+    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
+    return randomised(public.Classifier(csrnet.csrnet(), bins, [0, 1, 2, 3, 4.4]))
+
+
+@compare("model", "csrnet_ebc", f"{MAPS} and their logits, {READ}", "Yiming-M/CLIP-EBC")
+@torch.no_grad()
+def csrnet_ebc(clone: Clone) -> Pairs:
+    original = public_csrnet_ebc(clone)
+    ours = read_by("csrnet_ebc", original, last_anchor=4.4)
+    images = random_images()
+    yield ours(images), original(normalised(images))
+    original.training = True  # it then returns its logits too
+    yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
+
+
 def random_heads(number: int = HEADS) -> Tensor:
     """Random heads in a crop, [N, 2] as (x, y)."""
     return torch.rand(number, 2) * (SIDE - 1)

@@ -39,6 +39,10 @@ MODELS = [
      "The target is the exact integral over the blocks of the map. Training is Adam at 1e-5 for "
      "100 epochs.", "The resized map does not sum to the number of heads. The training is that of "
      "the paper under test."),
+    ("model `csrnet_ebc`", "The transport cost is summed over the batch. Training is Adam at 1e-4 "
+     "with a warm-up of 50 epochs and restarts over 2600 epochs.", "It is averaged. Training is "
+     "Adam at 1e-4 with a cosine for 150 epochs.", "The reason is that of `dm_count`. A warm-up of "
+     "50 epochs would not fit short trainings."),
     ("model `dm_count`", "The transport cost is summed over the batch, while the other terms are "
      "averaged, so that its weight grows with the batch.", "All terms are averaged over the "
      "images. `ot_weight=1.0` gives the weight of the public code at its batch of 10.",
