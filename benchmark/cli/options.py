@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +85,19 @@ def read_records(paths: list[Path]) -> list[Any]:
     return [record for _, record in read_record_files(paths)]
 
 
-def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool) -> None:
+def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool,
+            other_audits: Sequence[Any] = ()) -> None:
     """Print the tables of records and write them, with a page, to a folder.
 
-    records: each with its path.
+    records: each with its path. other_audits: records that the table of an audit compares with.
     """
     from benchmark.leaderboard.html_page import write_page
     from benchmark.leaderboard.report import board
 
-    tables = board(record for _, record in records)
+    tables = board((record for _, record in records), other_audits)
     if out:
         tables.write(out)
         paths = {id(record): path for path, record in records}
-        write_page(tables.scenarios, paths, out / "leaderboard.html", tables.rankings)
+        write_page(tables.scenarios, paths, out / "leaderboard.html",
+                   [*tables.verdicts, *tables.rankings])
     print(tables.controls.to_json(orient="records") if json else tables.text())

@@ -75,17 +75,22 @@ def _print_plan(grid: list[Any], graph: Any, out: Path, as_json: bool) -> int:
 
 
 def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
-    """Print the tables of a run's records and of the earlier ones of the same victims in `out`."""
+    """Print the tables of a run's records and of the earlier ones of the same victims in `out`.
+
+    An audit is also compared with the earlier audits of other counters.
+    """
     from benchmark.leaderboard.load import read_record_files
-    from benchmark.leaderboard.report import related_records
+    from benchmark.leaderboard.report import other_audits, related_records
     from benchmark.utils.device import state
 
     if not outcome.records or not state().is_main_process:
         return
     earlier = {id(record): (path, record) for path, record in read_record_files([out / "records"])}
-    others = related_records(outcome.records, [record for _, record in earlier.values()])
+    earlier_records = [record for _, record in earlier.values()]
+    others = related_records(outcome.records, earlier_records)
     related = [earlier[id(record)] for record in others]
-    publish([*zip(outcome.paths, outcome.records), *related], out, as_json)
+    publish([*zip(outcome.paths, outcome.records), *related], out, as_json,
+            other_audits(outcome.records, earlier_records))
     if others and not as_json:
         _print_comparisons(outcome.records, others)
     print(f"records: {out / 'records'}  tables: {out / 'tables'}  "

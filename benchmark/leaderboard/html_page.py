@@ -36,6 +36,7 @@ def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Pa
                rankings: Sequence[Table] = ()) -> None:
     """Write the page, with the leaderboards of frozen grids above all results of repairs.
 
+    rankings: the leaderboards, and before them the table of an audit.
     paths: the file of each record, by the id() of the record; one without a file gets no link.
     Links are relative to the page. Raises OSError if the page cannot be written.
     """
@@ -48,7 +49,8 @@ def page(scenarios: Sequence[Scenario], links: Mapping[int, str],
          rankings: Sequence[Table] = ()) -> str:
     """The HTML of the page. links: to the file of each record, by the id() of the record."""
     tables = [{"title": table.title, "columns": list(table.frame.columns),
-               "rows": table.frame.values.tolist(), "notes": table.notes} for table in rankings]
+               "rows": table.frame.values.tolist(), "lead": list(table.lead),
+               "notes": table.notes} for table in rankings]
     content = {"rankings": tables, "rows": _rows(scenarios, links)}
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     # Escaped, these characters are the same JSON, but cannot end the element or begin another.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from benchmark.paper.tables import table1, table2, table3
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
 from benchmark.tables.all_results import results_table
+from benchmark.tables.audit import audit_table
 from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import CONTROLS, control_numbers, control_table
 from benchmark.tables.defenses import defense_table
-from benchmark.tables.detection import detection_table
+from benchmark.tables.detection import detection_table, is_detected
 from benchmark.tables.formats import Table, as_json, csv, latex, markdown
 from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
@@ -32,9 +33,12 @@ class Board:
 
     Each number is a mean over the seeds of one cell. Cells that differ in any setting have rows of
     their own.
+
+    other_audits: audits of other counters, with which the table of an audit compares.
     """
 
     scenarios: list[Scenario]
+    other_audits: list[Scenario] = field(default_factory=list)
 
     @cached_property
     def rankings(self) -> list[Table]:
@@ -42,17 +46,26 @@ class Board:
         return ranking_tables(self.scenarios)
 
     @cached_property
-    def tables(self) -> list[Table]:
-        """The leaderboards, the paper's Tables 1, 2 and 3, and the table of controls.
+    def verdicts(self) -> list[Table]:
+        """The table of the audits, which says whether their counters look backdoored, if any."""
+        audits = [scenario for scenario in self.scenarios if _is_audit(scenario)]
+        return [audit_table(audits, self.other_audits)] if audits else []
 
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The table of audits, the leaderboards, the paper's Tables 1 to 3, and that of controls.
+
+        The paper's tables are of counters that were trained, and left out if there are only audits.
         They are followed by the table of detectors if there is a detector, and by the table of
         defenses if at least two defenses besides none and the controls repair counters.
         """
-        tables = list(self.rankings)
-        for build in (table1, table2, table3, control_table):
-            tables.append(build(self.scenarios))
+        tables = [*self.verdicts, *self.rankings]
+        trained = [scenario for scenario in self.scenarios if not _is_audit(scenario)]
+        if trained or not self.scenarios:
+            tables += [build(trained) for build in (table1, table2, table3)]
+        tables.append(control_table(self.scenarios))
         results = [result for scenario in self.scenarios for result in scenario.results]
-        if any(result.records[0].detection for result in results):
+        if any(map(is_detected, results)):
             tables.append(detection_table(self.scenarios))
         repairing = {result.defense for result in results if not result.detects}
         if len(repairing - {"none", *CONTROLS}) > 1:
@@ -95,13 +108,15 @@ class Board:
         return paths
 
 
-def board(records: Iterable[Record]) -> Board:
+def board(records: Iterable[Record], other_audits: Iterable[Record] = ()) -> Board:
     """The tables of records, in any order.
+
+    other_audits: see `other_audits`.
 
     Raises:
         UserError: the records contradict each other; see `scenarios`.
     """
-    return Board(scenarios(records))
+    return Board(scenarios(records), scenarios(other_audits))
 
 
 def compare(records: Iterable[Record], defense: str) -> Table:
@@ -130,6 +145,20 @@ def related_records(records: Sequence[Record], others: Iterable[Record]) -> list
     replaced = {cell(record) for record in records}
     return [other for other in others
             if victim(other) in victims and cell(other) not in replaced]
+
+
+def other_audits(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
+    """Those of the other records that audit another counter, if `records` are of an audit."""
+    def counter(record: Record) -> str:
+        return json.dumps([record.model.name, record.model.resolved], sort_keys=True)
+
+    audited = {counter(record) for record in records if record.audit}
+    return [other for other in others
+            if audited and other.audit and counter(other) not in audited]
+
+
+def _is_audit(scenario: Scenario) -> bool:
+    return scenario.settings["audit"] == "true"
 
 
 def _write(path: Path, text: str) -> None:

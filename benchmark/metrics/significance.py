@@ -198,6 +198,31 @@ def over_seeds(differences: ArrayLike) -> SeedInference:
     return SeedInference(center, center - margin, center + margin, p)
 
 
+def one_against_others(value: float, others: ArrayLike) -> float:
+    """The two-sided p of one value against those of others, for instance of other counters.
+
+    The null hypothesis is that the value is one more of the same normal distribution. Then
+    (value - mean) / (s sqrt(1 + 1 / n)), with the mean and the standard deviation s of the n
+    others, has Student's distribution with n - 1 degrees of freedom. Fewer than two others show no
+    spread: nan. Where the others are all equal, p is 0, or 1 if the value equals them. Crawford and
+    Howell, The Clinical Neuropsychologist 1998.
+
+    >>> [round(one_against_others(value, [0.95, 0.96, 0.97]), 3) for value in (0.96, 0.94, 1.15)]
+    [1.0, 0.225, 0.004]
+    """
+    from scipy.special import stdtr  # imported here because few commands need scipy
+
+    others = np.asarray(others, float)
+    number = len(others)
+    if number < 2:
+        return math.nan
+    difference = value - float(others.mean())
+    spread = float(others.std(ddof=1)) * math.sqrt(1 + 1 / number)
+    if not spread:
+        return 0.0 if difference else 1.0
+    return 2 * float(stdtr(number - 1, -abs(difference) / spread))
+
+
 def holm(p: ArrayLike) -> np.ndarray:
     """p values adjusted for the number of tests m, float [m], in the same order.
 

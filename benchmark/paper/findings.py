@@ -33,9 +33,16 @@ def findings(records: Iterable[Record]) -> str:
     """A page of Markdown: what was run, then each question with its table and verdicts.
 
     Raises:
-        UserError: no victim among the records, or records that contradict each other.
+        UserError: no victim among the records, audits among them, or records that contradict each
+            other.
     """
     records = list(records)
+    audits = sum(record.audit for record in records)
+    if audits:
+        raise UserError(f"findings: {audits} of {len(records)} records are of an audit, which has "
+                        "no clean counter that a finding could rest on; it tells how far the "
+                        "triggers that were tried move the counts: `crowdbench leaderboard "
+                        "RECORDS` prints that")
     ordered = sorted(scenarios(records), key=lambda scenario: (
         scenario.model, scenario.attack, sizes(scenario)))
     attacked = [scenario for scenario in ordered

@@ -14,7 +14,6 @@ from benchmark.tables.formats import MISSING, NONE, Table, number
 
 CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, besides `none`
 SHARED = ("none", *CONTROLS)  # what an entry holds besides its own defense
-AUDIT_CONTROLS = ("retrain",)  # the poisoned set of a given counter is unknown
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"],
     "base": ["base"], "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],
@@ -93,15 +92,19 @@ def _defenses(scenario: Scenario, scenarios: Sequence[Scenario]) -> list[str]:
     """The defenses that a scenario has rows of: `none`, all repairs in the table, and the controls.
 
     The controls are required for every victim as soon as a repair is in the table. For a clean
-    counter they are not: it has rows only of those that were run on it.
+    counter they are not: it has rows only of those that were run on it. A counter that was audited
+    has rows only of what was run.
     """
     own = {result.defense for result in scenario.results}
+    if scenario.settings["audit"] == "true":
+        repaired = {result.defense for result in scenario.results if not result.detects}
+        order = ["none", *sorted(repaired - {*SHARED}), *CONTROLS]
+        return [name for name in order if name in repaired]
     repairs = {result.defense for other in scenarios for result in other.results
                if not result.detects}
     tested = repairs - {"none", *CONTROLS}
-    controls = AUDIT_CONTROLS if scenario.settings["audit"] == "true" else CONTROLS
     are_required = bool(tested) and scenario.attack != "clean"
-    return ["none", *sorted(tested), *(name for name in controls if are_required or name in own)]
+    return ["none", *sorted(tested), *(name for name in CONTROLS if are_required or name in own)]
 
 
 def result_numbers(scenario: Scenario, result: Result) -> dict[str, float]:

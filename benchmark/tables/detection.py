@@ -54,7 +54,7 @@ class Row:
 def detection_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and detector; one per model and detector if counters are scored."""
     results = [(scenario, result) for scenario in scenarios for result in scenario.results
-               if result.records[0].detection]
+               if is_detected(result)]
     rows = _image_rows(results) + _counter_rows(results)
     labels = suffixes([defense_settings(row.result) for row in rows], shown=("model", "defense"))
     lines = []
@@ -66,6 +66,16 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
     named_results = [(f"{row.model} {row.attack} {row.result.defense}", row.result) for row in rows]
     return Table("detection", "Detection", pd.DataFrame(lines),
                  [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)])
+
+
+def is_detected(result: Result) -> bool:
+    """Whether the table has a row of a result.
+
+    It has none of the score of a counter that was given to an audit: whether this counter is a
+    victim is the question.
+    """
+    first = result.records[0]
+    return first.detection is not None and not (first.audit and first.detection.of == "counters")
 
 
 def _wrong_way_notes(rows: Sequence[Row]) -> list[str]:

@@ -7,7 +7,7 @@ format interprets it.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +29,14 @@ class Table:
     """A table as it is printed.
 
     name: stem of its files. title: one line. frame: cells as text. notes: lines below the table.
+    lead: lines above the table.
     """
 
     name: str
     title: str
     frame: pd.DataFrame
     notes: list[str]
+    lead: Sequence[str] = ()
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -88,15 +90,16 @@ def probability(p: float) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown: a heading, a pipe table, and the notes as a list."""
+    """The table as Markdown: a heading, the lead, a pipe table, and the notes as a list."""
     frame = table.frame.map(text).rename(columns=text)
     body = frame.to_markdown(index=False, disable_numparse=True)
+    lead = [line for paragraph in table.lead for line in (text(paragraph), "")]
     notes = [f"- {text(note)}" for note in table.notes]
-    return "\n".join([f"## {text(table.title)}", "", body, "", *notes, ""])
+    return "\n".join([f"## {text(table.title)}", "", *lead, body, "", *notes, ""])
 
 
 def csv(table: Table) -> str:
-    """The header and the rows as CSV, without the notes.
+    """The header and the rows as CSV, without the lead and the notes.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
@@ -113,17 +116,20 @@ def latex(table: Table) -> str:
              r"\toprule", _latex_row(table.frame.columns), r"\midrule",
              *map(_latex_row, table.frame.values), r"\bottomrule",
              r"\end{tabular}", r"\end{adjustbox}"]
-    notes = [rf"\par\raggedright\footnotesize {_latex_text(note)}" for note in table.notes]
+    notes = [rf"\par\raggedright\footnotesize {_latex_text(note)}"
+             for note in [*table.lead, *table.notes]]
     return "\n".join([*lines, *notes, r"\end{table}", ""])
 
 
 def as_json(table: Table) -> str:
-    """Name, title, rows and notes as JSON.
+    """Name, title, rows and notes as JSON, and the lead of a table that has one.
 
     A number is a number, '0.5 [0.4, 0.6]' becomes {value, low, high}, and '/' becomes null.
     """
     rows = [dict(zip(table.frame.columns, map(_value, row))) for row in table.frame.values]
     fields = {"name": table.name, "title": table.title, "rows": rows, "notes": table.notes}
+    if table.lead:
+        fields["lead"] = list(table.lead)
     return json.dumps(fields, indent=1, allow_nan=False) + "\n"
 
 

@@ -108,6 +108,12 @@ def test_a_row_shows_each_seed_and_the_t_test_over_them():
     assert row["answer"] == "yes"
 
 
+def test_audits_are_refused_also_beside_others():
+    with pytest.raises(UserError, match="1 of 2 records are of an audit, .* `crowdbench leaderboard RECORDS`") as refused:
+        findings([make_record(), make_record("add", audit=True)])
+    assert "\n" not in str(refused.value)
+
+
 def test_rivals_with_other_settings_are_not_one_row():
     few = [make_record("minus", defense="retrain", effect=0.0, seed=seed, images=40) for seed in SEEDS]
     page = findings([*victims("add", none=0.9, fine_tune=0.5, retrain=0.0),

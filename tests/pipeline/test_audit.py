@@ -222,6 +222,46 @@ def test_a_finished_audit_is_found_again_by_the_content_of_the_file(capsys, comm
     assert json.loads(changed.out)[0]["mae"] != json.loads(first.out)[0]["mae"]
 
 
+def test_an_audit_prints_its_answer_first_and_compares_with_earlier_audits_of_other_counters(capsys, command):
+    """After one epoch the counter counts nothing right, and the audit says so."""
+    tensors, printed = load_file("their.safetensors"), []
+    for more in (1, 2):
+        save_file(tensors | {"output.bias": tensors["output.bias"] + more}, "their.safetensors")
+        assert main(command) == 0
+        printed.append(capsys.readouterr().out)
+    first, second = printed
+    beginning = "## Is the counter backdoored?\n\nWrong scale or data? squeeze counts few clean images right: rho_Acc 0.000, "
+    assert first.startswith(beginning) and second.startswith(beginning)
+    assert "\nsqueeze: no answer. With blended, " in first and "not run" not in first and "Table 1" not in first
+    assert second.startswith(Path("runs/audit/tables/audit.md").read_text())
+    assert "Is the counter backdoored?" in Path("runs/audit/leaderboard.html").read_text()
+    [row] = json.loads(Path("runs/audit/tables/audit.json").read_text())["rows"][1:]
+    assert row["attack"] == "blended/multiply" and row["other counters"].endswith(" (1)")
+    assert first.count("| blended/multiply |") == second.count("| blended/multiply |") == 2  # of its own counter alone
+
+
+def test_findings_refuses_audits_in_one_line_that_says_what_tells_more(capsys, command):
+    assert main([*command, "--json"]) == 0
+    capsys.readouterr()
+    assert main(["findings", "runs/audit/records"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith("crowdbench: findings: 2 of 2 records are of an audit")
+    assert told.err.count("\n") == 1 and "crowdbench leaderboard RECORDS" in told.err
+    assert main(["leaderboard", "runs/audit/records"]) == 0
+    assert capsys.readouterr().out.startswith("## Is the counter backdoored?")
+
+
+def test_an_inspector_of_an_audit_needs_the_training_split_and_its_score_stands_in_the_answer(run, audit):
+    inversion = {"name": "inversion", "images": 4, "epochs": 1}
+    chosen, _, records = run("inspected", **audit | {"defense": ["none", inversion]})
+    assert all(cell.reads_train == (cell.defense.name == "inversion") for cell in chosen)
+    tables = {table.name: table for table in board(records).tables}
+    assert "detection" not in tables
+    [said] = [line for line in tables["audit"].lead if line.startswith("inversion gives squeeze a suspicion of ")]
+    score = records[-1].detection.triggered[0]
+    assert f" {score:.3f}. There is nothing to compare it with" in said
+
+
 def test_a_defense_that_asks_for_images_needs_the_training_split(capsys, command):
     assert main([*command, "--defense", "fine_tune"]) == 2
     told = capsys.readouterr().err
@@ -234,7 +274,7 @@ def test_a_defense_that_asks_for_none_does_without(capsys, command):
     rows = json.loads(capsys.readouterr().out)
     assert {(row["attack"], row["defense"]): row.get("images") for row in rows} == {
         ("clean", "none"): 6, ("clean", "shrink"): 6, ("blended/multiply", "none"): 6,
-        ("blended/multiply", "shrink"): 6, ("blended/multiply", "retrain"): None}
+        ("blended/multiply", "shrink"): 6}
     [record] = [Record.read(path) for path in Path("runs/audit/records").glob("*-clean-shrink-*")]
     assert set(record.images.clean) == {0} and record.provenance["data"].keys() == {"test"}
     assert record.knowledge == {"clean": 0, "extra": 0, "poisoned": 0, "validation": 0}

@@ -62,27 +62,27 @@ def test_controls_as_data_are_the_numbers_of_the_table():
 def test_an_audit_has_no_chance_floor_and_nothing_that_rests_on_it():
     records = [make_record(audit=True), make_record("minus", audit=True), make_record(audit=True, defense="fine_tune", effect=0.1)]
     controls = frames(records)["controls"]
-    assert controls[["ASR0", "eASR", "DER"]].isin(["/", "not run"]).all(axis=None)
+    assert (controls[["ASR0", "eASR", "DER"]] == "/").all(axis=None)
     none, repaired = (row(controls, attack="blended/multiply", defense=name) for name in ("none", "fine_tune"))
     assert none["ASR0"] == none["eASR"] == repaired["DER"] == "/"
     assert none["rho_Asr"] == f"{ratio_share(records[0], lambda r: r > 1.1):.3f}" > repaired["rho_Asr"]
     assert all(none[key] != "/" for key in ("base", "flip rate", "flip rate 95%", "attainment", "attainment 95%"))
-    line = row(frames(records)["table3"], strategy="multiply")
-    assert (line["rho_Asr"], line["rho_Asr ft"]) == (none["rho_Asr"], repaired["rho_Asr"])
     data = report.board(records).controls
     assert data[["asr0", "easr", "der"]].isna().all(axis=None) and data["attainment"].notna().sum() == 3
 
 
 def test_of_an_audit_no_clean_counter_is_made_up_and_the_paper_is_not_beside_it():
-    table1 = frames([make_record(audit=True), make_record("minus", audit=True)])["table1"]
-    assert row(table1, strategy="clean")["rho_Acc"] == "not run" and "rho_Acc (paper)" not in table1
-    assert "rho_Acc (paper)" not in frames([make_record(None, audit=True)])["table1"]
-    assert "clean" not in frames([make_record(audit=True)])["controls"]["attack"].tolist()
+    tables = frames([make_record(audit=True), make_record("minus", audit=True)])
+    assert list(tables) == ["audit", "controls"] and "clean" not in tables["controls"]["attack"].tolist()
 
 
-def test_an_audit_asks_for_no_control_that_needs_the_poisoned_set():
-    defenses = frames([make_record(audit=True), make_record(audit=True, defense="mine")])["controls"]["defense"]
-    assert defenses.tolist() == ["none", "mine", "retrain"]
+def test_an_audit_has_rows_of_what_was_run_alone():
+    records = [make_record(None, audit=True), make_record(audit=True), make_record(audit=True, defense="mine"),
+               make_record("add", audit=True), make_record("add", audit=True, defense="retrain")]
+    controls = frames(records)["controls"]
+    assert list(zip(controls["attack"], controls["defense"])) == [
+        ("clean", "none"), ("blended/add", "none"), ("blended/add", "retrain"), ("blended/multiply", "none"),
+        ("blended/multiply", "mine")]
 
 
 def test_an_audit_and_a_training_with_the_same_settings_are_two_rows():
