@@ -64,12 +64,14 @@ class Trigger(Settings, ABC):
         new ones.
     optimises: the names of the settings that determine a pattern which is optimised on a counter.
         It is empty for a trigger without such a pattern.
+    only_in_training: the names of the settings that change nothing on test images.
     """
 
     kind: ClassVar[str] = "trigger"
     name: ClassVar[str]
     version: ClassVar[int] = 1
     optimises: ClassVar[tuple[str, ...]] = ()
+    only_in_training: ClassVar[tuple[str, ...]] = ()
     _pattern: Tensor | None = PrivateAttr(None)
 
     @abstractmethod

@@ -57,6 +57,7 @@ class Baiqa(Trigger):
 
     version: ClassVar[int] = 2
     optimises: ClassVar[tuple[str, ...]] = ("epsilon", "steps", "lr")
+    only_in_training: ClassVar[tuple[str, ...]] = ("strengths",)
     epsilon: float = Field(8, ge=0, le=255)
     strength: float = Field(1, ge=-4, le=4)
     strengths: int = Field(1, ge=1, le=64)

@@ -92,7 +92,7 @@ def trigger_and_target(attack: dict[str, Any],
 
     Each key of the attack belongs to the trigger or to the target, whichever has such a setting.
     `test_` before a setting of the trigger changes it on the test images alone, unless an optimised
-    pattern depends on the setting.
+    pattern depends on the setting, or it changes nothing on test images.
     """
     left = {key: value for key, value in attack.items() if key not in POISONING}
     names = {"trigger": str(left.pop("trigger", "blended"))}
@@ -105,9 +105,10 @@ def trigger_and_target(attack: dict[str, Any],
         given = {key: left.pop(key) for key in list(left) if key in known[kind]}
         components[kind] = Component(kind, name, given)
     optimised = class_attribute("trigger", names["trigger"], "optimises") or ()
+    only_in_training = class_attribute("trigger", names["trigger"], "only_in_training") or ()
     tested = {}
     for key in known["trigger"]:
-        if f"test_{key}" in left and key not in optimised:
+        if f"test_{key}" in left and key not in {*optimised, *only_in_training}:
             tested[key] = left.pop(f"test_{key}")
     if left:
         also = ["also"] if where == "attack" else []

@@ -138,6 +138,9 @@ def test_settings_of_the_trigger_may_differ_on_the_test_images():
     assert made.tested.target == made.attack.target and cell(attack="add").test_trigger is None
     with pytest.raises(UserError, match="attack: unknown key 'test_n'"):
         cell(attack={"target": "add", "test_n": 5})
+    for setting in ("strengths", "epsilon"):  # one acts in training alone, the pattern depends on the other
+        with pytest.raises(UserError, match=f"attack: unknown key 'test_{setting}'"):
+            cell(attack={"target": "add", "trigger": "baiqa", f"test_{setting}": 2})
     with pytest.raises(UserError, match="trigger blended: alpha = 7"):
         cells({"attack": {"target": "add", "test_alpha": 7}})
 
