@@ -19,6 +19,7 @@ from benchmark.training.checkpoint import Snapshot
 from benchmark.training.optimizer import make_optimizer, make_schedule
 from benchmark.utils.device import accelerator as make_accelerator
 from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.generators import seed_generators
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
 
@@ -218,7 +219,8 @@ class TrainingRun:
         left it.
         """
         recipe, accelerator, epoch = self.recipe, self.accelerator, self.progress.epoch
-        torch.manual_seed(hash((self.seed, epoch)) % 2**63)  # for layers that draw random numbers
+        # For layers and losses that draw random numbers; a plugin may use any generator.
+        seed_generators(hash((self.seed, epoch)) % 2**63)
         batches = shuffled(self.scenes, recipe, np.random.default_rng([self.seed, epoch]))
         # Both sums stay on the device, so that the loop does not wait for it at every step.
         loss_sum = torch.zeros((), device=accelerator.device)

@@ -7,7 +7,7 @@ from benchmark.paper.questions import questions
 from benchmark.results.record import Images
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.controls import control_numbers
-from tests.factories import make_record
+from factories import make_record
 
 
 def with_control(record, effect):

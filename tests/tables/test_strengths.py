@@ -8,7 +8,7 @@ from benchmark.results.record import Record, StrengthChoice, StrengthTrial
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
-from tests.factories import make_record
+from factories import make_record
 
 matplotlib.use("Agg")
 

@@ -1,7 +1,9 @@
 """Training loop: a seed gives the same weights in one run, when resumed, and over two processes."""
 
 import json
+import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,29 @@ def test_training_lowers_the_error_on_other_scenes():
 
 class Killed(Exception):
     pass
+
+
+@pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), np.random.random, random.random])
+def test_a_loss_that_draws_random_numbers_resumes_to_the_same_weights(tmp_path, draw):
+    recipe = RECIPE.model_copy(update={"epochs": 3, "checkpoint_every": 1})
+
+    def loss(counter, batch):
+        return counter.loss(batch) * (0.5 + draw())
+
+    def killing_loss(counter, batch):
+        calls.append(1)
+        if len(calls) > 2 * steps:
+            raise Killed
+        return loss(counter, batch)
+
+    whole, calls, resumed, path = small_counter(), [], small_counter(), tmp_path / "checkpoint.safetensors"
+    steps = math.ceil(6 / recipe.batch_size)
+    fit(whole, draw_scenes(6), recipe, 0, "train", loss=loss)
+    with pytest.raises(Killed):  # in the third epoch
+        fit(small_counter(), draw_scenes(6), recipe, 0, "train", checkpoint=path, loss=killing_loss)
+    draw()  # the generators are elsewhere than after the second epoch
+    assert fit(resumed, draw_scenes(6), recipe, 0, "train", checkpoint=path, loss=loss).epoch == 3
+    assert torch.equal(flat_weights(whole), flat_weights(resumed))
 
 
 @pytest.mark.slow
