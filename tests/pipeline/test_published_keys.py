@@ -44,6 +44,8 @@ def test_published_records_have_the_keys_that_they_were_published_with(folder, r
     paths = sorted((ROOT / "records" / folder).glob("*.json"))
     records = {path: Record.read(path) for path in paths}
     files = []
+    if any(record.audit for record in records.values()):
+        pytest.skip("the key of an audit holds the hash of the file that was audited, which is not here")
     if any(record.data.name == "shanghaitech" for record in records.values()):
         real_data = request.getfixturevalue("real_data")
         monkeypatch.setenv("CROWD_DATA", str(real_data))
