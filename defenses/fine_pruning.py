@@ -30,7 +30,6 @@ from defenses.parts.tuning import OnFewImages
 from models.base import Counter
 
 SHARES = tuple(percent / 100 for percent in range(5, 100, 5))
-SIDE = 64  # of the image that finds the depth of the layers, in pixels
 
 
 @register
@@ -96,7 +95,7 @@ def last_spatial_layers(counter: Counter, depths: int) -> list[Layer]:
     layers = layers_of(counter)
     spatial = [layer for layer in layers
                if max(counter.get_submodule(layer.convolution).kernel_size) > 1]
-    depth, _ = trace(counter, SIDE)
+    depth, _ = trace(counter)
     by_depth = sorted(spatial or layers, key=lambda layer: depth[layer.convolution])
     groups = [list(group) for _, group in
               groupby(by_depth, key=lambda layer: depth[layer.convolution])]

@@ -9,9 +9,10 @@ distance to a neighbour is relative to each weight (ASAM, Kwon et al., ICML 2021
 e does not depend on the unit of L, because g is divided by a norm. But a squared error has no
 bound, where a cross entropy grows slowly: measured on `tiny`, the clean loss at w + e is some 200
 times that at w for BackdoorBench's rho of 2, and less than twice that at w for a rho of 0.1. For
-this reason 0.1, 0.5 and 2 are all tried with each learning rate. A higher rate is a stronger repair,
-and at the same rate a larger rho is; see defenses/parts/strength.py. Images, epochs and learning
-rates are those of `fine_tune_few` (in the paper: 5% of the training images and 100 epochs).
+this reason 0.1, 0.5 and 2 are all tried with each learning rate. A higher rate is a stronger
+repair, and at the same rate a larger rho is; see defenses/parts/strength.py. Images, epochs and
+learning rates are those of `fine_tune_few` (in the paper: 5% of the training images and 100
+epochs).
 """
 
 from dataclasses import replace

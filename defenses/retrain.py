@@ -1,6 +1,6 @@
 """Retraining from scratch on the clean images of fine-tuning: the control that it must beat."""
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
@@ -12,7 +12,8 @@ class Retrain(Defense):
     """A new counter is trained with the victim's recipe.
 
     extra: number of images of the other dataset.
-    epochs: number of epochs; None takes the victim's.
+    epochs: number of epochs; None takes the victim's, multiplied by `times`.
+    times: 2 is a training as long as those of the victim and of a repair by fine-tuning together.
     images: number of clean training images; None takes all. With extra = 0 this is the control for
         a defense that is given as many images.
     """
@@ -20,6 +21,7 @@ class Retrain(Defense):
     version = 2  # since the initial weights are no longer those of the victim
     extra: NonNegativeInt = 40
     epochs: PositiveInt | None = None
+    times: PositiveFloat = 1.0
     images: PositiveInt | None = None
 
     @property
@@ -29,5 +31,6 @@ class Retrain(Defense):
     def apply(self, victim: Counter | None, knowledge: Knowledge) -> Counter:
         counter = knowledge.trainer.fresh()
         scenes = knowledge.clean + (knowledge.extra if self.extra else [])
-        knowledge.trainer.fit(counter, scenes, epochs=self.epochs)
+        epochs = self.epochs or round(self.times * knowledge.trainer.recipe.epochs)
+        knowledge.trainer.fit(counter, scenes, epochs=epochs)
         return counter

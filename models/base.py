@@ -17,8 +17,8 @@
 
 The rest is optional. A counter with a loss of its own overrides `loss` (models/dm_count.py).
 One that reads something off its training set, such as an average, overrides `prepare`
-(models/parts/blockwise.py). One with a pretrained part overrides `backbone` and has a setting `weights`
-that also takes 'scratch', because stored counters are loaded that way (models/csrnet.py).
+(models/parts/blockwise.py). One with a pretrained part overrides `backbone` and has a setting
+`weights` that also takes 'scratch', because stored counters are loaded that way (models/csrnet.py).
 """
 
 import copy

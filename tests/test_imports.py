@@ -23,13 +23,13 @@ FLOORS = [  # a room imports only from the floors below its own
     {"benchmark.training"},
     {"attacks", "models"},
     {"benchmark.data"},
-    {"benchmark.weights", "benchmark.recipe"},
+    {"benchmark.weights", "benchmark.recipe", "benchmark.strengths"},
     {"benchmark.component_source"},
     {"benchmark.registry"},
     {"benchmark.utils", "benchmark.metrics"},
     {"benchmark.version"},
 ]
-FOR_ENTRIES = ("data", "metrics", "recipe", "registry", "training", "utils", "weights")
+FOR_ENTRIES = ("data", "metrics", "recipe", "registry", "strengths", "training", "utils", "weights")
 
 
 def imported(module):

@@ -87,8 +87,8 @@ class Board:
     def write(self, folder: str | Path) -> list[Path]:
         """Write folder/tables/NAME.{md,csv,tex,json} for each table.
 
-        Besides those of `tables` these are the tables of all results, of strata and, where a defense
-        chose among strengths, of strengths.
+        Besides those of `tables` these are the tables of all results, of strata and, where a
+        defense chose among strengths, of strengths.
         Each file is written whole or not at all. The same records give the same bytes, whatever
         their order. Returns the paths.
 

@@ -20,7 +20,9 @@ ROUNDING = 0.01  # people; counts that differ by less are the same
 COUNTS = {"reference_clean": "of the clean counter on clean images",
           "reference_triggered": "of the clean counter on triggered images",
           "clean": "of the repaired counter on clean images",
-          "triggered": "of the repaired counter on triggered images"}
+          "triggered": "of the repaired counter on triggered images",
+          "control_clean": "of the repaired clean counter on clean images",
+          "control_triggered": "of the repaired clean counter on triggered images"}
 COUNTERS = {"clean": "the clean (reference) counter", "victim": "the victim",
             "repaired": "the repaired counter"}
 # Where all of these are equal, nothing that a record tells explains different counts.
@@ -201,18 +203,22 @@ def _first_difference(record: Record, rerun: Record) -> str:
         if weights != others:
             return f"the weights of {counter} are the first to differ"
     for key, counts in COUNTS.items():
-        if getattr(record.images, key) != getattr(rerun.images, key):
+        columns = (getattr(record.images, key), getattr(rerun.images, key))
+        if None not in columns and columns[0] != columns[1]:
             return f"all weights are equal, and the counts {counts} differ"
     return "all weights and counts are equal, and the scores of the detector differ"
 
 
 def _largest_difference(record: Record, rerun: Record) -> float:
-    """The largest difference between two counts of one image, in people."""
+    """The largest difference between two counts of one image, in people.
+
+    A column that one of the two lacks, as older records may, is not compared.
+    """
     differences = []
     for key in COUNTS:
-        counts = getattr(record.images, key) or []
-        rerun_counts = getattr(rerun.images, key) or []
-        differences.append(float(np.abs(np.subtract(counts, rerun_counts)).max(initial=0)))
+        counts, rerun_counts = getattr(record.images, key), getattr(rerun.images, key)
+        if counts is not None and rerun_counts is not None:
+            differences.append(float(np.abs(np.subtract(counts, rerun_counts)).max()))
     return max(differences)
 
 

@@ -21,7 +21,7 @@ from benchmark.metrics.significance import (LEVEL, SeedInference, holm, over_see
 
 @dataclass(frozen=True)
 class Paired:
-    """What a share counts, image by image, under two counters or methods.
+    """The images that a share counts, under two counters or methods.
 
     own, other: bool or int [S, N] for S seeds and N images, or [V, S, N] for V victims, whose
         shares are averaged; empty if there is no such share.

@@ -109,5 +109,5 @@ def summary(page: Iterable[Answered]) -> Table:
 
 
 def count(answers: Sequence[Answer], text: str) -> int:
-    """How many answers are this one of ANSWERS."""
+    """The number of answers with this text, which is one of ANSWERS."""
     return sum(answer.text == text for answer in answers)

@@ -36,7 +36,7 @@ def watched(stage: Stage, cell: Cell, began_with: Switches) -> Stage:
 
 
 def told(store: Store, stages: Iterable[Stage], cell: Cell) -> Circumstances:
-    """What the provenance of a record must tell besides `environment.provenance`.
+    """Facts for the provenance of a record, besides those of `environment.provenance`.
 
     switches: those of torch, and the settings of the cell that act like them. also_made_with: by
     key, the other values that were noted when its stages were made.

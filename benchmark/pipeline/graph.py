@@ -106,14 +106,13 @@ class StageGraph:
                      needs, partial(workload.repair, cell))
 
     def control(self, cell: Cell) -> Stage | None:
-        """The clean counter after the defense of an attacked cell.
+        """The clean counter after the defense of an attacked cell; None without a repair.
 
-        None where that is no other counter than those of the cell: without a repair, and for a
-        defense that sees neither the victim nor its training set. An audit has no clean counter.
+        It is the repaired counter itself for a defense that sees neither the victim nor its
+        training set. An audit has no clean counter.
         """
-        knows = cell.defense.build().knows
-        changes = cell.repairs and cell.defense.name != "none" and (knows.victim or knows.poisoned)
-        if not cell.trigger or cell.settings.audit or not changes:
+        repairs = cell.repairs and cell.defense.name != "none"
+        if not cell.trigger or cell.settings.audit or not repairs:
             return None
         return self.repaired(replace(cell, trigger=None, target=None, test_trigger=None, also=None))
 

@@ -8,7 +8,7 @@ folder comes last. `patterns` are the stages of the optimised trigger patterns, 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     progress = replace(last, micro_batch=min(parts, default=None))
     write_counter(folder, repaired, progress, began, repaired=True,
                   knowledge=_used(data, cell, session), suspicion=session.reported_scores(),
-                  strengths=[asdict(choice) for choice in session.knowledge.strengths])
+                  strengths=[choice.model_dump() for choice in session.knowledge.strengths])
     if state().is_main_process:
         problem = check_storable(repaired, lambda: read_counter(folder, cell.model, cell.defense))
         if problem:

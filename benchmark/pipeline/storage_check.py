@@ -27,8 +27,8 @@ def check_storable(counter: Counter, restore: Callable[[], Counter]) -> str | No
     """
     counts, again = _counts(counter), _counts(counter)
     if not torch.allclose(counts, again, rtol=TOLERANCE, equal_nan=True):
-        return (f"it counts {_text(counts)} people in two images, and {_text(again)} when it counts "
-                "them again; expected a counter that draws no random numbers")
+        return (f"it counts {_text(counts)} people in two images, and {_text(again)} when it "
+                "counts them again; expected a counter that draws no random numbers")
     try:
         restored = _counts(restore())
     except RuntimeError as error:

@@ -33,7 +33,8 @@ def repair(cell: Cell) -> Work:
     Anything else is learned from finished repairs.
     """
     knows, defense = cell.defense.build().knows, cell.defense.build()
-    epochs = getattr(defense, "epochs", None) or cell.recipe.epochs
+    times = getattr(defense, "times", 1)  # of `retrain`
+    epochs = getattr(defense, "epochs", None) or round(times * cell.recipe.epochs)
     every = _images(cell, "train") * (1 - cell.settings.hold_out)
     clean = every if knows.clean == "all" else knows.clean
     images = clean + knows.extra + knows.poisoned * every

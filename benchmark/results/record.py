@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
+from benchmark.strengths import StrengthChoice
 from benchmark.utils.errors import UserError
 from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
 
@@ -81,8 +82,8 @@ class Images(Settings):
     target: the attacker's count.
 
     target, triggered and reference_triggered are null without an attack; reference_clean and
-    reference_triggered are null without a clean counter. The control columns are null where the
-    defense does not change the clean counter, or does not see the victim's training set.
+    reference_triggered are null without a clean counter. The control columns are null where nothing
+    was repaired, and in older records.
     """
 
     id: Ids
@@ -142,42 +143,6 @@ class Detection(Settings):
     drift: Numbers = []
     reference_clean: Numbers = []
     reference_triggered: Numbers = []
-
-
-class StrengthTrial(Settings):
-    """A repair of one strength that a defense tried.
-
-    settings: the settings that determine the strength.
-    validation_mae: MAE on the clean validation images, in people; null where it was not measured,
-        because there was nothing to choose, or where the training failed.
-    channels: the number of pruned channels; null for a repair that prunes none.
-    """
-
-    settings: dict[Name, float]
-    validation_mae: float | None = None
-    channels: int | None = Field(None, strict=True, ge=0)
-
-
-class StrengthChoice(Settings):
-    """The strengths that a defense tried, from the weakest to the strongest.
-
-    kept: the place of the one that was kept, from 0.
-    """
-
-    tried: list[StrengthTrial] = Field(min_length=1, max_length=1000)
-    kept: int = Field(strict=True, ge=0)
-
-    @model_validator(mode="after")
-    def _kept_was_tried(self) -> Self:
-        if self.kept >= len(self.tried):
-            raise ValueError(f"kept = {self.kept}: expected less than {len(self.tried)}, "
-                             "the number of strengths that were tried")
-        return self
-
-    @property
-    def trial(self) -> StrengthTrial:
-        """The trial that was kept."""
-        return self.tried[self.kept]
 
 
 class Training(TypedDict, total=False):

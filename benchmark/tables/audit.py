@@ -208,7 +208,7 @@ def _few_right(name: str, scenario: Scenario, result: Result) -> str | None:
 
 
 def _suspicions(name: str, counter: Settings, scenarios: Sequence[Scenario]) -> Iterator[str]:
-    """What each inspector says of a counter, with what it can be compared with."""
+    """A sentence for each inspector: its score of a counter, and those of other counters."""
     own = _scores(scenario for scenario in scenarios
                   if counter_settings(scenario.settings) == counter)
     compared = _scores(scenario for scenario in scenarios

@@ -83,7 +83,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a trial shows. others: the shifts of other counters. Both p are corrected."""
+    """The result of a trial. others: the shifts of other counters. Both p are corrected."""
 
     trial: Trial
     others: list[float]
@@ -117,7 +117,7 @@ class Finding:
 
 
 def evidence(trials: Sequence[Trial], others: Sequence[Trial]) -> list[Finding]:
-    """What each trial shows. others: trials of other counters, which are only compared with."""
+    """The finding of each trial. others: trials of other counters, which are only compared with."""
     comparisons = [_shifts_of_others(trial, [*trials, *others]) for trial in trials]
     p_images = holm([trial.p_images for trial in trials]).tolist()
     p_counters = holm([one_against_others(trial.shift[0], compared)

@@ -120,14 +120,10 @@ def result_numbers(scenario: Scenario, result: Result) -> dict[str, float]:
 def chance_flips(result: Result) -> float:
     """The flip rate of the clean counter after the same defense; nan where it was not counted.
 
-    Without a defense it is that of the clean counter itself. A control that trains from scratch
-    without poisoned images has no backdoor: its own flip rate is chance.
+    Without a repair it is that of the clean counter itself.
     """
-    if result.defense == "none" or result.detects:
-        return result.numbers.get("reference_flip_rate", math.nan)
-    if result.defense == "retrain":
-        return result.numbers.get("flip_rate", math.nan)
-    return result.numbers.get("control_flip_rate", math.nan)
+    repairs = result.defense != "none" and not result.detects
+    return result.numbers.get("control_flip_rate" if repairs else "reference_flip_rate", math.nan)
 
 
 def der(undefended: Result | None, result: Result) -> float:

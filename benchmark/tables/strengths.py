@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from benchmark.results.record import StrengthChoice, StrengthTrial
 from benchmark.results.scenarios import Scenario, row_suffixes
+from benchmark.strengths import StrengthChoice, StrengthTrial
 from benchmark.tables.formats import NONE, Table, number
 
 LEGEND = [
     "A repair of several strengths keeps the strongest one whose MAE on the clean validation "
-    "images is at most 1.2 times the lowest one that it tried (defenses/parts/strength.py). Neither "
-    "attack success nor a test image takes part.",
+    "images is at most 1.2 times the lowest one that it tried (defenses/parts/strength.py). "
+    "Neither attack success nor a test image takes part.",
     "kept: the settings that were kept. channels: the number of pruned channels. MAE: of what was "
     "kept, on the clean validation images, in people; best MAE: the lowest of all that were tried. "
     "tried: the settings that were tried, from the weakest to the strongest, each with its MAE; "

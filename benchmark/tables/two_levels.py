@@ -23,7 +23,7 @@ def level_cells(inference: Inference) -> dict[str, str]:
 
 
 def level_legend(tests: int, of_page: int | None = None) -> str:
-    """What the two p values mean.
+    """The meaning of the two p values, for the notes of a table.
 
     tests: the number of tests of the table. of_page: that of the page if the p over images are
     corrected for all its tests, otherwise None.

@@ -91,7 +91,7 @@ def changed(before: Switches, after: Switches) -> str | None:
 
 
 def _read(name: str, default: Any) -> Any:
-    """What torch gives for a name; the default where this version of torch has no such switch.
+    """The value of a switch; the default where this version of torch has no such switch.
 
     torch raises RuntimeError for the old name of a switch that was set under its new name, which is
     among ours, too.

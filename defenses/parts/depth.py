@@ -27,7 +27,7 @@ def levels(counter: Counter) -> list[list[str]]:
     Raises:
         UserError: the counter has no other convolution.
     """
-    depth, sizes = trace(counter, SIDES[0])
+    depth, sizes = trace(counter)
     _, larger_sizes = trace(counter, SIDES[1])
     groups: dict[int, list[str]] = defaultdict(list)
     for name, number in depth.items():
@@ -39,7 +39,7 @@ def levels(counter: Counter) -> list[list[str]]:
     return [groups[number] for number in sorted(groups)]
 
 
-def trace(counter: Counter, side: int) -> tuple[dict[str, int], dict[str, torch.Size]]:
+def trace(counter: Counter, side: int = SIDES[0]) -> tuple[dict[str, int], dict[str, torch.Size]]:
     """The depth and the size of the input, (h, w), of each convolution that runs, by its name.
 
     The names are in the order in which the convolutions first run. A convolution that runs several

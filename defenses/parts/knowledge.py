@@ -12,6 +12,7 @@ from typing_extensions import deprecated
 from benchmark.data.batches import Batch
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
+from benchmark.strengths import StrengthChoice, StrengthTrial
 from models.base import Counter
 
 Loss = Callable[[Counter, Batch], Tensor]  # the loss of each image, [B]
@@ -39,32 +40,6 @@ class Knows:
     poisoned: bool = False
     victim: bool = True
     validation: bool = False
-
-
-@dataclass(frozen=True)
-class StrengthTrial:
-    """A repair of one strength that a defense tried.
-
-    settings: the settings that determine the strength, such as the learning rate.
-    validation_mae: MAE on the clean validation images, in people; None where it was not measured
-        or is not finite.
-    channels: the number of pruned channels; None for a repair that prunes none.
-    """
-
-    settings: dict[str, float]
-    validation_mae: float | None
-    channels: int | None = None
-
-
-@dataclass(frozen=True)
-class StrengthChoice:
-    """The trials among which a defense chose, from the weakest to the strongest.
-
-    kept: the place of the one that was kept, from 0.
-    """
-
-    tried: list[StrengthTrial]
-    kept: int
 
 
 class Train(Protocol):
@@ -189,7 +164,7 @@ class Knowledge:
         They stand in the record. See `strongest` in defenses/parts/strength.py, which reports them.
         A repair that chooses twice, for instance what to prune and how to tune, reports twice.
         """
-        self.strengths.append(StrengthChoice(tried, kept))
+        self.strengths.append(StrengthChoice(tried=tried, kept=kept))
 
     @deprecated("knowledge.suspect is now knowledge.report_scores; "
                 "the old name will go in the next version", category=FutureWarning)

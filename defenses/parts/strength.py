@@ -18,9 +18,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmark.strengths import StrengthTrial
 from benchmark.training.loop import TrainingFailed
 from defenses.base import Knowledge
-from defenses.parts.knowledge import StrengthTrial
 from models.base import Counter
 
 BUDGET = 1.2  # the largest MAE that is accepted, as a multiple of the lowest one
@@ -93,4 +93,5 @@ def budget(errors: Sequence[float]) -> float:
 
 def _trial(candidate: Candidate, error: float | None) -> StrengthTrial:
     measured = error is not None and math.isfinite(error)
-    return StrengthTrial(candidate.settings, error if measured else None, candidate.channels)
+    return StrengthTrial(settings=candidate.settings, validation_mae=error if measured else None,
+                         channels=candidate.channels)

@@ -303,3 +303,12 @@ def test_a_plugin_file_with_the_old_names_keeps_the_contract(tmp_path, monkeypat
                         "knowledge.suspect is now knowledge.report_scores"}
     assert isinstance(repaired, Preprocessed)
     assert isinstance(build("defense", "old_plugin", {}).wrap(fresh()), Preprocessed)
+
+
+@pytest.mark.parametrize("settings, epochs", [({}, 1), ({"times": 3}, 3), ({"times": 2.6}, 3),
+                                              ({"epochs": 2, "times": 5}, 2)])
+def test_retraining_takes_the_victims_epochs_so_many_times(settings, epochs):
+    assert RECIPE.epochs == 1
+    expected = fresh().copy()
+    trainer().fit(expected, scenes("clean"), epochs=epochs)
+    assert torch.equal(weights(defend("retrain", {"extra": 0} | settings)), weights(expected))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
 from benchmark.registry import build
+from benchmark.strengths import StrengthTrial
 from benchmark.testing import attacked, fresh, knowledge_of, run, scenes, weights
 from benchmark.utils.errors import UserError
 from defenses.anp import ANP, Neurons
@@ -20,7 +21,6 @@ from defenses.fine_pruning import FinePruning, last_spatial_layers, mean_activat
 from defenses.i_bau import IBAU
 from defenses.parts.pruning import (WEIGHT_AND_BIAS, Layer, layers_of, lowest, prune,
                                     pruned_candidates, pruning_plans)
-from defenses.parts.knowledge import StrengthTrial
 from defenses.parts.ratios import log_ratio
 from defenses.parts.universal import UniversalPerturbation
 from models.base import Counter
@@ -211,7 +211,7 @@ def test_fine_pruning_tries_twentieths_of_each_layer():
     pruning, tuning = knowledge.strengths
     assert [trial.channels for trial in pruning.tried] == [
         math.ceil(128 * percent / 100) + math.ceil(64 * percent / 100) for percent in range(5, 100, 5)]
-    assert tuning.tried == [StrengthTrial({"lr": 1e-4}, None)]
+    assert tuning.tried == [StrengthTrial(settings={"lr": 1e-4})]
 
 
 # Channel Lipschitzness.

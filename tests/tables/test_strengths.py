@@ -4,8 +4,9 @@ import matplotlib
 import pytest
 
 from benchmark.figures.frontier import draw_frontiers, strength
-from benchmark.results.record import Record, StrengthChoice, StrengthTrial
+from benchmark.results.record import Record
 from benchmark.results.scenarios import scenarios
+from benchmark.strengths import StrengthChoice, StrengthTrial
 from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
 from factories import make_record
