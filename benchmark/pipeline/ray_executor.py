@@ -80,12 +80,19 @@ def _started(address: str | None) -> Any:
             raise UserError(f"--address {address}: expected a running Ray cluster: "
                             f"{error.strerror or error}") from None
     environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    local = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address=address, runtime_env={"env_vars": environment}, logging_level="warning",
-                 **local)
+        if address is None:
+            # 'local', because Ray would otherwise join any cluster that was last started on this
+            # machine, also another user's or one that is gone.
+            ray.init(address="local", runtime_env={"env_vars": environment},
+                     logging_level="warning", include_dashboard=False)
+        else:
+            ray.init(address=address, runtime_env={"env_vars": environment},
+                     logging_level="warning")
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).partition(".")[0]
+        reason = str(error).partition(". ")[0]
+        if address is None:
+            raise UserError(f"--executor ray: Ray did not start on this machine: {reason}") from None
         raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE "
                         f"as it was started with: {reason}") from None
     return ray
