@@ -9,7 +9,7 @@ from benchmark.cli.options import (add_command, add_grid_options, add_group, add
 
 
 def add(commands: Any) -> None:
-    """Add figure triggers, defenses, frontier, kde, scatter, poisoning, maps and gradcam."""
+    """Add figure triggers, defenses, frontier, curves, kde, scatter, poisoning, maps and gradcam."""
     figure = add_group(commands, "figure", "draw pictures", "FIGURE")
     command = add_command(figure, "triggers", _figure_triggers,
                           "draw every trigger on a generated scene, with its equation and PSNR")
@@ -28,6 +28,12 @@ def add(commands: Any) -> None:
     command = add_command(figure, "frontier", _figure_frontier,
                           "draw flip rate over accuracy along the strengths of each repair")
     _add_out(command, "frontier")
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
+
+    command = add_command(figure, "curves", _figure_curves,
+                          "draw the validation bias and MAE of each training, epoch by epoch")
+    _add_out(command, "curves")
     command.add_argument("records", nargs="+", type=Path,
                          help="record files, or folders that hold them")
 
@@ -91,6 +97,14 @@ def _figure_frontier(options: argparse.Namespace) -> int:
 
     return _save(draw_frontiers(scenarios(read_records(options.records))),
                  options.out or Path("frontier"))
+
+
+def _figure_curves(options: argparse.Namespace) -> int:
+    from benchmark.figures.training_curves import draw_training_curves
+    from benchmark.results.scenarios import scenarios
+
+    return _save(draw_training_curves(scenarios(read_records(options.records))),
+                 options.out or Path("curves"))
 
 
 def _figure_of_counts(options: argparse.Namespace) -> int:

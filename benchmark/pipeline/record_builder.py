@@ -46,12 +46,19 @@ def build_record(graph: StageGraph, cell: Cell) -> Record:
 
 def _origin(graph: StageGraph, cell: Cell, info: dict[str, Info]) -> Info:
     """The stages, the weights, the precision and the images that a record was made of."""
-    stages = {name: {key: facts[key] for key in KEPT if key in facts}
+    stages = {name: {key: facts[key] for key in KEPT if key in facts} | _validation(facts)
               for name, facts in info.items()}
     splits = ["train", "test"] if cell.reads_train else ["test"]
     return {"stages": stages, "weights": info["victim"]["weights"],
             "precision": resolve_precision(cell.recipe.precision),
             "data": {split: graph.data.fingerprint(cell.data.build(), split) for split in splits}}
+
+
+def _validation(facts: Info) -> Info:
+    """The errors after the epochs of a stage's last training; empty where none were measured."""
+    errors = [[epoch, *(round(error, 3) for error in measured)]
+              for epoch, *measured in facts.get("scores", [])]
+    return {"validation": errors} if errors else {}
 
 
 def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:

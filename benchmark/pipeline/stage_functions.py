@@ -27,7 +27,7 @@ from benchmark.pipeline.defender import DefenderSession, open_session
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.storage_check import check_storable
 from benchmark.pipeline.store import Store
-from benchmark.training.evaluation import Stamp, TestSplit, mean_absolute_error
+from benchmark.training.evaluation import Stamp, TestSplit, count_errors
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision, state
 from benchmark.utils.generators import seed_generators
@@ -180,7 +180,7 @@ def _used(data: DataCache, cell: Cell, session: DefenderSession) -> dict[str, An
 
 
 def _score(data: DataCache, cell: Cell) -> Score | None:
-    """The score that chooses an epoch: MAE on the validation images, or on the test images.
+    """The errors that choose an epoch, on the validation images or on the test images.
 
     The paper's code uses the test images.
     """
@@ -188,11 +188,11 @@ def _score(data: DataCache, cell: Cell) -> Score | None:
         return None
     precision = resolve_precision(cell.recipe.precision)
     if cell.recipe.select == "test":
-        return partial(data.test_of(cell).mean_absolute_error, precision=precision)
+        return partial(data.test_of(cell).errors, precision=precision)
     _, validation = data.train_of(cell)
     if not validation:
         return None
-    return partial(mean_absolute_error, scenes=validation, precision=precision)
+    return partial(count_errors, scenes=validation, precision=precision)
 
 
 def _write_points(path: Path, poisoned: list[Scene]) -> None:

@@ -164,11 +164,14 @@ class MadeStage(TypedDict, total=False):
     """Facts that this package reads about a stage behind a record; others are allowed.
 
     key: store key. seconds: duration of the stage.
+    validation: [epoch, MAE, bias] after each epoch of its last training whose errors were measured,
+        in people, on the images that choose the epoch. Records of before 2026-11-29 have none.
     """
 
     __pydantic_config__ = ConfigDict(extra="allow")
     key: str
     seconds: int | float | None
+    validation: list[list[int | float]]
 
 
 class Provenance(TypedDict, total=False):

@@ -14,7 +14,7 @@ from benchmark.data.datasets.base import Dataset
 from benchmark.data.lighting_drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
-from benchmark.training.loop import TrainingFailed
+from benchmark.training.loop import CountErrors, TrainingFailed
 from benchmark.utils.device import autocast, state
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
@@ -43,10 +43,11 @@ def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: S
     return _measure_scenes(counter.count, scenes, precision, stamp, batch_size, title)
 
 
-def mean_absolute_error(counter: Counter, scenes: list[Scene], precision: str) -> float:
-    """The counter's mean absolute error over scenes, in people."""
+def count_errors(counter: Counter, scenes: list[Scene], precision: str) -> CountErrors:
+    """The counter's errors over scenes."""
     truth = np.array([scene.count for scene in scenes])
-    return float(np.abs(count_people(counter, scenes, precision) - truth).mean())
+    errors = count_people(counter, scenes, precision) - truth
+    return CountErrors(float(np.abs(errors).mean()), float(errors.mean()))
 
 
 class TestSplit:
@@ -80,9 +81,9 @@ class TestSplit:
         scenes = drifted(self._scenes) if drift else self._scenes
         return _measure_scenes(scorer, scenes, precision, stamp, batch_size, title)
 
-    def mean_absolute_error(self, counter: Counter, precision: str) -> float:
-        """A counter's mean absolute error, for training.select = 'test', which chooses by it."""
-        return mean_absolute_error(counter, self._scenes, precision)
+    def errors(self, counter: Counter, precision: str) -> CountErrors:
+        """A counter's errors, for training.select = 'test', which chooses by them."""
+        return count_errors(counter, self._scenes, precision)
 
 
 def _measure_scenes(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None,

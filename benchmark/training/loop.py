@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +26,23 @@ from benchmark.utils.progress import Bar
 if TYPE_CHECKING:
     from models.base import Counter
 
-Score = Callable[["Counter"], float]  # lower is better
 Loss = Callable[["Counter", Batch], Tensor]  # the loss of each image, [B]
 Features = Callable[[Tensor], Tensor]
 # The counter's features and images [B, 3, H, W] -> what is added to the loss of each image, [B].
 Penalty = Callable[[Features, Tensor], Tensor]
+
+
+class CountErrors(NamedTuple):
+    """Errors of a counter on some images, in people.
+
+    mae: the mean absolute error. bias: the mean of count - truth.
+    """
+
+    mae: float
+    bias: float
+
+
+Score = Callable[["Counter"], CountErrors]
 
 
 class TrainingFailed(Exception):
@@ -43,8 +55,8 @@ class Progress:
 
     epoch: the number of finished epochs.
     losses: the mean loss per image of each epoch.
-    scores: [epoch, score] of each epoch after which the score was measured.
-    best_epoch: the epoch with the best score; None before the first score.
+    scores: [epoch, MAE, bias] of each epoch after which the errors were measured.
+    best_epoch: the epoch with the lowest MAE; None before the first measurement.
     micro_batch: images per forward pass, where memory ran out with a whole batch; None where whole
         batches fit.
     """
@@ -57,8 +69,8 @@ class Progress:
 
     @property
     def best(self) -> float:
-        """The best (lowest) score so far; infinity before the first one."""
-        return min((score for _, score in self.scores), default=math.inf)
+        """The lowest MAE so far; infinity before the first one."""
+        return min((mae for _, mae, *_ in self.scores), default=math.inf)
 
 
 class Objective(nn.Module):
@@ -90,8 +102,8 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
 
     scenes: the training set as the trainer sees it; poisoned scenes are trained on like any other.
     title: names the training in progress bars and error messages.
-    score: measured every `recipe.validate_every` epochs and after the last one, lower is better.
-        The weights of the epoch with the best score are kept; None keeps those of the last epoch.
+    score: measures the errors every `recipe.validate_every` epochs and after the last one. The
+        weights of the epoch with the lowest MAE are kept; None keeps those of the last epoch.
     checkpoint: a file written every `recipe.checkpoint_every` epochs and after the last one. If the
         file exists, the training resumes from it and ends in the same weights as an uninterrupted
         run.
@@ -290,15 +302,15 @@ class TrainingRun:
         return epoch % interval == 0 or epoch == self.recipe.epochs
 
     def measure_score(self, bar: Bar) -> None:
-        """Measure the score, and keep the weights if it is the best so far."""
+        """Measure the errors, and keep the weights if the MAE is the lowest so far."""
         progress = self.progress
         self.counter.eval()
-        value = self.score(self.counter)
-        if value < progress.best:
+        errors = self.score(self.counter)
+        if errors.mae < progress.best:
             progress.best_epoch = progress.epoch
             self.snapshot.keep_best()
-        progress.scores.append([progress.epoch, value])
-        bar.set_postfix_str(f"{bar.postfix}, score={value:.3g}", refresh=False)
+        progress.scores.append([progress.epoch, *errors])
+        bar.set_postfix_str(f"{bar.postfix}, MAE={errors.mae:.3g}", refresh=False)
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint, in the main process only."""

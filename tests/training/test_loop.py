@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from attacks.base import Attack
 from benchmark.data.batches import Batch
-from benchmark.training.evaluation import count_people, mean_absolute_error
-from benchmark.training.loop import TrainingFailed, fit
+from benchmark.training.evaluation import count_errors, count_people
+from benchmark.training.loop import CountErrors, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision
 from benchmark.utils.errors import UserError
 from benchmark.utils.tensors import read_tensors
@@ -33,9 +33,9 @@ def test_the_same_seed_gives_identical_weights_and_another_seed_others():
 
 def test_training_lowers_the_error_on_other_scenes():
     trained, validation = small_counter(), draw_scenes(12, start=100)
-    before = mean_absolute_error(trained, validation, "fp32")
+    before = count_errors(trained, validation, "fp32").mae
     fit(trained, draw_scenes(40), RECIPE.model_copy(update={"epochs": 15, "lr": 3e-3}), 0, "train")
-    assert mean_absolute_error(trained, validation, "fp32") < before / 2
+    assert count_errors(trained, validation, "fp32").mae < before / 2
 
 
 class Killed(Exception):
@@ -74,7 +74,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     validation = draw_scenes(4, start=50)
 
     def score(trained):
-        return mean_absolute_error(trained, validation, "fp32")
+        return count_errors(trained, validation, "fp32")
 
     def kill_in_epoch_4(trained):
         calls.append(1)
@@ -91,17 +91,18 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     assert progress == again
 
 
-def test_the_epoch_with_the_best_validation_score_is_kept():
-    scores = iter([3.0, 1.0, 2.0, 5.0])
+def test_the_epoch_with_the_lowest_validation_mae_is_kept():
+    errors = iter([(3.0, 0.5), (1.0, -1.0), (2.0, 0.0), (5.0, 5.0)])
     seen = []
 
     def score(trained):
         seen.append(flat_weights(trained).clone())
-        return next(scores)
+        return CountErrors(*next(errors))
 
     trained = small_counter()
     progress = fit(trained, draw_scenes(8), RECIPE, 0, "train", score)
     assert progress.best_epoch == 2
+    assert progress.scores == [[1, 3.0, 0.5], [2, 1.0, -1.0], [3, 2.0, 0.0], [4, 5.0, 5.0]]
     assert torch.equal(flat_weights(trained), seen[1])
 
 
