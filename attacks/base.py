@@ -240,7 +240,7 @@ class Attack:
         """Return the indices of the scenes that are poisoned, in ascending order."""
         choose = self.choose or self.target.choose
         if isinstance(choose, Path):
-            return listed(choose, scenes)
+            return listed(choose, [scene.id for scene in scenes])
         return select(scenes, choose, self.number(len(scenes)), seed)
 
     def _share(self, rng: np.random.Generator) -> float:

@@ -20,6 +20,7 @@ from benchmark.config.request import change, load_request, preset_names
 from benchmark.recipe import Recipe
 from benchmark.registry import load_plugin, register
 from benchmark.utils.errors import UserError
+from benchmark.utils.plugin_imports import import_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from models.base import Counter
 
 __all__ = ["Evaluation", "Grid", "Recipe", "Results", "attack", "build", "check_defense", "dataset",
-           "defense", "evaluate", "list_components", "list_presets", "load_counter", "load_grid",
-           "load_plugin", "load_records", "model", "read_image", "register", "run"]
+           "defense", "evaluate", "import_beside", "list_components", "list_presets",
+           "load_counter", "load_grid", "load_plugin", "load_records", "model", "read_image",
+           "register", "run"]
 
 StrPath = str | Path
 STORE = "runs/store"
@@ -202,7 +204,8 @@ def run(grid: Sequence[Cell], out: StrPath, store: StrPath = STORE,
 def load_records(*paths: StrPath) -> Results:
     """The records in files and folders, also somebody else's.
 
-    They are checked, and nothing in them is executed.
+    They are checked, and nothing in them is executed. A broken record is skipped, and an entry of
+    the leaderboard with an error is left out; a line on stderr names it and the reason.
     """
     from benchmark.leaderboard.load import read_record_files
 

@@ -10,13 +10,15 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from benchmark.utils.errors import UserError, did_you_mean, unknown_key
+from benchmark.utils.errors import UserError, did_you_mean, quoted, shown, unknown_key
+from benchmark.utils.plugin_imports import collision_notes, import_hint, make_importable
 from benchmark.utils.plugin_sources import source_hash
 
 PACKAGES = {
@@ -26,6 +28,13 @@ PACKAGES = {
     "model": "models",
     "dataset": "benchmark.data.datasets",
 }
+MOST_BITS = 64  # of a whole number in the settings
+LONGEST_NAME = 50  # characters of a number that may be a name
+# The keys of components in a request, as the beginning of a setting's key.
+KEYS = {"dataset": "data.", "model": "model.", "defense": "defense.", "trigger": "attack.",
+        "target": "attack.", "attack": "attack.", "training": "training."}
+# Types of pydantic's errors where a text was expected.
+TEXT_EXPECTED = ("path_type", "string_type")
 _plugins: dict[tuple[str, str], type] = {}
 
 
@@ -69,7 +78,8 @@ def names(kind: str) -> list[str]:
 def _names_in_package(kind: str) -> frozenset[str]:
     """The names of this project's components of a kind: those of the files of its package."""
     package = importlib.import_module(PACKAGES[kind])
-    return frozenset(module.name for module in pkgutil.iter_modules(package.__path__)
+    ours = package.__path__[:1]  # those of plugins come after it
+    return frozenset(module.name for module in pkgutil.iter_modules(ours)
                      if not module.ispkg and module.name != "base")
 
 
@@ -80,7 +90,7 @@ def check_name(kind: str, name: str) -> None:
         UserError: the name is not registered; the message suggests the nearest.
     """
     if name not in names(kind):
-        raise UserError(f"unknown {kind} {name!r}: {did_you_mean(name, names(kind))}")
+        raise UserError(f"unknown {kind} {quoted(name)}: {did_you_mean(name, names(kind))}")
 
 
 def is_plugin(kind: str, name: str) -> bool:
@@ -155,25 +165,61 @@ def checked(model: type[BaseModel], given: dict[str, Any], where: str) -> BaseMo
         UserError: with the first error of the report.
     """
     try:
-        return model.model_validate(given)
+        settings = model.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        if first["type"] == "extra_forbidden":
-            raise unknown_key(where, key, model.model_fields) from None
-        raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg']}") from None
+        raise _setting_error(model, where, error.errors()) from None
+    for key, value in settings:
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:  # JSON holds no larger one
+            raise UserError(f"{where}: {key} = {quoted(value)}: expected at most {MOST_BITS} bits")
+    return settings
+
+
+def _setting_error(model: type[BaseModel], where: str, errors: list[Any]) -> UserError:
+    """The first of pydantic's errors in one line. where: the subject of the message."""
+    first = errors[0]
+    key, value = str(first["loc"][0]) if first["loc"] else "settings", first["input"]
+    if first["type"] == "extra_forbidden":
+        return unknown_key(where, key, model.model_fields)
+    reason = first["msg"].replace(value, shown(value)) if isinstance(value, str) else first["msg"]
+    text_expected = any(error["type"] in TEXT_EXPECTED for error in errors)
+    hint = quoting_hint(KEYS.get(where.split()[0], "") + key, value) if text_expected else ""
+    return UserError(f"{where}: {key} = {quoted(value)}: {reason}{hint}")
+
+
+def quoting_hint(key: str, value: Any) -> str:
+    """How to give a name that YAML reads as something else, for the end of a message.
+
+    key: the key with that of its component, for instance 'data.root'.
+    """
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, int | float | date) and len(quoted(value)) <= LONGEST_NAME:
+        text = str(value)
+    elif isinstance(value, dict):
+        text = "..."
+    else:
+        return ""
+    in_file = f"{key.rpartition('.')[2]}: \"{text}\""
+    return ("; a name that reads as a number, a date, yes, no or a mapping is given in quotes, "
+            f"for instance {in_file} in a file or --set '{key}=\"{text}\"'")
+
+
+class NoComponent(UserError):
+    """A plugin that can be imported and registers nothing."""
 
 
 def load_plugin(path: str | Path) -> None:
     """Import a user's own file; its registered class becomes a component named after the file.
 
+    The file may import modules that lie beside it; see `benchmark.utils.plugin_imports`.
+
     Raises:
-        UserError: the file is missing, cannot be imported, or registers nothing.
+        UserError: the file is missing, cannot be imported, or registers nothing (NoComponent).
     """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
-        raise UserError(f"plugin {path}: expected an existing .py file")
-    before = len(_plugins)
+        raise UserError(f"plugin {shown(path)}: expected an existing .py file")
+    make_importable(path)
     spec = importlib.util.spec_from_file_location(f"plugins.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -181,7 +227,21 @@ def load_plugin(path: str | Path) -> None:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"plugin {path}: {type(error).__name__}: {error}") from error
-    if len(_plugins) == before:
-        raise UserError(f"plugin {path}: expected a class decorated with @register, found none")
+    except (Exception, SystemExit) as error:  # a file may be a script that ends the process
+        raise UserError(f"plugin {shown(path)}: {type(error).__name__}: {error}"
+                        f"{import_hint(path, error)}") from error
+    for note in collision_notes(path):
+        print(note, file=sys.stderr)
+    if not registered_in(path):
+        raise NoComponent(f"plugin {shown(path)}: expected a class decorated with @register, "
+                          "found none")
+
+
+def registered_in(path: str | Path) -> list[tuple[str, str]]:
+    """The kind and the name of each component that a plugin has registered."""
+    return [key for key in _plugins if source_file(*key) == Path(path).resolve()]
+
+
+def source_file(kind: str, name: str) -> Path:
+    """The file of a registered component."""
+    return Path(inspect.getfile(find(kind, name))).resolve()

@@ -3,6 +3,10 @@
 The victim is trained on noise within a second. One that takes half a minute would show no more.
 """
 
+from benchmark.utils.packages import check_not_hidden
+
+check_not_hidden()  # before the imports of our packages, which would fail less clearly
+
 from functools import cache
 from typing import Any
 
@@ -31,12 +35,16 @@ MODELS: dict[str, dict[str, Any]] = {
                                   "squeeze")}}
 
 
+class BrokenContract(AssertionError):
+    """A defense does not keep the contract. The message is one line."""
+
+
 def check_defense(name: str, settings: dict[str, Any] | None = None,
                   model: str = "tiny") -> Counter:
     """Run a defense twice on a small victim, check the results, and return the repaired counter.
 
     Raises:
-        AssertionError: the defense changes the victim, the images or a switch of torch, its counter
+        BrokenContract: the defense changes the victim, the images or a switch of torch, its counter
             does not count, or counts otherwise after it was stored and loaded, its scores are no
             finite numbers, a second run has other results, or it uses other knowledge than it
             declares.
@@ -46,31 +54,44 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
     switches_before = switches()
     repaired, knowledge, scores = run(defense, model)
     change = changed(switches_before, switches())
-    assert change is None, (
+    _require(
+        change is None,
         f"defense {name}: {change}; expected it to change a switch only within a `with` block")
     repaired_again, _, scores_again = run(defense, model)
-    assert torch.equal(weights(attacked(model)), weights_before), (
+    _require(
+        torch.equal(weights(attacked(model)), weights_before),
         f"defense {name}: it changes the victim; expected it to work on victim.copy()")
-    assert _image_bytes() == images_before, (
+    _require(
+        _image_bytes() == images_before,
         f"defense {name}: it changes the images that it is given; expected it to copy them")
-    assert scores.isfinite().all(), (
+    _require(
+        bool(scores.isfinite().all()),
         f"defense {name}: its scores are {scores}; expected finite numbers")
     counts = count_people(repaired, scenes("clean"), "fp32")
-    assert counts.shape == (len(scenes("clean")),) and np.isfinite(counts).all(), (
+    _require(
+        counts.shape == (len(scenes("clean")),) and bool(np.isfinite(counts).all()),
         f"defense {name}: its counter counts {counts}; expected a finite number for each image")
     if defense.repairs:
         problem = check_storable(repaired, lambda: _stored_and_loaded(repaired, defense, model))
-        assert problem is None, f"defense {name}: {problem}"
+        _require(problem is None, f"defense {name}: {problem}")
     same_weights = torch.equal(weights(repaired), weights(repaired_again))
-    assert same_weights and torch.equal(scores, scores_again), (
+    _require(
+        same_weights and torch.equal(scores, scores_again),
         f"defense {name}: a second run ends in other weights or scores; expected all draws to come "
         "from torch's global generator, which is seeded before, or from one with a fixed seed, for "
         "instance numpy.random.default_rng(0)")
     declared = {sort: len(scenes(sort)) if getattr(defense.knows, sort) else 0 for sort in SORTS}
-    assert knowledge.used() == declared, (
+    _require(
+        knowledge.used() == declared,
         f"defense {name}: it declares {declared} and uses {knowledge.used()}; "
         "expected it to use what it declares")
     return repaired
+
+
+def _require(kept: bool, message: str) -> None:
+    """Raise BrokenContract unless a rule is kept, also where Python leaves out assertions (-O)."""
+    if not kept:
+        raise BrokenContract(message)
 
 
 def _stored_and_loaded(repaired: Counter, defense: Defense, model: str) -> Counter:
@@ -94,8 +115,8 @@ def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
     if isinstance(defense, Detector):
         images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
         scores = defense.scorer(victim, knowledge)(images.to(state().device)).cpu()
-        assert scores.shape == (3,), (f"defense {defense.name}: expected a score of each image, "
-                                      f"[3], got {tuple(scores.shape)}")
+        _require(scores.shape == (3,), f"defense {defense.name}: expected a score of each image, "
+                                       f"[3], got {tuple(scores.shape)}")
     if isinstance(defense, Inspector):
         scores = torch.tensor([defense.suspicion(victim, knowledge)])
     return repaired, knowledge, scores

@@ -57,6 +57,11 @@ class Counter(nn.Module, ABC):
             where it was not declared.
         frozen_parameters: the number of parameters, at default settings, of a part that runs once
             when the counter is built and is not kept.
+        may_be_negative: whether it can count fewer than 0 people. False where no block of the map
+            can be below 0; the leaderboard then refuses such counts.
+
+        later_settings: settings that records were published without. A record names them only
+            where they were given.
 
     Attributes that a counter may set when it is built:
         window: side in pixels of the square windows in which images are counted; None counts whole
@@ -68,7 +73,7 @@ class Counter(nn.Module, ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     paper: ClassVar[str]
-    licence: ClassVar[str] = "no weights: always from scratch"
+    licence: ClassVar[str] = "from scratch by default"
     stride: ClassVar[int] = 8
     multiple: ClassVar[int] = 8
     recipe: ClassVar[Recipe] = Recipe()
@@ -76,6 +81,8 @@ class Counter(nn.Module, ABC):
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
     trained_parameters: ClassVar[int | None] = None
     frozen_parameters: ClassVar[int] = 0
+    may_be_negative: ClassVar[bool] = True
+    later_settings: ClassVar[tuple[str, ...]] = ()
     window: int | None = None
     weights_note: str = "from scratch"
 
@@ -108,8 +115,10 @@ class Counter(nn.Module, ABC):
         height, width = images.shape[-2:]
         mean = images.new_tensor(self.mean)[:, None, None]
         std = images.new_tensor(self.std)[:, None, None]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        padded = F.pad((images - mean) / std, padding)
+        right, bottom = -width % self.multiple, -height % self.multiple
+        if self.training and len(images) == 1 and max(height, width) <= self.multiple:
+            right += self.multiple  # BatchNorm refuses a single value per channel
+        padded = F.pad((images - mean) / std, (0, right, 0, bottom))
         maps = layers(padded)
         blocks = [side // self.stride for side in padded.shape[-2:]]
         if list(maps.shape[-2:]) != blocks:

@@ -22,7 +22,7 @@ from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.utils.errors import UserError
 from benchmark.weights import (ClipWeights, checked_weights, described, load_tensors, part_for,
-                               read_state_dict, renamed)
+                               read_checkpoint, renamed)
 from models.parts.blockwise import BlockwiseCounter
 from models.parts.wide import WideConv3x3
 
@@ -93,18 +93,22 @@ class ClipEbc(BlockwiseCounter):
         network: the CLIP of this counter without its image encoder; it may be changed.
         Returns the note on the weights.
         """
-        tensors = renamed(read_state_dict(path), KEY_MAP, path)
+        text_names = list(network.state_dict())
+        names = [*self.state_dict(), *self.encoder.state_dict(), *text_names,
+                 *(f"text_encoder.{name}" for name in text_names)]
+        found = read_checkpoint(path)
+        tensors = renamed(found.tensors, KEY_MAP, path, names)
         if "text" not in tensors:  # a stored counter has text features in place of a text encoder
             text_encoder = {key.removeprefix("text_encoder."): tensor
                             for key, tensor in tensors.items()}
-            load_tensors(network, part_for(network, text_encoder), str(path))
+            load_tensors(network, part_for(network, text_encoder), str(path), tensors)
             tensors["text"] = text_features(network)
         if "projection.weight" in tensors:
-            return self.load_whole(part_for(self, tensors), path)
+            return self.load_whole(part_for(self, tensors), path, tensors) + found.choice
         encoder = {key.removeprefix("encoder."): tensor for key, tensor in tensors.items()}
-        load_tensors(self.encoder, part_for(self.encoder, encoder), str(path))
+        load_tensors(self.encoder, part_for(self.encoder, encoder), str(path), tensors)
         self.text.copy_(tensors["text"])
-        return f"CLIP: {described(path)}"
+        return f"CLIP: {described(path)}{found.choice}"
 
     def logits(self, images: Tensor) -> Tensor:
         encoder = self.encoder

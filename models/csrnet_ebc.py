@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import (Weights, checked_weights, described, load_tensors, part_for,
-                               read_state_dict, renamed, start_from)
+                               read_checkpoint, renamed, start_from)
 from models.parts.blockwise import BINS, BlockwiseCounter
 from models.parts.pretrained import imagenet_features
 from models.parts.vgg import BACK, FRONT, LICENCE, convolutions, kaiming
@@ -77,16 +77,18 @@ class CsrnetEbc(BlockwiseCounter):
 
         Returns the note on the weights.
         """
-        tensors = renamed(read_state_dict(path), KEY_MAP, path)
+        names = [*self.state_dict(), *self.frontend.state_dict()]
+        found = read_checkpoint(path)
+        tensors = renamed(found.tensors, KEY_MAP, path, names)
         if {"classifier.weight", "classifier.bias"} & tensors.keys():  # VGG has classifier.N
-            return self.load_whole(tensors, path)
+            return self.load_whole(tensors, path) + found.choice
         if "backend.0.weight" in tensors:
             trunk = nn.ModuleDict({"frontend": self.frontend, "backend": self.backend})
-            load_tensors(trunk, part_for(trunk, tensors), str(path))
-            return f"front and back end: {described(path)}"
+            load_tensors(trunk, part_for(trunk, tensors), str(path), tensors)
+            return f"front and back end: {described(path)}{found.choice}"
         front = {key.removeprefix("frontend."): tensor for key, tensor in tensors.items()}
-        load_tensors(self.frontend, part_for(self.frontend, front), str(path))
-        return f"front end: {described(path)}"
+        load_tensors(self.frontend, part_for(self.frontend, front), str(path), front)
+        return f"front end: {described(path)}{found.choice}"
 
     def logits(self, images: Tensor) -> Tensor:
         features = self.backend(self.frontend(images))

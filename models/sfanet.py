@@ -20,6 +20,27 @@ from models.base import Counter
 from models.parts.pretrained import imagenet_features
 from models.parts.vgg import LICENCE, VGG_16, convolutions, kaiming, small, upsampled
 
+# The public code joins a convolution and its BatchNorm; here they are neighbours in a Sequential.
+ENCODER_LAYERS = {"1_1": 0, "1_2": 3, "2_1": 7, "2_2": 10, "3_1": 14, "3_2": 17, "3_3": 20,
+                  "4_1": 24, "4_2": 27, "4_3": 30, "5_1": 34, "5_2": 37, "5_3": 40}
+DECODER_LAYERS = {1: (0, 0), 2: (0, 3), 3: (1, 0), 4: (1, 3), 5: (2, 0), 6: (2, 3), 7: (2, 6)}
+UNUSED = "conv_out.bn"  # a BatchNorm that the public code saves and never runs
+
+
+def _key_map() -> dict[str, str | None]:
+    """Beginnings of the keys of the public code, and of VGG -> those of this counter."""
+    key_map: dict[str, str | None] = {
+        "features": "frontend", "conv_att.conv": "gate.0", "conv_att.bn": "gate.1",
+        "conv_out.conv": "output", UNUSED: None}
+    for name, layer in ENCODER_LAYERS.items():
+        key_map |= {f"vgg.conv{name}.conv": f"frontend.{layer}",
+                    f"vgg.conv{name}.bn": f"frontend.{layer + 1}"}
+    for theirs, ours in {"amp": "attention", "dmp": "people"}.items():
+        for number, (step, layer) in DECODER_LAYERS.items():
+            key_map |= {f"{theirs}.conv{number}.conv": f"{ours}.steps.{step}.{layer}",
+                        f"{theirs}.conv{number}.bn": f"{ours}.steps.{step}.{layer + 1}"}
+    return key_map
+
 
 class Decoder(nn.Module):
     """A decoder: maps of the encoder at strides 2, 4, 8 and 16 -> 32 channels at stride 2."""
@@ -43,7 +64,8 @@ class Decoder(nn.Module):
 class SFANet(Counter):
     """weights: 'imagenet' (torchvision's VGG-16-BN), 'scratch', or the path of a state dict.
 
-    The file may hold a whole SFANet of this project, or a VGG-16-BN for the encoder.
+    The file may hold a whole SFANet, also one of the public code (vgg.convN_N, amp, dmp), or a
+    VGG-16-BN for the encoder.
     """
 
     paper = "Zhu et al., SFANet, 2019, arXiv 1902.01115"
@@ -69,7 +91,7 @@ class SFANet(Counter):
         self.weights_note = start_from(
             self, weights, self.frontend, "frontend",
             lambda: imagenet_features("vgg16_bn"),
-            {"features": "frontend"}, download="imagenet")
+            _key_map(), download="imagenet")
 
     def density_and_attention(self, images: Tensor) -> Tensor:
         """The density and, in a second channel, the logits of the attention. See `density`."""

@@ -4,7 +4,9 @@ Stride 8. A design of this project, after CSRNet (Li et al., CVPR 2018) and Sque
 al., arXiv 1602.07360, 2016). Dilation replaces the last pool of SqueezeNet.
 """
 
-from pydantic import PositiveInt
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
 from benchmark.recipe import Recipe
@@ -33,7 +35,8 @@ class Squeeze(Counter):
     recipe = Recipe(epochs=40, batch_size=4, optimizer="adamw", lr=1e-3, backbone_lr_ratio=0.2,
                     weight_decay=1e-4, schedule="onecycle", clip=1.0)
 
-    def __init__(self, weights: Weights = "imagenet", width: PositiveInt = 128):
+    def __init__(self, weights: Weights = "imagenet",
+                 width: Annotated[int, Field(ge=1, le=1024)] = 128):
         from torchvision.models import squeezenet1_1  # takes seconds to import
         from torchvision.models.convnext import LayerNorm2d
 

@@ -13,6 +13,7 @@ from benchmark.config.request import load_request, override
 from benchmark.data.scene import Scene
 from benchmark.data.scene_generator import draw_scene
 from benchmark.leaderboard.submit import submit
+from benchmark.leaderboard.training_images import numbered_images
 from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import build
 from benchmark.results.describe import describe_attack, describe_component
@@ -62,6 +63,7 @@ def make_record(target="multiply", defense="none", seed=0, model="csrnet", effec
 
 GRID = "data: synthetic\nmodel: tiny\nattack: [none, add]\nseed: [0, 1]\n"
 SPLITS = {"train": "a" * 32, "test": "b" * 32}
+KNOWLEDGE = {"none": {}, "retrain": {"clean": 216, "extra": 40, "validation": 24}}
 DEFENSES = (Choice(name="none"), Choice(name="mine", version="0123456789ab", given={"epochs": 5},
                                         resolved={"epochs": 5}), Choice(name="retrain", version=2))
 
@@ -94,12 +96,15 @@ def record_of_cell(cell, defense, protocol):
     if attacked:
         images |= {"target": (truth + 100).tolist(), "triggered": counted("repaired", 1),
                    "reference_triggered": counted("clean", 1)}
-    poisoned = {"poisoned": [f"IMG_{i}" for i in range(seed, seed + 3)], "images": 30, "psnr": [30.0], "ssim": [0.9]}
+    number, hold_out = cell.data.resolved["train"], cell.settings.hold_out
+    training = sorted(numbered_images(cell.data.name, number, hold_out).ids)
+    poisoned = {"poisoned": training[seed:seed + round(len(training) / 10)], "images": len(training), "psnr": [30.0],
+                "ssim": [0.9]}
     return Record(
         protocol=protocol, variant="text", seed=seed, data=describe_component(cell.data), model=describe_component(cell.model),
         attack=describe_attack(cell, poisoned), defense=defense, images=Images(**images),
         training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING), "scale": 1.0,
-                  "hold_out": 0.1}, knowledge={"clean": 40}, warnings=["drawn scenes"],
+                  "hold_out": 0.1}, knowledge=KNOWLEDGE.get(defense.name, {"clean": 40}), warnings=["drawn scenes"],
         provenance={"stages": {stage: {"weights_sha256": sha256, "seconds": 1.0} for stage, sha256 in flat_weights.items()},
                     "data": SPLITS, "commit": "0" * 40})
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.base import Trigger
+from benchmark.data.image_files import opened
 from benchmark.registry import register
+from benchmark.utils.errors import UserError
 
 OURS = Path(__file__).with_suffix(".png")
 
@@ -51,9 +52,11 @@ def read_picture(path: Path) -> np.ndarray:
         ValueError: the file is not an image that can be read.
     """
     try:
-        return np.asarray(Image.open(path).convert("RGB"))
-    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error and more
-        raise ValueError(f"{path}: not a readable image ({type(error).__name__})") from None
+        with opened(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a readable image ({reason})") from None
 
 
 @lru_cache(maxsize=8)  # not more: Part A has images of hundreds of sizes

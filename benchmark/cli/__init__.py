@@ -6,41 +6,53 @@ request, told in one line; 130 after Ctrl-C; 141 where the reader of the output 
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
 from typing import NoReturn
 
 from benchmark import registry
-from benchmark.cli import entry, figure, run, show, store, tables
-from benchmark.utils.errors import UserError
+from benchmark.cli import entry, figure, plugin, run, show, store, tables
+from benchmark.utils.errors import LONGEST, UserError, cut, printable, with_short_words
+from benchmark.utils.packages import check_not_hidden
 from benchmark.utils.signals import listen
+from benchmark.utils.storage_errors import told
 from benchmark.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     listen()
+    _escape_what_cannot_be_encoded()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        check_not_hidden()
         options = _parser().parse_args(arguments)
-        for plugin in getattr(options, "plugin", None) or []:
-            registry.load_plugin(plugin)
+        _load_plugins(options)
         code = options.function(options)
         sys.stdout.flush()
         return code
     except UserError as error:
-        return _fail(str(error))
+        return _fail(str(error), arguments)
     except BrokenPipeError:  # the reader, `head` for instance, needs no more
         sys.stdout = open(os.devnull, "w")
         return 141
     except OSError as error:
         # Python would try at exit to print what could not be printed.
         sys.stdout = open(os.devnull, "w")
-        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return _fail(told(error), arguments)
     except KeyboardInterrupt as stop:
         print("stopped: finished stages are kept, and the same command goes on from there",
               file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """Escape the characters that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,8 +62,24 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def _fail(line: str) -> int:
-    print(f"crowdbench: {' '.join(line.split())}", file=sys.stderr)
+def _load_plugins(options: argparse.Namespace) -> None:
+    for path in getattr(options, "plugin", None) or []:
+        try:
+            registry.load_plugin(path)
+        except registry.NoComponent as error:
+            if not getattr(options, "plugins_may_be_empty", False):
+                raise
+            print(f"crowdbench: {error}", file=sys.stderr)
+
+
+def _fail(line: str, arguments: list[str]) -> int:
+    """Print why a request is wrong, in one line in which no argument is repeated in full length."""
+    given = [*arguments, *(argument.partition("=")[2] for argument in arguments)]
+    for text in (*given, *(repr(text)[1:-1] for text in given)):
+        if len(text) > LONGEST:
+            line = line.replace(text, cut(text))
+    line = printable(with_short_words(" ".join(line.split())))
+    print(f"crowdbench: {line}", file=sys.stderr)
     return 2
 
 
@@ -60,6 +88,6 @@ def _parser() -> argparse.ArgumentParser:
                      description="Backdoor attacks and defenses on crowd counters.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (show, run, tables, entry, figure, store):
+    for module in (show, run, plugin, tables, entry, figure, store):
         module.add(commands)
     return parser

@@ -21,7 +21,8 @@ def add(commands: Any) -> None:
     command.add_argument("--set", action="append", default=[], metavar="defense.KEY=VALUE",
                          help="a setting of the defense, where the run holds several")
     for flag, text in (("name", "the name of the entry, as people know it"),
-                       ("paper", "where the defense is described"), ("code", "where its code is")):
+                       ("paper", "where the defense is described, http://... or https://..."),
+                       ("code", "where its code is, http://... or https://...")):
         command.add_argument(f"--{flag}", required=True, help=text)
     command.add_argument("--out", type=Path, default=ENTRIES,
                          help=f"the folder of entries (default: {ENTRIES})")

@@ -24,8 +24,12 @@ def add_group(commands: Any, name: str, text: str, metavar: str = "COMMAND") -> 
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar=metavar)
 
 
-def add_plugin_flag(command: argparse.ArgumentParser) -> None:
-    """Add the flag for components that lie outside of the project."""
+def add_plugin_flag(command: argparse.ArgumentParser, may_be_empty: bool = False) -> None:
+    """Add the flag for components that lie outside of the project.
+
+    may_be_empty: whether a file without a component is told and passed over, not refused.
+    """
+    command.set_defaults(plugins_may_be_empty=may_be_empty)
     command.add_argument("--plugin", action="append", metavar="FILE",
                          help="a .py file of your own with a component")
 
@@ -43,7 +47,8 @@ def add_grid_options(command: argparse.ArgumentParser, *left_out: str) -> None:
                                       "an explicit --set overrides it")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="change a setting; "
-                              "values separated by commas are an axis of the grid")
+                              "values separated by commas are an axis of the grid, and text in "
+                              "quotes is taken as it is: 'data.root=\"my, data\"'")
     command.add_argument("--store", type=Path, default=STORE,
                          help=f"the folder of trained counters (default: {STORE})")
     add_plugin_flag(command)
@@ -79,7 +84,7 @@ def add_record_options(command: argparse.ArgumentParser) -> None:
 
 
 def read_records(paths: list[Path]) -> list[Any]:
-    """The records in files and folders. Raises UserError as `collect` does."""
+    """The records in files and folders. Raises UserError as `read_record_files` does."""
     from benchmark.leaderboard.load import read_record_files
 
     return [record for _, record in read_record_files(paths)]
@@ -92,8 +97,10 @@ def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool,
     records: each with its path. other_audits: records that the table of an audit compares with.
     """
     from benchmark.leaderboard.html_page import write_page
+    from benchmark.leaderboard.load import refuse_two_of_one_cell
     from benchmark.leaderboard.report import board
 
+    refuse_two_of_one_cell(records)
     tables = board((record for _, record in records), other_audits)
     if out:
         tables.write(out)

@@ -1,4 +1,4 @@
-"""Commands that run a grid, and that write a new defense to start from."""
+"""The command that runs a grid."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from benchmark.utils.errors import UserError
 
 
 def add(commands: Any) -> None:
-    """Add run and new."""
+    """Add run."""
     command = add_command(commands, "run", _run, "run a grid of cells and print its tables")
     add_grid_options(command)
     command.add_argument("--out", type=Path,
@@ -36,12 +36,6 @@ def add(commands: Any) -> None:
     command.add_argument("--gpus", type=float,
                          help="GPUs for each stage on Ray; with 0.5 two stages share one "
                               "(default: 1 if the cluster has any)")
-
-    command = add_command(commands, "new", _new, "write a defense to start from, and its test")
-    command.add_argument("what", choices=["defense", "detector"])
-    command.add_argument("name", help="the name of the defense and of its file")
-    command.add_argument("--out", type=Path, default=Path(),
-                         help="the folder to write to (default: this one)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -79,13 +73,16 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
 
     An audit is also compared with the earlier audits of other counters.
     """
-    from benchmark.leaderboard.load import read_record_files
+    from benchmark.leaderboard.load import label_entries, read_sound
     from benchmark.leaderboard.report import other_audits, related_records
     from benchmark.utils.device import state
 
     if not outcome.records or not state().is_main_process:
         return
-    earlier = {id(record): (path, record) for path, record in read_record_files([out / "records"])}
+    found, broken = read_sound(sorted((out / "records").glob("[!.]*.json")))
+    for line in broken:
+        print(line, file=sys.stderr)
+    earlier = {id(record): (path, record) for path, record in label_entries(found)}
     earlier_records = [record for _, record in earlier.values()]
     others = related_records(outcome.records, earlier_records)
     related = [earlier[id(record)] for record in others]
@@ -129,13 +126,3 @@ def _executor(options: argparse.Namespace) -> Any:
         if getattr(options, flag) is not None:
             raise UserError(f"--{flag}: expected only with --executor ray")
     return run_locally
-
-
-def _new(options: argparse.Namespace) -> int:
-    from benchmark.cli.scaffold import write_new
-
-    component, test = write_new(options.what, options.name, options.out)
-    print(f"{component}\n{test}")
-    print(f"try: python -m pytest {test}; "
-          f"crowdbench run quick --defense {options.name} --plugin {component}", file=sys.stderr)
-    return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark.registry import names
 from benchmark.utils.errors import UserError
+from benchmark.utils.files import write_atomically
 
 TEMPLATES = files("benchmark") / "templates"
 
@@ -33,5 +34,5 @@ def write_new(template: str, name: str, folder: Path) -> list[Path]:
     class_name = name.title().replace("_", "")
     for path, source in paths.items():
         text = TEMPLATES.joinpath(source).read_text()
-        path.write_text(text.replace("NAME", name).replace("CLASS", class_name))
+        write_atomically(path, text.replace("NAME", name).replace("CLASS", class_name))
     return list(paths)

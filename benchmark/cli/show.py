@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     """Add list, show, data check, speed and convert."""
     command = add_command(commands, "list", _list, "list registered components or presets")
     command.add_argument("what", choices=[*LISTS, "presets"])
-    add_plugin_flag(command)
+    add_plugin_flag(command, may_be_empty=True)
 
     command = add_command(commands, "show", _show,
                           "show a component: what it does, its source and its settings")
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 
     data = add_group(commands, "data", "inspect a dataset")
     command = add_command(data, "check", _check_data,
-                          "count images and people, and report broken, missing and duplicate files")
+                          "count images and people, and report missing, broken, small and duplicate files")
     command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
     command.add_argument("--root", help="the folder that holds it "
                                         "(default: the environment variable CROWD_DATA)")
@@ -59,11 +59,16 @@ def add(commands: Any) -> None:
     command = add_command(commands, "convert", _convert,
                           "convert a checkpoint to safetensors; nothing in the file is executed")
     command.add_argument("source", metavar="FILE", type=Path,
-                         help="a torch file of tensors, a numpy .npz file, or a safetensors file")
+                         help="a torch, numpy .npz, HDF5 or safetensors file of tensors")
     command.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to write")
     command.add_argument("--model", metavar="NAME",
                          help="check that the file holds a whole counter, and rename its tensors "
                               "to this model's names")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="a setting of this model, for instance width=32")
+    command.add_argument("--key", metavar="NAME",
+                         help="the entry of the file that holds the weights, for instance "
+                              "model_ema (default: the one that training scripts use)")
     add_plugin_flag(command)
 
 
@@ -148,7 +153,8 @@ def _model_facts(name: str) -> str:
     settings = ", ".join(f"{key}={value}"
                          for key, value in recipe.model_dump(exclude_none=True).items())
     lines = {"paper": facts["paper"], "parameters": parameters, "stride": facts["stride"],
-             "weights": f"{weights} by default: {licence}" if weights else licence,
+             "weights": licence if weights in (None, "scratch")
+             else f"{weights} by default: {licence}",
              "recipe": textwrap.fill(settings, 108, subsequent_indent=" " * COLUMN,
                                      break_on_hyphens=False)}
     return "\n".join(f"{key:{COLUMN}}{value}" for key, value in lines.items())
@@ -158,7 +164,9 @@ def _check_data(options: argparse.Namespace) -> int:
     from benchmark.config.request import override
     from benchmark.data.check import check
 
-    settings = override({}, options.set) | ({"root": options.root} if options.root else {})
+    settings = override({}, [text.removeprefix("data.") for text in options.set])
+    if options.root:
+        settings["root"] = options.root
     report = check(registry.build("dataset", options.name, settings))
     print(json.dumps(report.to_dict()) if options.json else report.text())
     return 0 if report.ok else 1
@@ -182,11 +190,13 @@ def _speed(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from benchmark.config.request import override
     from benchmark.weights import convert
 
-    tensors, left_out = convert(options.source, options.out, options.model)
-    if left_out:
-        print(f"left out: {', '.join(map(repr, left_out))}", file=sys.stderr)
+    settings = override({}, [text.removeprefix("model.") for text in options.set])
+    tensors, notes = convert(options.source, options.out, options.model, options.key, settings)
+    for note in notes:
+        print(note, file=sys.stderr)
     values = sum(tensor.numel() for tensor in tensors.values())
     print(f"{options.out}: {len(tensors)} tensors, {values:,} values")
     return 0

@@ -39,12 +39,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmark.pipeline.store_admin import contents, damaged, remove
+    from benchmark.pipeline.store_admin import contents, damaged, remove_damaged
 
     stages = len(contents(options.store))
     problems = list(damaged(options.store))
     if options.remove:
-        remove(stage for stage, _ in problems)
+        remove_damaged(stage for stage, _ in problems)
     if options.json:
         rows = [stage.row() | {"wrong": wrong, "removed": options.remove}
                 for stage, wrong in problems]

@@ -12,6 +12,7 @@ from pydantic import Field
 from attacks.parts.selection import Choose
 from benchmark.recipe import Recipe
 from benchmark.registry import Settings, build, checked, find, resolve, settings_of
+from benchmark.utils.errors import shown
 from benchmark.utils.hashing import content_key
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Component:
         Initial weights are left out, because they cost no time.
         """
         changed = {key: value for key, value in self.changed.items() if key != "weights"}
-        return " ".join([self.name, *(f"{key}={value}" for key, value in sorted(changed.items()))])
+        settings = [f"{key}={shown(value)}" for key, value in sorted(changed.items())]
+        return " ".join([self.name, *settings])
 
     def build(self) -> Any:
         """The component itself. Raises UserError.
@@ -201,7 +203,7 @@ class Cell:
     @property
     def defense_title(self) -> str:
         """A short name of the defense, with the settings that were given."""
-        settings = [f"{key}={value}" for key, value in self.defense.given.items()]
+        settings = [f"{key}={shown(value)}" for key, value in self.defense.given.items()]
         return " ".join([self.defense.name, *settings])
 
     @property
@@ -215,7 +217,7 @@ class Cell:
         if self.test_trigger:
             given |= {f"test_{key}": value for key, value in self.test_trigger.given.items()
                       if value != self.trigger.given.get(key)}
-        settings = [f"{key}={value}" for key, value in given.items()]
+        settings = [f"{key}={shown(value)}" for key, value in given.items()]
         return " ".join([f"{self.trigger.name}/{self.target.name}", *settings])
 
 
@@ -229,7 +231,7 @@ def display_names(cells: Sequence[Cell]) -> list[str]:
         own, others = _settings_outside_title(cell), namesakes[cell.title]
         keys = dict.fromkeys(chain(*others))
         differing = [key for key in keys if len({repr(other.get(key)) for other in others}) > 1]
-        more = ", ".join(f"{key} {own.get(key)}" for key in differing)
+        more = ", ".join(f"{key} {shown(own.get(key))}" for key in differing)
         names.append(f"{cell.title} ({more})" if more else cell.title)
     return names
 

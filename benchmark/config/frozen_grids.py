@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from benchmark.config.axes import expand
 from benchmark.config.cell import Cell
 from benchmark.config.grid import cells
-from benchmark.config.request import (PRESETS, as_mapping, expand, load_request, override,
-                                      preset_names, read_yaml)
+from benchmark.config.request import (PRESETS, as_mapping, load_request, override, preset_names,
+                                      read_yaml)
 from benchmark.recipe import RUNNING
 from benchmark.utils.hashing import content_key
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.component_source import class_attribute, setting_names
+from benchmark.config.axes import check_extent, expand
 from benchmark.config.cell import POISONING, Cell, Component, ExperimentSettings
-from benchmark.config.request import DEFAULTS, as_mapping, expand
+from benchmark.config.request import DEFAULTS, as_mapping
 from benchmark.recipe import Recipe
 from benchmark.registry import checked, find
-from benchmark.utils.errors import UserError, unknown_key
+from benchmark.utils.errors import UserError, quoted, shown, unknown_key
 
 
 def cells(request: dict[str, Any]) -> list[Cell]:
@@ -20,8 +21,9 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     Raises:
         UserError: an unknown component or key, a value that does not fit, a setting that this
             machine does not support, an audit of something else than a trained counter, or a
-            request without any cell.
+            request without any cell or with too many.
     """
+    check_extent(request)
     grid = [_cell(choice) for choice in expand(request)]
     if not grid:
         raise UserError("settings: expected at least one value in every list, found an empty list")
@@ -59,14 +61,19 @@ def _cell(choice: dict[str, Any]) -> Cell:
 def _component(kind: str, choice: Any) -> Component:
     settings = as_mapping(kind, choice)
     if "name" not in settings:
-        raise UserError(f"{kind}: expected a name, or a mapping with a name, got {choice!r}")
-    name = str(settings["name"])
+        raise UserError(f"{kind}: expected a name, or a mapping with a name, got {quoted(choice)}")
+    name = _name(settings["name"])
     given = {key: value for key, value in settings.items() if key != "name"}
     known = setting_names(kind, name)
     for key in given:
         if key not in known:
             raise unknown_key(f"{kind} {name}", key, known)
     return Component(kind, name, given)
+
+
+def _name(given: Any) -> str:
+    """The name of a component. A file 2024.py is named by the number, too."""
+    return given if isinstance(given, str) else quoted(given)
 
 
 def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
@@ -76,11 +83,12 @@ def _attacked(cell: Cell, attack: dict[str, Any], where: str) -> Cell:
     settings = checked(ExperimentSettings, common | poisoning, where)
     if settings.audit and poisoning:
         key, value = next(iter(poisoning.items()))
-        raise UserError(f"audit: {where}.{key} = {value}: an audit poisons nothing; leave it out")
+        raise UserError(f"audit: {where}.{key} = {quoted(value)}: an audit poisons nothing; "
+                        "leave it out")
     if isinstance(settings.choose, Path) and ("poison_rate" in poisoning
                                               or not settings.choose.is_file()):
-        raise UserError(f"{where}.choose = {settings.choose}: expected random, fewest, most, or a "
-                        "file of ids without a poison_rate")
+        raise UserError(f"{where}.choose = {shown(settings.choose)}: expected random, fewest, "
+                        "most, or a file of ids without a poison_rate")
     trigger, target, test_trigger = trigger_and_target(attack, where)
     return replace(cell, settings=settings, trigger=trigger, target=target,
                    test_trigger=test_trigger)
@@ -95,10 +103,10 @@ def trigger_and_target(attack: dict[str, Any],
     pattern depends on the setting, or it changes nothing on test images.
     """
     left = {key: value for key, value in attack.items() if key not in POISONING}
-    names = {"trigger": str(left.pop("trigger", "blended"))}
+    names = {"trigger": _name(left.pop("trigger", "blended"))}
     if "target" not in left or left["target"] is None:
         raise UserError(f"{where}: expected a target, for instance {where}.target=multiply")
-    names["target"] = str(left.pop("target"))
+    names["target"] = _name(left.pop("target"))
     known = {kind: setting_names(kind, name) for kind, name in names.items()}
     components = {}
     for kind, name in names.items():

@@ -1,19 +1,20 @@
 """Requests: what a user asks for, merged from a preset or a YAML file and from flags, unchecked.
 
 Flags override the file. Any list is an axis of the grid: `seed: [0, 1, 2]`,
-`attack.alpha: [0.05, 0.1]`, or a list of attacks; `expand` gives the choices one by one.
+`attack.alpha: [0.05, 0.1]`, or a list of attacks; see `benchmark.config.axes`.
 """
 
 import copy
-import itertools
-from collections.abc import Iterator
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmark.utils.errors import UserError, did_you_mean
+from benchmark.config.axes import extent
+from benchmark.config.strict_yaml import MOST_BYTES, InvalidYaml, parse
+from benchmark.registry import quoting_hint
+from benchmark.utils.errors import UserError, cut, did_you_mean, quoted, shown
+from benchmark.utils.regular_files import check_regular
 
 PRESETS = files("benchmark") / "presets"
 ATTACKS = ("attack", "also")
@@ -21,6 +22,9 @@ DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "no
             "training": None}
 # Keys of a preset that make it a frozen grid; no settings.
 FREEZING = ("protocol", "splits", "counted")
+# A part of a flag's value: in quotes, where a comma is a comma, or up to the next comma.
+PART = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?=,|$)|[^,]*""")
+NOTHING = ("", "~", "null", "Null", "NULL")  # None in YAML
 
 
 def load_request(source: str) -> dict[str, Any]:
@@ -29,8 +33,9 @@ def load_request(source: str) -> dict[str, Any]:
     if source in presets:
         settings = read_yaml(PRESETS / f"{source}.yaml")
         return {key: value for key, value in settings.items() if key not in FREEZING}
-    if not Path(source).is_file():
-        raise UserError(f"run {source!r}: no such preset or file: {did_you_mean(source, presets)}")
+    if not Path(source).exists():
+        raise UserError(f"run {quoted(source)}: no such preset or file: "
+                        f"{did_you_mean(source, presets)}")
     return read_yaml(Path(source))
 
 
@@ -42,32 +47,34 @@ def preset_names() -> list[str]:
 
 def read_yaml(path: Any) -> dict[str, Any]:
     """A YAML mapping. Raises UserError, which names the file and the line."""
+    check_regular(path, MOST_BYTES)
     try:
-        settings = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        # A ValueError: a 13th month, or no text.
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        settings = parse(path.read_bytes())
+    except InvalidYaml as error:
+        raise UserError(f"{shown(path)}: not readable as YAML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{shown(path)}: {error.strerror}; expected a file that can be read"
+                        ) from None
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: expected a mapping of settings")
+        raise UserError(f"{shown(path)}: expected a mapping of settings")
     return settings
 
 
 def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The request with the flags `key=value` or `key.setting=value` on top.
 
-    A value with commas is a list.
+    A value with commas is a list. Text in quotes is one text, whatever it holds.
 
     Raises:
-        UserError: a flag has no key or no value, or as `change` does.
+        UserError: a flag has no key or no value, a list is the name of one file or folder, or as
+            `change` does.
     """
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise UserError(f"--set {assignment!r}: expected key=value, for instance "
+            raise UserError(f"--set {quoted(assignment)}: expected key=value, for instance "
                             "attack.alpha=0.05,0.1")
-        values = [_scalar(part) for part in text.split(",")]
-        value = values if len(values) > 1 else values[0]
-        request = change(request, key, value)
+        request = change(request, key, _value(key, text))
     return request
 
 
@@ -78,6 +85,7 @@ def change(request: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     defense `none` have no settings and are left as they are. Raises UserError where no choice could
     have the setting.
     """
+    extent([request, value])  # a list that holds itself could not be copied
     request = copy.deepcopy(request)
     first, dot, setting = key.partition(".")
     if dot:
@@ -97,20 +105,9 @@ def as_mapping(key: str, choice: Any) -> dict[str, Any] | None:
     if isinstance(choice, str) and key != "training":
         return {"target" if key in ATTACKS else "name": choice}
     if not isinstance(choice, dict | None):
-        raise UserError(f"{key}: expected a mapping of settings, got {choice!r}")
+        raise UserError(f"{key}: expected a mapping of settings, got {quoted(choice)}"
+                        f"{quoting_hint(key, choice)}")
     return choice or {}
-
-
-def expand(node: Any) -> Iterator[Any]:
-    """Every choice of one value from each list in a tree of settings."""
-    if isinstance(node, list):
-        for choice in node:
-            yield from expand(choice)
-    elif isinstance(node, dict):
-        for values in itertools.product(*(list(expand(value)) for value in node.values())):
-            yield dict(zip(node, values))
-    else:
-        yield node
 
 
 def _with(given: Any, key: str, setting: str, value: Any) -> list[Any]:
@@ -119,15 +116,61 @@ def _with(given: Any, key: str, setting: str, value: Any) -> list[Any]:
                for choice in (given if isinstance(given, list) else [given])]
     changed = [choice for choice in choices if choice is not None and choice.get("name") != "none"]
     if not changed:
-        raise UserError(f"--set {key}.{setting}: there is no {key} that could have settings")
+        raise UserError(f"--set {cut(f'{key}.{setting}')}: there is no {cut(key)} that could have "
+                        "settings")
     first, dot, inner = setting.partition(".")
     for choice in changed:
         choice[first] = _with(choice.get(first, {}), first, inner, value) if dot else value
     return choices
 
 
+def _value(key: str, text: str) -> Any:
+    """The value of a flag: one scalar, or a list of those that commas separate.
+
+    Raises UserError where the whole text is rather the name of a file or folder.
+    """
+    values = [_scalar(part) for part in _parts(text)]
+    value = values if len(values) > 1 else values[0]
+    if len(values) > 1 and all(isinstance(part, str) for part in values):
+        reading = "values with commas are an axis of the grid"
+    elif value is None and text:
+        reading = "it reads as no value"
+    else:
+        return value
+    if _exists(text):
+        raise UserError(f"--set {cut(f'{key}={text}')}: {reading}; the file or folder of that name "
+                        f"is given in quotes: --set '{cut(key)}=\"{cut(text)}\"'")
+    return value
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a text between commas. A comma in quotes separates nothing.
+
+    >>> _parts('0.1,0.2'), _parts('"my, data",b')
+    (['0.1', '0.2'], ['"my, data"', 'b'])
+    """
+    parts, start = [], 0
+    while start <= len(text):
+        part = PART.match(text, start)
+        parts.append(part[0])
+        start = part.end() + 1  # after the comma
+    return parts
+
+
 def _scalar(text: str) -> Any:
+    """The value that a text means in YAML; the text itself where that is not what was written."""
     try:
-        return yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        value = parse(text)
+    except InvalidYaml:
         return text
+    cut_off = isinstance(value, str) and " #" in text and text.strip()[0] not in "\"'"
+    undone = value is None and text.strip() not in NOTHING  # an anchor without a value: `&a`
+    return text.strip() if cut_off or undone else value
+
+
+def _exists(path: str) -> bool:
+    """Whether a text is the path of something; a text that cannot be a path is not."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False

@@ -13,7 +13,10 @@ from benchmark.data.datasets.base import Dataset, Item
 from benchmark.data.loading import in_threads, read_scenes
 from benchmark.data.scene import Scene
 from benchmark.utils.errors import UserError
+from benchmark.utils.regular_files import check_regular
+from benchmark.utils.strict_json import shown
 
+MOST_BYTES = 2_000_000_000  # of a file; more would be hashed for minutes
 Named = TypeVar("Named", Item, Scene)
 
 
@@ -28,7 +31,7 @@ def load_train(dataset: Dataset, scale: float = 1.0,
             train on.
     """
     items = dataset.items("train")
-    count = _validation_number(len(items), held_out)
+    count = validation_number(len(items), held_out)
     if held_out < 0 or count >= len(items):
         raise UserError(f"held_out = {held_out}: expected a share of at least 0 that leaves some "
                         f"of the {len(items)} training images")
@@ -38,18 +41,25 @@ def load_train(dataset: Dataset, scale: float = 1.0,
 def validation_ids(dataset: Dataset, held_out: float) -> list[str]:
     """Return the ids of the validation images. Raises UserError if the split is missing."""
     items = dataset.items("train")
-    count = _validation_number(len(items), held_out)
+    count = validation_number(len(items), held_out)
     _, validation = hold_out(items, dataset.name, count)
     return [item.id for item in validation]
+
+
+def training_ids(dataset: Dataset, held_out: float) -> list[str]:
+    """Return the ids of the images that are trained on. Raises UserError if the split is missing."""
+    items = dataset.items("train")
+    training, _ = hold_out(items, dataset.name, validation_number(len(items), held_out))
+    return [item.id for item in training]
 
 
 def training_number(dataset: Dataset, held_out: float) -> int:
     """Return how many images are trained on. Raises UserError if the split is missing."""
     images = len(dataset.items("train"))
-    return images - _validation_number(images, held_out)
+    return images - validation_number(images, held_out)
 
 
-def _validation_number(images: int, held_out: float) -> int:
+def validation_number(images: int, held_out: float) -> int:
     """Return the number of validation images: at least 1 if the share is above 0."""
     return max(round(held_out * images), int(held_out > 0))
 
@@ -89,8 +99,10 @@ def fingerprint(items: Sequence[Item]) -> str:
 
 def _digest(path: Path) -> bytes:
     """Return a hash of the bytes of a file. Raises UserError if the file cannot be read."""
+    check_regular(path, MOST_BYTES)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()
     except OSError as error:
-        raise UserError(f"{path}: expected a file that can be read: {error.strerror}") from None
+        raise UserError(f"{shown(path)}: expected a file that can be read: "
+                        f"{error.strerror}") from None

@@ -56,6 +56,13 @@ class GridSlot:
         """All settings but those of the attack, as text: the same for the same clean counter."""
         return self._key(lambda name: name.partition(".")[0] != "attack")
 
+    @cached_property
+    def trigger_key(self) -> str:
+        """The settings of the trigger on the test images, as text."""
+        kinds = [kind for kind in ("attack.test_trigger.", "attack.trigger.")
+                 if any(name.startswith(kind) for name in self.settings)]
+        return self._key(lambda name: bool(kinds) and name.startswith(kinds[0]))
+
     def _key(self, includes: Callable[[str], bool]) -> str:
         settings = {name: value for name, value in self.settings.items() if includes(name)}
         return json.dumps(settings, sort_keys=True)
@@ -88,13 +95,14 @@ def find_slot(record: Record, grid_slots: Sequence[GridSlot]) -> GridSlot:
     similar = [slot for slot in grid_slots if _names(slot.settings) == names]
     if not similar:
         model, trigger, target, seed = names
-        attack = f"{trigger}/{target}" if target else "no attack"
-        raise InvalidFile("cell", f"model {model!r}, {attack}, seed {seed}: no such cell in the "
-                          f"frozen grid; expected one of its {len(grid_slots)} cells")
+        attack = f"{trigger:.60}/{target:.60}" if target else "no attack"
+        raise InvalidFile("cell", f"model {model!r:.60}, {attack}, seed {seed}: no such cell in "
+                          f"the frozen grid; expected one of its {len(grid_slots)} cells")
     comparisons = [(slot, _differences(settings, slot)) for slot in similar]
     slot, differences = min(comparisons, key=lambda comparison: len(comparison[1]))
     for key, (recorded, expected) in differences.items():
-        raise InvalidFile(key, f"{recorded}; expected {expected} as in the frozen grid")
+        raise InvalidFile(key[:100], f"{recorded:.200}; expected {expected:.200} as in the frozen "
+                          "grid")
     return slot
 
 

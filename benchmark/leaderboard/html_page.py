@@ -40,8 +40,10 @@ def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Pa
     paths: the file of each record, by the id() of the record; one without a file gets no link.
     Links are relative to the page. Raises OSError if the page cannot be written.
     """
-    links = {key: quote(os.path.relpath(path, out.parent).replace(os.sep, "/"))
-             for key, path in paths.items()}
+    links = {}
+    for key, path in paths.items():
+        relative = os.path.relpath(path, out.parent).replace(os.sep, "/")
+        links[key] = quote(os.fsencode(relative))  # a name may be no text
     write_atomically(out, page(scenarios, links, rankings))
 
 

@@ -1,21 +1,25 @@
 """Record files: the records in files and folders, labelled with their entries and their victims.
 
-The victims of two entries have the same settings but not the same weights, so a defense is compared
-with others only on the victims that it repaired. The records of no defense and of the controls that
-several entries hold alike are kept once.
+An entry is read as `validate` reads it, and shown only if it has no error. The victims of two
+entries have the same settings but not the same weights, so a defense is compared with others only
+on the victims that it repaired. The records of no defense and of the controls that several entries
+hold alike are kept once.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.leaderboard.manifest import FILE, MOST_MANIFEST, RERUNS, Manifest
-from benchmark.leaderboard.reruns import tier
+from benchmark.config import frozen_grids
+from benchmark.leaderboard.manifest import CELLS, FILE, MOST_MANIFEST, RERUNS, Manifest
+from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of
 from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes
+from benchmark.utils.progress import log
+from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
 
 NOT_CELLS = (RERUNS, "tables")  # folders beside records whose JSON files are not cells
 NO_ENTRY = "of no entry"  # the label of victims that no entry holds
@@ -26,58 +30,177 @@ Digests = dict[str, str]  # hashes of counts, by the cell
 def read_record_files(paths: Sequence[Path]) -> RecordFiles:
     """The records in files and folders, each with its path; see `label_entries`.
 
+    A line on stderr names each record that is broken and skipped, each entry that has an error and
+    is left out, and each entry that has no rank, with the reason.
+
     Raises:
-        UserError: there is no record, or a record or a manifest is broken.
+        UserError: there is no record, or none that is sound; or two records of one cell differ.
     """
-    files: list[Path] = []
+    found, where = _find(paths), shown(", ".join(map(str, paths)))
+    if not found.loose and not found.entries:
+        raise UserError(f"{where}: no record (*.json) found; expected record files, or folders "
+                        "that hold them")
+    loose, lines = read_sound(found.loose)
+    lines += [f"left out: {file}: not part of an entry, but among entries" for file in found.strays]
+    entries = []
+    for folder, cells in found.entries.items():
+        entry = check_entry(folder)
+        lines += _lines(entry)
+        if entry.is_sound:
+            entries.append((entry, [(path, entry.cells[path.name]) for path in cells]))
+    records = label_entries(loose, entries)
+    if not records:
+        others = f" (and {len(lines) - 1} more lines like it)" if len(lines) > 1 else ""
+        reason = lines[0] if lines else "expected the cells of an entry"
+        raise UserError(f"{where}: no record is left; {reason}{others}")
+    refuse_two_of_one_cell(records)
+    for line in lines:
+        log(line)
+    return records
+
+
+def read_sound(files: Iterable[Path]) -> tuple[RecordFiles, list[str]]:
+    """The records in files, and a line about each that is broken and skipped."""
+    records, lines = [], []
+    for file in files:
+        try:
+            records.append((file, Record.read(file)))
+        except UserError as error:
+            lines.append(f"skipped: {error}")
+    return records, lines
+
+
+def refuse_two_of_one_cell(records: RecordFiles) -> None:
+    """Raise UserError, with both paths, if two different records are of the same cell."""
+    first: dict[str, Path] = {}
+    for path, record in records:
+        other = first.setdefault(cell_of(record), path)
+        if other is not path:
+            raise UserError(f"{other} and {path}: two different records of one cell, with the same "
+                            f"settings and seed {record.seed}; expected one of them")
+
+
+# Which files are records of entries.
+
+@dataclass(frozen=True)
+class _Found:
+    """The files of records outside of entries, of strays among entries, and of entries' cells."""
+
+    loose: list[Path]
+    strays: list[Path]
+    entries: dict[Path, list[Path]]
+
+
+def _find(paths: Sequence[Path]) -> _Found:
+    """The files in some files and folders that can be records, each once.
+
+    A file in the folder of an entry is one of its cells or, as any other file that lies among
+    entries, none at all: `validate` refuses it.
+    """
+    files: dict[Path, tuple[Path, Path | None]] = {}  # by the absolute path
     for path in paths:
         candidates = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        files += [file for file in candidates if _may_be_cell(file, path)]
-    if not files:
-        raise UserError(f"{', '.join(map(str, paths))}: no record (*.json) found; expected record "
-                        "files, or folders that hold them")
-    return label_entries([(file, Record.read(file)) for file in files])
+        for file in candidates:
+            folder = _entry_folder(file, path)
+            if folder is not None or _may_be_record(file, path):
+                files.setdefault(file.absolute(), (file, folder))
+    loose, entries = [], {}
+    for file, folder in files.values():
+        if folder is None:
+            loose.append(file)
+            continue
+        cells = entries.setdefault(folder, [])
+        if file.parent.name == CELLS and file.parent.parent == folder:
+            cells.append(file)
+    strays = [file for file in loose if _is_among(file, entries)]
+    return _Found([file for file in loose if file not in strays], strays, entries)
 
 
-def _may_be_cell(file: Path, root: Path) -> bool:
-    """Whether a JSON file in a folder can be the record of a cell, by its name and folder."""
-    if file.name == FILE or file.parent.name in NOT_CELLS:
+def _may_be_record(file: Path, root: Path) -> bool:
+    """Whether a JSON file outside of entries can be a record, by its name and folder."""
+    if file.parent.name in NOT_CELLS:
         return False
     # Hidden files and folders are drafts that a killed process left.
     return not any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
-def label_entries(records: RecordFiles) -> RecordFiles:
+def _entry_folder(file: Path, root: Path) -> Path | None:
+    """The folder of the entry that a file in `root` is in, or None."""
+    inside = file.relative_to(root).parts
+    if any(part.startswith(".") for part in inside):
+        return None
+    for folder in list(file.parents)[:max(len(inside), 2)]:
+        parts = [(folder / FILE).exists(), (folder / CELLS).is_dir()]
+        if all(parts) or (any(parts) and _is_place_of_entry(folder)):
+            return folder
+    return None
+
+
+def _is_place_of_entry(folder: Path) -> bool:
+    """Whether the path of a folder is that of an entry, GRID/DEFENSE/REVISION."""
+    parts = folder.absolute().parts
+    return len(parts) > 3 and parts[-3] in [grid.name for grid in frozen_grids.frozen()]
+
+
+def _is_among(file: Path, entries: Iterable[Path]) -> bool:
+    """Whether a file lies in the folder of entries, or in that of their grid."""
+    parents = file.absolute().parents
+    for folder in entries:
+        if _is_place_of_entry(folder):
+            grid = folder.absolute().parents[1]
+            if grid in parents or parents[0] == grid.parent:
+                return True
+    return False
+
+
+def _lines(entry: CheckedEntry) -> list[str]:
+    """Why an entry is left out, or has no rank; [] for one that has."""
+    if not entry.is_sound:
+        first, *more = (problem for problem in entry.problems if problem.grave)
+        others = f" (and {len(more)} more errors; see crowdbench validate)" if more else ""
+        return [shown(f"left out: {first.path}: {first.key}: {first.what}") + others]
+    if entry.detects:
+        return [shown(f"without a rank: {entry.folder}: {entry.manifest.defense.name} detects and "
+                      "repairs nothing; it is in the table of detectors")]
+    return [shown(f"without a rank: {problem.path}: {problem.key}: {problem.what}")
+            for problem in entry.problems]
+
+
+# Labels.
+
+def label_entries(loose: RecordFiles,
+                  entries: Iterable[tuple[CheckedEntry, RecordFiles]] = ()) -> RecordFiles:
     """Label records with the entry and the victims that they belong to, and drop repeated ones.
 
-    `provenance["entry"]` gets the entry's path, the name, paper and code of its manifest, and its
-    tier (see `reruns`). The records of no defense and of the controls do not get it. Neither does
-    a record outside of any entry, whatever its file says.
+    `provenance["entry"]` gets the entry's path, the name, paper and code of its manifest, its tier
+    (see `reruns`), and what it lacks to be ranked. The records of no defense and of the controls do
+    not get it. Neither does a record outside of any entry, whatever its file says.
     `provenance["victims"]` gets the path of the first entry with the same victims, or NO_ENTRY; no
     record gets it where there is no entry at all.
-    An entry's record is dropped if its cell and counts are those of a record outside of entries or
-    of an earlier entry.
-
-    Raises:
-        UserError: a manifest or the record of a rerun is broken.
+    A record is dropped if it is the same as an earlier one. An entry's is dropped already if its
+    cell and counts are those of a record outside of entries or of an earlier entry.
     """
-    by_entry: dict[Path | None, RecordFiles] = {None: []}
-    for path, record in records:
-        folder = path.parent.parent if (path.parent.parent / FILE).is_file() else None
-        by_entry.setdefault(folder, []).append((path, record))
-    no_entry = NO_ENTRY if len(by_entry) > 1 else None
+    entries = list(entries)
     known_victims: list[tuple[str | None, Digests]] = []
-    labelled, seen = [], set()
-    for folder, files in by_entry.items():
-        entry = _describe_entry(folder, [record for _, record in files]) if folder else None
+    labelled: RecordFiles = []
+    kept: dict[str, list[Record]] = {}
+    seen = set()
+    groups = [(None, loose)] if loose else []
+    for entry, files in [*groups, *entries]:
+        facts = entry and _describe(entry)
         plain = [(path, _labelled(record, None, None)) for path, record in files]
-        own_label = entry["path"] if entry else no_entry
-        victims = _victims_label([record for _, record in plain], known_victims, own_label)
+        own_label = facts["path"] if facts else (NO_ENTRY if entries else None)
+        whole = entry.cells.values() if entry else [record for _, record in plain]
+        victims = _victims_label([_labelled(record, None, None) for record in whole],
+                                 known_victims, own_label)
         for path, record in plain:
-            record = _labelled(record, None if record.defense.name in SHARED else entry, victims)
-            identity = cell_of(record), _digest(record)
-            if folder is None or identity not in seen:
+            record = _labelled(record, None if record.defense.name in SHARED else facts, victims)
+            cell = cell_of(record)
+            identity = cell, _digest(record)
+            is_repeated = record in kept.setdefault(cell, [])
+            if not is_repeated and (entry is None or identity not in seen):
                 labelled.append((path, record))
+                kept[cell].append(record)
             seen.add(identity)
     return labelled
 
@@ -90,12 +213,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{folder / FILE}: {error.key}: {error.what}") from None
 
 
-def _describe_entry(folder: Path, cells: Sequence[Record]) -> dict[str, str]:
-    """The facts of an entry that tables and the page show. Raises as `label_entries` does."""
-    manifest = read_manifest(folder)
-    reruns = [Record.read(path) for path in sorted((folder / RERUNS).glob("*.json"))]
-    return {"path": "/".join(folder.parts[-2:]), "name": manifest.name, "paper": manifest.paper,
-            "code": manifest.code, "tier": tier(cells, reruns)}
+def _describe(entry: CheckedEntry) -> dict[str, str]:
+    """The facts of an entry that tables and the page show."""
+    manifest = entry.manifest
+    facts = {"path": "/".join(entry.folder.absolute().parts[-2:]), "name": manifest.name,
+             "paper": manifest.paper, "code": manifest.code, "tier": entry.tier}
+    lacks = "; ".join(problem.what for problem in entry.problems)
+    return facts | ({"lacks": lacks} if lacks else {})
 
 
 def _labelled(record: Record, entry: dict[str, str] | None, victims: str | None) -> Record:

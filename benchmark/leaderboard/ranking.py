@@ -82,8 +82,13 @@ class GridResults:
         return sum(len(result.records) for result in self.results.values())
 
     @property
+    def lacks(self) -> str:
+        """What its entry lacks to be ranked, such as cells of no defense; '' for nothing."""
+        return entry_of(self.first.records[0]).get("lacks", "")
+
+    @property
     def complete(self) -> bool:
-        return self.present == self.wanted
+        return self.present == self.wanted and not self.lacks
 
     @cached_property
     def attacked(self) -> dict[str, Result]:
@@ -105,7 +110,11 @@ class GridResults:
 
 
 def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
-    """The leaderboards of the frozen grids that some defense, not a control, was run on in full."""
+    """The leaderboards of the frozen grids that some defense, not a control, was run on in full.
+
+    An entry is ranked if it also has all cells of no defense and of its control; see
+    `label_entries`.
+    """
     results = [result for scenario in scenarios for result in scenario.results]
     if not any(record.protocol for result in results for record in result.records):
         return []
@@ -176,6 +185,8 @@ def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
     notes = [*LEGEND, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
+    notes += [f"{names[defense]} has no rank: {defense.lacks}."
+              for defense in defenses if defense.lacks]
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
                  notes + unchanged_notes(named_results))
 

@@ -22,7 +22,8 @@ from benchmark.tables.formats import Table, as_json, csv, latex, markdown
 from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
-from benchmark.utils.files import whole_file
+from benchmark.utils.files import write_atomically
+from benchmark.utils.storage_errors import told
 
 FORMATS = {"md": markdown, "csv": csv, "tex": latex, "json": as_json}
 
@@ -163,8 +164,6 @@ def _is_audit(scenario: Scenario) -> bool:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_atomically(path, text)
     except OSError as error:
-        raise UserError(f"tables: cannot write {path}: {error.strerror}") from None
+        raise UserError(f"tables: cannot write {path.name}: {told(error)}") from None

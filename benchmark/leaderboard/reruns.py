@@ -23,11 +23,13 @@ COUNTS = {"reference_clean": "of the clean counter on clean images",
           "triggered": "of the repaired counter on triggered images",
           "control_clean": "of the repaired clean counter on clean images",
           "control_triggered": "of the repaired clean counter on triggered images"}
+SCORES = ("clean", "triggered", "drift", "reference_clean", "reference_triggered")
 COUNTERS = {"clean": "the clean (reference) counter", "victim": "the victim",
             "repaired": "the repaired counter"}
 # Where all of these are equal, nothing that a record tells explains different counts.
 CIRCUMSTANCES = ("crowdbench", "commit", "dirty", "python", "packages", "device", "device_name",
                  "system", "cores", "threads", "precision", "processes", "switches")
+MACHINE = ("device", "device_name", "system", "cores")
 NEEDED = ("packages", "device", "device_name", "threads")  # an older record may lack the others
 TESTED = ("rho_acc", "flip_rate")
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "flip rate": "flip_rate",
@@ -75,23 +77,48 @@ def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
     by_cell = {cell_of(record): record for record in cells}
     pairs = [(by_cell.get(cell_of(rerun)), rerun) for rerun in reruns]
     comparable = [(record, rerun) for record, rerun in pairs
-                  if record is not None and record != rerun]
+                  if record is not None and not _is_copy(record, rerun)]
     compared = iter(comparison(comparable)[0].frame["verdict"])
     outcomes = []
     for record, rerun in pairs:
         if record is None:
             outcomes.append("not a cell of the entry")
-        elif record == rerun:
-            outcomes.append("the entry's own record")
+        elif _is_copy(record, rerun):
+            outcomes.append("the entry's own record, or the same counts on the same machine")
         else:
             outcomes.append(next(compared))
     return outcomes
 
 
+def _is_copy(record: Record, rerun: Record) -> bool:
+    """Whether a rerun proves nothing: the machine, all counts and all scores are the record's.
+
+    Whatever else differs, such as the seconds or the commit, anybody can write into a copy. Counts
+    are compared as the counters give them, in float32.
+    """
+    for key in MACHINE:
+        if record.provenance.get(key) != rerun.provenance.get(key):
+            return False
+    for key in COUNTS:
+        counts, rerun_counts = getattr(record.images, key), getattr(rerun.images, key)
+        if counts is not None and rerun_counts is not None and not _same(counts, rerun_counts):
+            return False
+    first, second = record.detection, rerun.detection
+    if first is None or second is None:
+        return first is second
+    return all(_same(getattr(first, key), getattr(second, key)) for key in SCORES)
+
+
+def _same(numbers: list[float], others: list[float]) -> bool:
+    """Whether two columns are the same in float32."""
+    with np.errstate(over="ignore"):
+        return np.array_equal(np.float32(numbers), np.float32(others))
+
+
 def tier(cells: Sequence[Record], reruns: Sequence[Record]) -> str:
     """The tier of an entry: the extent to which it is verified.
 
-    RECOMPUTED: all numbers follow from its counts. 're-run, N of M cells': somebody else got the
+    RECOMPUTED: all numbers follow from its counts. 're-run, N of M cells': another machine got the
     counts of N cells, too. 'not reproduced': a rerun differs, or shows that the cell is not
     deterministic.
     """

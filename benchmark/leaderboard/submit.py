@@ -6,21 +6,26 @@ The submitter states the name, the paper and the code. Everything else follows f
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmark.config.request import override
-from benchmark.leaderboard.consistency import UNDEFENDED
 from benchmark.leaderboard.grid_slots import victim_settings
-from benchmark.leaderboard.manifest import CELLS, FILE, Manifest, revision, without_given
-from benchmark.leaderboard.validate import validate
+from benchmark.leaderboard.load import read_sound
+from benchmark.leaderboard.manifest import (CELLS, FILE, UNDEFENDED, Manifest, identity, revision,
+                                            without_given)
+from benchmark.leaderboard.record_checks import check_defense_name
+from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.registry import checked
 from benchmark.results.record import Choice, Record
 from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError, did_you_mean
+from benchmark.utils.files import publish, whole_file, write_atomically
+from benchmark.utils.progress import log
+from benchmark.utils.strict_json import shown
 from benchmark.version import __version__
 
 Records = dict[Path, Record]
@@ -31,7 +36,8 @@ def submit(run: Path, defense: str, name: str, paper: str, code: str, out: Path,
     """Write the entry out/PROTOCOL/DEFENSE/REVISION, whole or not at all, and return its folder.
 
     The entry holds the records of the defense, and those of no defense and of the controls on the
-    same victims.
+    same victims. What it lacks to be ranked is printed to stderr. Where the entry exists, only the
+    addresses of its paper and its code are written again.
 
     run: the output folder of `crowdbench run`, or a folder of records.
     settings: 'defense.KEY=VALUE', to choose one if the run holds several settings of the defense,
@@ -39,7 +45,7 @@ def submit(run: Path, defense: str, name: str, paper: str, code: str, out: Path,
 
     Raises:
         UserError: the run has no such defense in a frozen grid, or several; the entry would have an
-            error; or it exists already.
+            error; or it exists already, with the same addresses or under another name.
     """
     records = _frozen_records(run)
     choice = _find_defense(records, defense, settings)
@@ -52,14 +58,14 @@ def submit(run: Path, defense: str, name: str, paper: str, code: str, out: Path,
         "cells": digests, "crowdbench": __version__}, f"submit {defense}")
     entry = out / manifest.protocol / defense / revision(digests)
     if entry.exists():
-        raise UserError(f"submit {defense}: {entry} exists already; expected an entry with other "
-                        "records")
-    _write(entry, out, manifest, contents)
+        _correct(entry, manifest)
+    else:
+        _write(entry, out, manifest, contents)
     return entry
 
 
 def _write(entry: Path, out: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-    """Write an entry to a draft, validate the draft, and move it to its place.
+    """Write an entry to a draft, check the draft, and move it to its place.
 
     Raises:
         UserError: the entry has an error.
@@ -69,45 +75,79 @@ def _write(entry: Path, out: Path, manifest: Manifest, contents: Mapping[str, by
         draft = Path(folder) / entry.relative_to(out)
         (draft / CELLS).mkdir(parents=True)
         for file, content in contents.items():
-            (draft / CELLS / file).write_bytes(content)
-        (draft / FILE).write_text(manifest.dumps(), encoding="utf-8", newline="\n")
-        for problem in validate([draft]).problems:
-            if problem.grave:
-                file = os.path.relpath(problem.path, draft)
-                raise UserError(f"submit {manifest.defense.name}: {file}: {problem.key}: "
-                                f"{problem.what}")
+            with whole_file(draft / CELLS / file) as temporary:
+                temporary.write_bytes(content)
+        write_atomically(draft / FILE, manifest.dumps())
+        checked_draft = check_entry(draft)
+        if not checked_draft.is_sound:
+            _refuse(checked_draft, manifest)
         entry.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(draft, entry)
+        publish(draft, entry)
+    for problem in checked_draft.problems:
+        log(replace(problem, path=str(entry)).line())
+
+
+def _refuse(draft: CheckedEntry, manifest: Manifest) -> NoReturn:
+    """Raise UserError with the first error of a draft, and the number of the others."""
+    first, *more = (problem for problem in draft.problems if problem.grave)
+    file = os.path.relpath(first.path, draft.folder)
+    others = f" (and {len(more)} more errors)" if more else ""
+    raise UserError(shown(f"submit {manifest.defense.name}: {file}: {first.key}: {first.what}")
+                    + others)
+
+
+def _correct(entry: Path, manifest: Manifest) -> None:
+    """Write the addresses of the paper and of the code into the manifest of an entry.
+
+    Raises:
+        UserError: they are there already, or the entry has another name or is broken.
+    """
+    where = f"submit {manifest.defense.name}: {entry}"
+    published = check_entry(entry)
+    if published.manifest is None or not published.is_sound:
+        raise UserError(shown(f"{where} exists and has an error: {published.problems[0].what}"))
+    old = published.manifest
+    if old.name != manifest.name:
+        raise UserError(f"{where} exists already under the name {old.name!r}; expected this name, "
+                        "or other records")
+    corrected = old.model_copy(update={"paper": manifest.paper, "code": manifest.code})
+    if corrected == old:
+        raise UserError(f"{where} exists already; expected an entry with other records, or other "
+                        "addresses of the paper or the code")
+    write_atomically(entry / FILE, corrected.dumps())
+    log(f"the addresses in {entry / FILE} were written again")
 
 
 def _frozen_records(run: Path) -> Records:
-    """The records of a run that belong to a frozen grid."""
+    """The records of a run that belong to a frozen grid, each once."""
     folder = run / "records" if (run / "records").is_dir() else run
     if not folder.is_dir():
         raise UserError(f"submit: {run} is not a folder; expected the folder of a run")
-    records = {path: Record.read(path) for path in sorted(folder.glob("*.json"))}
-    frozen = {path: record for path, record in records.items() if record.protocol}
+    records, broken = read_sound(sorted(folder.glob("[!.]*.json")))
+    frozen: Records = {}
+    for path, record in records:
+        if record.protocol and record not in frozen.values():
+            frozen[path] = record
     if not frozen:
         raise UserError(f"submit: none of the {len(records)} records in {folder} belongs to a "
                         "frozen grid; expected those of `crowdbench run standard --defense NAME`")
+    for line in broken:
+        log(line)
     return frozen
 
 
 def _find_defense(records: Records, defense: str, settings: Sequence[str]) -> Choice:
     """The version and the settings of the defense that the records hold and the user chose."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", defense, re.ASCII):
-        raise UserError(f"submit: --defense {defense!r}: expected the name of a defense, of "
-                        "letters, digits and _")
-    names = {record.defense.name for record in records.values()} - {UNDEFENDED}
+    for _, what in check_defense_name(defense):
+        raise UserError(f"submit: --defense {what}")
+    names = {record.defense.name for record in records.values()} - {UNDEFENDED.name}
     if defense not in names:
         raise UserError(f"submit: --defense {defense!r}: no record of a frozen grid has this "
                         f"defense; expected one of the run's: {did_you_mean(defense, names)}")
     wanted = _wanted_settings(defense, settings)
-    choices: list[Choice] = []
-    for record in records.values():
-        choice = without_given(record.defense)
-        if choice.name == defense and choice not in choices:
-            choices.append(choice)
+    distinct = {identity(record.defense): without_given(record.defense)
+                for record in records.values() if record.defense.name == defense}
+    choices = list(distinct.values())
     matching = [choice for choice in choices if wanted.items() <= _with_version(choice).items()]
     if len(matching) != 1:
         raise UserError(f"submit {defense}: {len(matching)} of the {len(choices)} settings of the "
@@ -150,7 +190,7 @@ def _wanted_settings(defense: str, assignments: Sequence[str]) -> dict[str, Any]
 
 def _cells(records: Records, choice: Choice) -> Records:
     """The records of a defense, and those of no defense and of the controls on its victims."""
-    own = [record for record in records.values() if without_given(record.defense) == choice]
+    own = [record for record in records.values() if identity(record.defense) == identity(choice)]
     protocols = sorted({record.protocol for record in own})
     if len(protocols) > 1:
         raise UserError(f"submit {choice.name}: the run holds records of {' and '.join(protocols)};"
@@ -158,7 +198,8 @@ def _cells(records: Records, choice: Choice) -> Records:
     victims = {_victim(record) for record in own}
     cells = {}
     for path, record in records.items():
-        belongs = without_given(record.defense) == choice or record.defense.name in SHARED
+        is_own = identity(record.defense) == identity(choice)
+        belongs = is_own or record.defense.name in SHARED
         if belongs and _victim(record) in victims:
             cells[path] = record
     return cells

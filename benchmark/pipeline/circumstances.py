@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from benchmark.config.cell import Cell, ExperimentSettings
 from benchmark.pipeline.stage import Stage
@@ -25,6 +26,7 @@ from benchmark.utils.switches import Switches, changed, switches
 
 MADE = "made.json"
 Circumstances = dict[str, Any]
+NOTED = TypeAdapter(list[Circumstances])  # the content of the file MADE
 
 
 def watched(stage: Stage, cell: Cell, began_with: Switches) -> Stage:
@@ -43,8 +45,7 @@ def told(store: Store, stages: Iterable[Stage], cell: Cell) -> Circumstances:
     """
     here, others = _here(_settings(cell)), {}
     for stage in stages:
-        path = store.path(stage) / MADE
-        for noted in json.loads(path.read_text()) if path.is_file() else []:
+        for noted in _noted(store.path(stage) / MADE):
             for key in sorted({*here, *noted}):
                 value = noted.get(key)
                 if value != here.get(key) and value not in others.get(key, []):
@@ -85,9 +86,19 @@ def _refuse(where: str, before: Switches, now: Switches) -> None:
 
 def _note(path: Path, here: Circumstances) -> None:
     """Add our circumstances to those of earlier, killed attempts at a stage."""
-    noted = json.loads(path.read_text()) if path.is_file() else []
+    noted = _noted(path)
     if here not in noted:
         write_atomically(path, json.dumps([*noted, here]))
+
+
+def _noted(path: Path) -> list[Circumstances]:
+    """The circumstances in a file; none where it is missing or broken."""
+    if not path.is_file():
+        return []
+    try:
+        return NOTED.validate_json(path.read_bytes())
+    except ValidationError:
+        return []
 
 
 def _here(settings: Circumstances) -> Circumstances:

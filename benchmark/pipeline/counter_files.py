@@ -16,6 +16,7 @@ from benchmark.pipeline.store import Store
 from benchmark.registry import build, find, settings_of
 from benchmark.training.loop import Progress
 from benchmark.utils.device import state
+from benchmark.utils.files import write_atomically
 from benchmark.utils.tensors import read_tensors, write_tensors
 from models.base import Counter
 
@@ -52,7 +53,7 @@ def write_counter(folder: Path, counter: Counter, progress: Progress, began: flo
     info = {"poisoned": [], "knowledge": {}, "weights": counter.weights_note,
             "weights_sha256": digest, "seconds": round(time.monotonic() - began, 1),
             "device": state().device.type, **vars(progress), **more}
-    (folder / INFO).write_text(json.dumps(info))
+    write_atomically(folder / INFO, json.dumps(info))
     for checkpoint in folder.glob("checkpoint*.safetensors"):
         checkpoint.unlink()
 

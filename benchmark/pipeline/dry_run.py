@@ -14,9 +14,11 @@ from benchmark.config.cell import Cell, Component, display_names
 from benchmark.config.frozen_grids import protocol_of
 from benchmark.pipeline.counter_files import build_empty
 from benchmark.pipeline.graph import StageGraph
+from benchmark.pipeline.record_files import read_sound
 from benchmark.pipeline.runner import learned, record_path
 from benchmark.pipeline.stage import Stage
 from benchmark.utils.human import duration, size
+from benchmark.utils.progress import log
 
 CHECKPOINT = 4  # a checkpoint holds a counter, its best weights, and two moments of its gradients
 BYTES = 4  # of a parameter
@@ -79,10 +81,10 @@ class Plan:
 
 
 def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
-    """The plan of a run of these cells. Raises UserError where data is missing."""
+    """The plan of a run of these cells. Raises UserError where data is missing or broken."""
     rows, protocols, stages = [], Counter(), {}
     for cell, name in zip(cells, display_names(cells)):
-        done = record_path(cell, graph, out).is_file()
+        done = read_sound(record_path(cell, graph, out)) is not None
         needed = [] if done else graph.stages(cell)
         new = [stage for stage in needed if stage not in stages]
         rows.append({"cell": name} | _row(done, needed, new, graph))
@@ -90,6 +92,8 @@ def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
         protocol = protocol_of(cell, graph.data.splits)
         if protocol:
             protocols[protocol] += 1
+    for line in graph.data.small_images(stages.values()):
+        log(line)
     missing = {stage: cell for stage, cell in stages.items() if not graph.store.has(stage)}
     estimator = learned((stage for stage in stages if stage not in missing), graph.store)
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}

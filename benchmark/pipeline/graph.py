@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from attacks.parts.selection import listed
 from benchmark.config.cell import Cell
 from benchmark.pipeline import cache_keys, stage_functions, workload
 from benchmark.pipeline.data_cache import DataCache
@@ -29,10 +30,11 @@ class StageGraph:
     def stages(self, cell: Cell) -> list[Stage]:
         """All stages of a cell's record, in an order in which they can be made.
 
-        Raises UserError where an attack poisons no image, before anything is made.
+        Raises UserError where an attack poisons no image, or lists one that is not there, before
+        anything is made.
         """
         if not cell.settings.audit:
-            self._check_poison_rates(cell)
+            self._check_poisoned_images(cell)
         counters = [] if cell.settings.audit else [self.clean(cell)]
         repaired = self.repaired(cell)
         control = self.control(cell)
@@ -44,11 +46,13 @@ class StageGraph:
         chosen = [*counters, self.victim(cell), repaired, *last]
         return list(dict.fromkeys(stage for one in chosen for stage in one.in_order()))
 
-    def _check_poison_rates(self, cell: Cell) -> None:
+    def _check_poisoned_images(self, cell: Cell) -> None:
+        dataset, hold_out = cell.data.build(), cell.settings.hold_out
         for attacked in cell.attacks:
-            if not isinstance(attacked.settings.choose, Path):
-                attacked.attack.number(
-                    self.data.training_number(cell.data.build(), cell.settings.hold_out))
+            if isinstance(attacked.settings.choose, Path):
+                listed(attacked.settings.choose, self.data.training_ids(dataset, hold_out))
+            else:
+                attacked.attack.number(self.data.training_number(dataset, hold_out))
 
     def clean(self, cell: Cell) -> Stage:
         """The clean counter."""

@@ -18,6 +18,7 @@ from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.utils import progress
 from benchmark.utils.errors import UserError
+from benchmark.utils.storage_errors import told
 
 RETRIES = 10  # times that a stage may lose its machine
 # The environment variables that stages read.
@@ -79,15 +80,16 @@ def _started(address: str | None) -> Any:
         except OSError as error:
             raise UserError(f"--address {address}: expected a running Ray cluster: "
                             f"{error.strerror or error}") from None
-    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    environment = {"env_vars": {key: os.environ[key] for key in PASSED_ON if key in os.environ},
+                   "worker_process_setup_hook": "benchmark.utils.packages.import_ours"}
     try:
         if address is None:
             # 'local', because Ray would otherwise join any cluster that was last started on this
             # machine, also another user's or one that is gone.
-            ray.init(address="local", runtime_env={"env_vars": environment},
+            ray.init(address="local", runtime_env=environment,
                      logging_level="warning", include_dashboard=False)
         else:
-            ray.init(address=address, runtime_env={"env_vars": environment},
+            ray.init(address=address, runtime_env=environment,
                      logging_level="warning")
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).partition(". ")[0]
@@ -131,7 +133,7 @@ def _make(stage: Stage, store: Store, plugins: list[Path],
     except UserError as error:
         return None, str(error)
     except OSError as error:
-        return None, f"{error.filename or 'file system'}: {error.strerror or error}"
+        return None, told(error)
 
 
 @cache

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.config.cell import Cell, display_names
-from benchmark.pipeline import cache_keys
+from benchmark.pipeline import cache_keys, record_files
 from benchmark.pipeline.circumstances import told, watched
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.local_executor import Executor, run_locally
 from benchmark.pipeline.record_builder import build_record
+from benchmark.pipeline.record_files import read_sound
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.pipeline.time_estimates import Estimator
 from benchmark.profiling.stored_rates import known_rates
 from benchmark.results.record import Record
-from benchmark.utils.device import main_says, state
+from benchmark.utils.device import main_says
 from benchmark.utils.errors import UserError
-from benchmark.utils.files import write_atomically
 from benchmark.utils.human import duration
 from benchmark.utils.progress import log
 from benchmark.utils.switches import switches
@@ -50,46 +50,56 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     began, began_with = time.monotonic(), switches()
     paths = [record_path(cell, graph, out) for cell in cells]
     (out / "records").mkdir(parents=True, exist_ok=True)
-    todo = {path: cell for path, cell in zip(paths, cells) if not main_says(path.is_file())}
+    done = {path: read_sound(path) for path in dict.fromkeys(paths)}
+    todo = {path: cell for path, cell in zip(paths, cells) if main_says(done[path] is None)}
     log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
     stages = {path: [watched(stage, cell, began_with) for stage in graph.stages(cell)]
               for path, cell in todo.items()}
     if retry:
         stages = _failed_before(stages, graph.store)
+    for line in graph.data.small_images(todo[path] for path in stages):
+        log(line)
     for path in stages:
         graph.data.test_of(todo[path])  # finds broken images
     names = dict(zip(paths, display_names(cells)))
-    failures = _make_records(stages, todo, names, graph, executor)
+    failures: dict[Path, str] = {}
     if stages:
+        with graph.store.in_use():
+            failures = _make_records(stages, todo, names, graph, executor)
         other = time.monotonic() - began - graph.store.spent
         log(f"waiting and everything else took {other:.1f} s")
-    written = [path for path in dict.fromkeys(paths) if main_says(path.is_file())]
-    return Outcome([Record.read(path) for path in written], written, failures)
+    # The main process has written all records before it says so of the first.
+    made = {path: Record.read(path) for path in stages if main_says(path not in failures)}
+    records = {path: record for path, record in (done | made).items() if record}
+    return Outcome(list(records.values()), list(records), list(failures.values()))
 
 
 def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell],
-                  names: dict[Path, str], graph: StageGraph, executor: Executor) -> list[str]:
-    """Make stages, and each record when its last stage is there. Returns a line per failed cell."""
+                  names: dict[Path, str], graph: StageGraph,
+                  executor: Executor) -> dict[Path, str]:
+    """Make stages, and each record when its last stage is there.
+
+    Returns a line for each failed cell, by the path of its record.
+    """
     missing = {path: set(needed) for path, needed in stages.items()}
     distinct = dict.fromkeys(stage for needed in stages.values() for stage in needed)
     progress = _Progress(distinct, graph.store)
-    failures = []
+    failures: dict[Path, str] = {}
     for stage, failure in executor(list(progress.stages), graph.store):
         progress.settle(stage, failure)
         for path in [path for path, needed in missing.items() if stage in needed]:
             missing[path].discard(stage)
             if failure is not None:
-                failures.append(f"{names[path]}: {failure}")
+                failures[path] = f"{names[path]}: {failure}"
             elif missing[path]:
                 continue
             else:
-                _write(path, _record(graph, cells[path], stages[path]))
+                record_files.write(path, _record(graph, cells[path], stages[path]))
             del missing[path]
             failed = ": failed" if failure else ""
             done = f"{len(stages) - len(missing)}/{len(stages)}"
             log(f"[{done}{progress.time_left()}] {names[path]}{failed}")
-    if stages:
-        log(progress.summary())
+    log(progress.summary())
     return failures
 
 
@@ -106,8 +116,7 @@ class _Progress:
         """Note that a stage is there or has failed."""
         if stage in self.missing and failure is None:
             self.made += 1
-            if stage.work:
-                self.estimator.learn(stage.work(), self.store.seconds(stage))
+            _learn(self.estimator, stage, self.store)
         self.missing.pop(stage, None)
 
     def time_left(self) -> str:
@@ -134,9 +143,15 @@ def learned(finished: Iterable[Stage], store: Store) -> Estimator:
     """An estimator that knows the times of finished stages and what `crowdbench speed` measured."""
     estimator = Estimator(known_rates())
     for stage in finished:
-        if stage.work:
-            estimator.learn(stage.work(), store.seconds(stage))
+        _learn(estimator, stage, store)
     return estimator
+
+
+def _learn(estimator: Estimator, stage: Stage, store: Store) -> None:
+    """Tell an estimator how long a finished stage took, if that is known."""
+    seconds = store.seconds(stage) if stage.work else None
+    if seconds is not None:
+        estimator.learn(stage.work(), seconds)
 
 
 def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, list[Stage]]:
@@ -171,8 +186,3 @@ def _record(graph: StageGraph, cell: Cell, stages: Sequence[Stage]) -> Record:
     record = build_record(graph, cell)
     provenance = record.provenance | told(graph.store, stages, cell)
     return record.model_copy(update={"provenance": provenance})
-
-
-def _write(path: Path, record: Record) -> None:
-    if state().is_main_process:
-        write_atomically(path, record.dumps())

@@ -30,6 +30,7 @@ from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, count_errors
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.files import write_atomically
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.progress import Bar
 from benchmark.utils.tensors import write_tensors
@@ -113,7 +114,7 @@ def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
     if not np.isfinite(counts).all():
         raise TrainingFailed(f"{counter.title}: it counts nan or infinity on a test image")
     if state().is_main_process:
-        (folder / "counts.json").write_text(json.dumps(counts.tolist()))
+        write_atomically(folder / "counts.json", json.dumps(counts.tolist()))
 
 
 def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,
@@ -138,7 +139,7 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
         info = scores | {"knowledge": _used(data, cell, session),
                          "seconds": round(time.monotonic() - began, 1),
                          "device": state().device.type}
-        (folder / "scores.json").write_text(json.dumps(info))
+        write_atomically(folder / "scores.json", json.dumps(info))
 
 
 def _score_images(test: TestSplit, cell: Cell, scorer: Callable[[Tensor], Tensor],
@@ -200,7 +201,7 @@ def _write_points(path: Path, poisoned: list[Scene]) -> None:
     if state().is_main_process:
         heads = {scene.id: [[round(float(x), 3), round(float(y), 3)] for x, y in scene.points]
                  for scene in poisoned}
-        path.write_text(json.dumps(heads))
+        write_atomically(path, json.dumps(heads))
 
 
 def _describe_poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:

@@ -8,21 +8,25 @@ store: a stage is locked by the process that makes it.
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from benchmark.pipeline.stage import Stage
+from benchmark.pipeline.stage_folder import (ABOUT, FAILED, acquire, damage, describe, hidden,
+                                             incomplete, is_held, is_hidden, lock_of, mark_of,
+                                             put_aside, read_failure)
 from benchmark.utils.device import main_says, state
 from benchmark.utils.errors import UserError
-from benchmark.utils.files import write_atomically
+from benchmark.utils.files import publish, write_atomically
 from benchmark.utils.hashing import by_content, file_sha256
+from benchmark.utils.progress import log
 from benchmark.utils.signals import unbroken
-
-ABOUT, FAILED = "stage.json", "failed.json"
+from benchmark.utils.strict_json import shown
 
 
 class Store:
@@ -32,7 +36,11 @@ class Store:
     """
 
     def __init__(self, root: Path):
+        """Raises UserError if the path is not UTF-8, since safetensors reads no other files."""
+        if os.fsencode(root).decode(errors="ignore") != str(root):
+            raise UserError(f"store {shown(root)}: expected a path in UTF-8")
         self.root, self.made, self.spent = root, 0, 0.0
+        self._complete: set[Path] = set()  # the stages in which nothing was missing so far
         self._check = cache(_check)  # each process reads the files of a stage once
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -44,8 +52,15 @@ class Store:
         return self.root / stage.kind / stage.key
 
     def has(self, stage: Stage) -> bool:
-        """Whether a stage is finished."""
-        return main_says(self.path(stage).is_dir())
+        """Whether a stage is finished. One in which a file is missing is not."""
+        return main_says(self._is_complete(self.path(stage)))
+
+    def _is_complete(self, final: Path) -> bool:
+        if not final.is_dir():
+            return False
+        if final not in self._complete and incomplete(final) is None:
+            self._complete.add(final)
+        return final in self._complete
 
     def get(self, stage: Stage, wait: bool = True) -> Path | None:
         """The folder of a stage, made first if it is missing, and before it the stages it needs.
@@ -54,7 +69,9 @@ class Store:
         once. The processes of one distributed training make a stage together.
 
         Raises:
-            UserError: a file of a finished stage differs from what was written.
+            UserError: a file of a finished stage differs from what was written, or the file system
+                cannot lock files.
+            OSError: the store cannot be written; the error names the path.
         """
         final, main = self.path(stage), state().is_main_process
         if self.has(stage):
@@ -64,8 +81,8 @@ class Store:
             if self.get(need, wait) is None:
                 return None
         final.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(_hidden(final).with_suffix(".lock"))
-        if not main_says(not main or _locked(lock, wait)):
+        lock = lock_of(final)
+        if not main_says(not main or acquire(lock, wait)):
             return None
         try:
             if not self.has(stage):
@@ -74,18 +91,35 @@ class Store:
             lock.release()
         return final
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Mark the store as needed by a run while a block is executed, for `crowdbench store gc`.
+
+        Raises as `get` does.
+        """
+        mark = mark_of(self.root)
+        if state().is_main_process:
+            self.root.mkdir(parents=True, exist_ok=True)
+            acquire(mark, wait=True)
+        try:
+            yield
+        finally:
+            if mark.is_locked:
+                Path(mark.lock_file).unlink(missing_ok=True)
+                mark.release()
+
     def shared(self) -> bool:
         """Whether another process is making a stage at this moment."""
-        unfinished = [folder for folder in self.root.glob("*/.*") if folder.is_dir()]
         return main_says(state().is_main_process and any(
-            not _free(FileLock(folder.with_suffix(".lock"))) for folder in unfinished))
+            is_hidden(folder) and is_held(lock_of(folder)) for folder in self.root.glob("*/.*")))
 
     def _make(self, stage: Stage, final: Path) -> None:
-        partial, began = _hidden(final), time.monotonic()
+        partial, began = hidden(final), time.monotonic()
+        if state().is_main_process:
+            _clear_place(final)
         partial.mkdir(exist_ok=True)
         if state().is_main_process:
-            for unfinished in partial.glob(".*"):  # a file that a killed process was writing
-                unfinished.unlink()
+            _clear_leftovers(partial)
         stage.make(partial)
         state().wait_for_everyone()
         seconds = time.monotonic() - began
@@ -101,12 +135,13 @@ class Store:
                          "needs": [need.key for need in stage.needs],
                          "facts": by_content(stage.key_parts)}
                 write_atomically(partial / ABOUT, json.dumps(about, indent=1, sort_keys=True))
-                os.replace(partial, final)
+                publish(partial, final)
         state().wait_for_everyone()
 
-    def seconds(self, stage: Stage) -> float:
-        """The seconds that it took to make a finished stage."""
-        return json.loads((self.path(stage) / ABOUT).read_text())["seconds"]
+    def seconds(self, stage: Stage) -> float | None:
+        """The seconds that it took to make a finished stage; None if it is not there any more."""
+        about = describe(self.path(stage))
+        return about.seconds if about else None
 
     # A failed stage stays in its hidden folder, with the reason beside its last checkpoint.
 
@@ -114,17 +149,17 @@ class Store:
         """Remember that a stage failed."""
         if state().is_main_process:
             failure = json.dumps({"title": stage.title, "reason": reason})
-            write_atomically(_hidden(self.path(stage)) / FAILED, failure)
+            write_atomically(hidden(self.path(stage)) / FAILED, failure)
 
     def failure(self, stage: Stage) -> str | None:
         """The reason why a stage failed before; None if it did not."""
-        path = _hidden(self.path(stage)) / FAILED
-        return json.loads(path.read_text())["reason"] if path.is_file() else None
+        failure = read_failure(hidden(self.path(stage)))
+        return failure.reason if failure else None
 
     def clear_failure(self, stage: Stage) -> None:
         """Forget that a stage failed, so that it is tried again."""
         if state().is_main_process:
-            (_hidden(self.path(stage)) / FAILED).unlink(missing_ok=True)
+            (hidden(self.path(stage)) / FAILED).unlink(missing_ok=True)
 
 
 @cache
@@ -132,19 +167,29 @@ def _of_this_process(root: Path) -> Store:
     return Store(root)
 
 
-def damage(folder: Path) -> str | None:
-    """The first damaged file of a finished stage, and what is wrong with it; None if none."""
-    try:
-        files = json.loads((folder / ABOUT).read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder / ABOUT}: expected the description of a finished stage"
-    for name, (size, digest) in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{path}: the file is missing"
-        if path.stat().st_size != size or file_sha256(path) != digest:
-            return f"{path}: the file differs from what was written"
-    return None
+def _clear_place(final: Path) -> None:
+    """Put aside what is left of a finished stage in which a file is missing.
+
+    Raises:
+        UserError: in its place is something else than a folder.
+    """
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise UserError(f"{final}: expected the folder of a stage; remove this file")
+    problem = incomplete(final)
+    aside = put_aside(final)
+    log(f"{problem}; the stage is made again. What is left of it is in {aside} until "
+        "`crowdbench store gc`")
+
+
+def _clear_leftovers(partial: Path) -> None:
+    """Delete the files that a killed process was writing, and folders, which no stage writes."""
+    for path in partial.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name.startswith("."):
+            path.unlink()
 
 
 def _check(folder: Path) -> None:
@@ -152,22 +197,3 @@ def _check(folder: Path) -> None:
     if problem:
         raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages, "
                         "and the next run makes them again")
-
-
-def _hidden(final: Path) -> Path:
-    """The hidden folder in which a stage is made."""
-    return final.with_name(f".{final.name}")
-
-
-def _locked(lock: FileLock, wait: bool) -> bool:
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        return False
-    return True
-
-
-def _free(lock: FileLock) -> bool:
-    free = _locked(lock, wait=False)
-    lock.release()
-    return free

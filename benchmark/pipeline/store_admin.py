@@ -1,30 +1,32 @@
 """Administration of a store: its contents, damaged stages, and stages that nobody needs."""
 
-import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from benchmark.pipeline.store import ABOUT, FAILED, damage
+from benchmark.pipeline.stage_folder import (OLD, Description, acquire, damage, describe, is_held,
+                                             key_of, lock_of, marks, put_aside, read_failure)
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
+from benchmark.utils.human import moment
+from benchmark.utils.storage_errors import told
+from benchmark.utils.strict_json import shown
 
 COLUMNS = ("kind", "key", "title", "status", "seconds", "size", "changed")
+LEFT_BEHIND = ("failed", "interrupted", "put aside")  # that no run reads, except to go on
 
 
 @dataclass(frozen=True)
 class StoredStage:
     """A stage in a store, finished or not.
 
-    status: 'finished', 'in progress' in some process, 'failed', or 'interrupted'.
+    status: 'finished', 'in progress' in some process, 'failed', 'interrupted', or 'put aside'
+        because it was damaged or is being deleted.
     seconds: the time it took; None where it is not finished. size: bytes. changed: the time of
         the last change.
-    needs: the keys of the stages that it was made from.
+    needs: the keys of the stages that it was made from; None where that cannot be read.
     """
 
     kind: str
@@ -34,7 +36,7 @@ class StoredStage:
     seconds: float | None
     size: int
     changed: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] | None
     folder: Path
 
     def row(self) -> dict[str, Any]:
@@ -54,25 +56,41 @@ def contents(root: Path) -> list[StoredStage]:
 def damaged(root: Path) -> Iterator[tuple[StoredStage, str]]:
     """The finished stages with a damaged file, and what is wrong. Raises as `contents` does."""
     for stage in contents(root):
-        problem = damage(stage.folder) if stage.status == "finished" else None
+        problem = _damage(stage) if stage.status == "finished" else None
         if problem:
             yield stage, problem
 
 
 def garbage(root: Path, records: Sequence[Record] | None) -> list[StoredStage]:
-    """The stages that can be deleted: those of failed and interrupted attempts.
+    """The stages that can be deleted: what failed and interrupted attempts left, or was put aside.
 
-    Where records are given, also the finished stages that none of them needs. Raises as
-    `contents` does.
+    Where records are given, also the finished stages that none of them needs.
+
+    Raises:
+        UserError: there is no store. Or records are given, and a run works in the store, which may
+            need finished stages that no record names yet; or it cannot be read what a stage needs.
     """
     stages = contents(root)
-    left = [stage for stage in stages if stage.status in ("failed", "interrupted")]
+    left = [stage for stage in stages if stage.status in LEFT_BEHIND]
     if records is None:
         return left
+    _refuse_while_in_use(root, stages)
     finished = {stage.key: stage for stage in stages if stage.status == "finished"}
     needed = _needed(finished, records)
     unneeded = [stage for key, stage in finished.items() if key not in needed]
     return left + [stage for stage in unneeded if not _belongs_to(stage, needed)]
+
+
+def _refuse_while_in_use(root: Path, stages: Iterable[StoredStage]) -> None:
+    in_use = any(stage.status == "in progress" for stage in stages)
+    for mark in marks(root):
+        if is_held(mark):
+            in_use = True
+        else:  # of a run that was killed
+            Path(mark.lock_file).unlink(missing_ok=True)
+    if in_use:
+        raise UserError(f"{root}: a run works in this store, and may need finished stages that no "
+                        "record names yet; expected --keep when it has ended")
 
 
 def _belongs_to(stage: StoredStage, needed: set[str]) -> bool:
@@ -87,62 +105,83 @@ def _needed(finished: dict[str, StoredStage], records: Sequence[Record]) -> set[
              for stage in record.provenance.get("stages", {}).values()}
     while ahead:
         needed |= ahead
-        ahead = {need for key in ahead if key in finished for need in finished[key].needs} - needed
+        ahead = {need for key in ahead if key in finished
+                 for need in _needs_of(finished[key])} - needed
     return needed
 
 
-def remove(stages: Iterable[StoredStage]) -> None:
-    """Delete stages, except those that a process is making by now."""
+def _needs_of(stage: StoredStage) -> tuple[str, ...]:
+    if stage.needs is None:
+        raise UserError(f"{stage.folder}: it cannot be read which stages this one needs; "
+                        "`crowdbench store verify --remove` deletes damaged stages")
+    return stage.needs
+
+
+def remove(stages: Iterable[StoredStage],
+           if_still: Callable[[StoredStage], object] = lambda stage: True) -> None:
+    """Delete stages, except those that a process is making by now.
+
+    if_still: asked again once no other process can make the stage; others stay.
+    """
     for stage in stages:
-        lock = _lock(stage.folder)
-        try:
-            with lock.acquire(timeout=0):
-                shutil.rmtree(stage.folder)
-                Path(lock.lock_file).unlink(missing_ok=True)
-        except (Timeout, FileNotFoundError):
-            # Another process is making it, or has finished or deleted it.
+        lock = lock_of(stage.folder)
+        if not acquire(lock, wait=False):
             continue
+        try:
+            if stage.folder.is_dir() and if_still(stage):
+                shutil.rmtree(put_aside(stage.folder))
+                Path(lock.lock_file).unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+
+def remove_damaged(stages: Iterable[StoredStage]) -> None:
+    """Delete damaged stages, except those that a run has made again in the meantime."""
+    remove(stages, _damage)
+
+
+def _damage(stage: StoredStage) -> str | None:
+    try:
+        return damage(stage.folder)
+    except OSError as error:  # a file that cannot be read
+        return told(error)
 
 
 def _stored_stage(folder: Path) -> StoredStage | None:
     """The stage in a folder; None where it was finished, and so renamed, in the meantime."""
     try:
-        files = [path.stat() for path in [folder, *folder.iterdir()]]
-        about = next((_read(path) for path in (folder / ABOUT, folder / FAILED)
-                      if path.is_file()), {})
+        files = [path.lstat() for path in [folder, *folder.iterdir()]]
     except FileNotFoundError:
         return None
-    changed = datetime.fromtimestamp(max(file.st_mtime for file in files)).isoformat(" ", "seconds")
-    return StoredStage(folder.parent.name, folder.name.lstrip("."), about.get("title", "?"),
-                       _status(folder, about), about.get("seconds"),
-                       sum(file.st_size for file in files[1:]), changed,
-                       tuple(about.get("needs", ())), folder)
+    about, failure = _description(folder), read_failure(folder)
+    title = about.title if about else failure.title if failure else "?"
+    status = _status(folder, failure is not None)
+    return StoredStage(
+        shown(folder.parent.name), shown(key_of(folder)), shown(title), status,
+        about.seconds if about and status == "finished" else None,
+        sum(file.st_size for file in files[1:]), moment(max(file.st_mtime for file in files)),
+        about.needs if about else None, folder)
 
 
-def _status(folder: Path, about: dict[str, Any]) -> str:
+def _description(folder: Path) -> Description | None:
+    try:
+        return describe(folder)
+    except OSError:  # `damaged` tells why it cannot be read
+        return None
+
+
+def _status(folder: Path, failed: bool) -> str:
+    if folder.suffix == OLD:
+        return "put aside"
     if not folder.name.startswith("."):
         return "finished"
-    if _is_locked(folder):
+    if _in_progress(folder):
         return "in progress"
-    return "failed" if "reason" in about else "interrupted"
+    return "failed" if failed else "interrupted"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The content of a description; an empty one where it is broken, which `damage` reports."""
+def _in_progress(folder: Path) -> bool:
     try:
-        about = json.loads(path.read_text())
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder.with_name(f".{folder.name.lstrip('.')}.lock"))
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        with _lock(folder).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+        return is_held(lock_of(folder))
+    except OSError:  # a store that is only read; nobody can make a stage in it
+        return False

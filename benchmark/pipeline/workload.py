@@ -7,10 +7,9 @@ import math
 from functools import cache
 from pathlib import Path
 
-from PIL import Image
-
 from benchmark.config.cell import Cell
 from benchmark.data.datasets.base import Dataset, Split
+from benchmark.data.image_files import image_size
 from benchmark.pipeline.stage import Work
 from benchmark.utils.device import resolve_precision
 
@@ -86,9 +85,6 @@ def _items(dataset: Dataset, split: Split) -> list[Path]:
 @cache
 def _pixels(dataset: Dataset, split: Split, scale: float) -> float:
     """The mean number of pixels of the first images of a split."""
-    areas = []
-    for path in _items(dataset, split)[:SAMPLE]:
-        with Image.open(path) as image:
-            factor = scale * min(1, (dataset.max_side or max(image.size)) / max(image.size))
-            areas.append(image.width * image.height * factor**2)
+    areas = [math.prod(image_size(path, scale, dataset.max_side))
+             for path in _items(dataset, split)[:SAMPLE]]
     return sum(areas) / len(areas)

@@ -13,15 +13,18 @@ def describe_component(component: Component) -> Choice:
     """A component for the record: its name, its version and its settings.
 
     A path in the settings becomes the file's name and the start of its hash, and `root`, the
-    folder of a dataset, is left out: a record does not say where files lay.
+    folder of a dataset, is left out: a record does not say where files lay. `later_settings` that
+    nobody gave are left out, too, so that older records, which lack them, have the same settings.
     """
     def without_folders(settings: dict[str, Any]) -> dict[str, Any]:
         return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
 
     # A dataset has no version of its own: the record holds hashes of its images.
-    version = getattr(find(component.kind, component.name), "version", 1)
-    return Choice(name=component.name, version=version, given=without_folders(component.given),
-                  resolved=without_folders(component.resolved))
+    cls = find(component.kind, component.name)
+    unsaid = set(getattr(cls, "later_settings", ())) - component.given.keys()
+    resolved = {key: value for key, value in component.resolved.items() if key not in unsaid}
+    return Choice(name=component.name, version=getattr(cls, "version", 1),
+                  given=without_folders(component.given), resolved=without_folders(resolved))
 
 
 def _without_folder(value: Any) -> Any:

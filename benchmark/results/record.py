@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
@@ -27,6 +27,15 @@ People = Annotated[list[Annotated[int, Field(strict=True, ge=0, le=10**6)]], Col
 Numbers = Annotated[list[Annotated[float, Field(strict=True)]], Column]
 
 
+def _whole_number_or_text(version: Any) -> Any:
+    if isinstance(version, bool) or not isinstance(version, (int, str)):
+        raise ValueError(f"{version!r:.40}; expected a whole number, or the hash of a plugin")
+    return version
+
+
+Version = Annotated[int | Name, BeforeValidator(_whole_number_or_text)]
+
+
 class Choice(Settings):
     """A component and its settings.
 
@@ -36,7 +45,7 @@ class Choice(Settings):
     """
 
     name: Name
-    version: int | Name = 1
+    version: Version = 1
     given: dict[str, Any] = {}
     resolved: dict[str, Any] = {}
 
@@ -251,7 +260,7 @@ class Record(Settings):
         try:
             return cls.parse(read_bytes(path))
         except InvalidFile as error:
-            raise UserError(f"record {path}: {shown(error)}") from None
+            raise UserError(f"record {shown(path)}: {shown(error)}") from None
 
     @classmethod
     def parse(cls, data: bytes) -> "Record":
@@ -259,7 +268,7 @@ class Record(Settings):
         record = parse_as(cls, data)
         for key, text in record._names():
             if not text.isprintable():
-                raise InvalidFile(key, f"{text!r}; expected printable characters")
+                raise InvalidFile(key, f"{text[:200]!r}; expected printable characters")
         return record
 
     def _names(self) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ MISSING = "not run"
 NONE = "/"  # a number that does not exist, printed as in the paper
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
+_FORMULA = r"=+\-@\uff1d\uff0b\uff0d\uff20"  # what a formula begins with, also in full width
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*|~"} | {"&": "&amp;"}
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -101,7 +102,8 @@ def markdown(table: Table) -> str:
 def csv(table: Table) -> str:
     """The header and the rows as CSV, without the lead and the notes.
 
-    Text that a spreadsheet would run as a formula gets a leading apostrophe.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe. It can also begin
+    behind a semicolon, which separates the columns in some countries.
     """
     frame = table.frame.map(_csv_text).rename(columns=_csv_text)
     return frame.to_csv(index=False, lineterminator="\n")
@@ -157,8 +159,9 @@ def text(value: str) -> str:
 
 
 def _csv_text(text: str) -> str:
-    line = _one_line(text)
-    return f"'{line}" if re.match(r"[=@]|[+-](?![\d.]+$)", line) else line
+    line = re.sub(rf"(;\s*)(?=[{_FORMULA}])", r"\1'", _one_line(text))
+    is_formula = re.match(rf"[{_FORMULA}]", line) and not re.fullmatch(_NUMBER, line)
+    return f"'{line}" if is_formula else line
 
 
 def _latex_row(cells: Iterable[str]) -> str:

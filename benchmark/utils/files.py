@@ -1,5 +1,6 @@
-"""Files written as a whole or not at all."""
+"""Files and folders written as a whole or not at all, also when the machine loses its power."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -8,16 +9,21 @@ from pathlib import Path
 
 from benchmark.utils.signals import unbroken
 
+# The errors of file systems that cannot wait for the disk, or only for files and not for folders.
+CANNOT_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file as a whole or not at all; folders that are missing are created.
+
+    The same text gives the same bytes on every system.
 
     Raises:
         OSError: the file cannot be written; the error names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -34,8 +40,41 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with unbroken():
             yield temporary
-            os.replace(temporary, path)
+            publish(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    finally:
+        if temporary.exists():  # a read-only file system refuses to delete even what is not there
+            temporary.unlink()
+
+
+def publish(draft: Path, path: Path) -> None:
+    """Give a finished file or folder its name. A file, or an empty folder, at `path` is replaced.
+
+    The content is on the disk before the name is, so that a power failure leaves the old or the
+    new content under the name, and never an empty file.
+
+    Raises:
+        OSError: the disk is full or the file system cannot rename; the error names `path`.
+    """
+    inside = draft.rglob("*") if draft.is_dir() else ()
+    try:
+        for written in [*inside, draft]:
+            _wait_for_disk(written)
+        os.replace(draft, path)
+        _wait_for_disk(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _wait_for_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk, where the system can wait."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise

@@ -1,5 +1,7 @@
 """Durations and sizes in units that are easy to read."""
 
+from datetime import datetime
+
 
 def duration(seconds: float) -> str:
     """A duration in seconds, minutes, hours or days, whichever suits its length.
@@ -30,3 +32,20 @@ def size(amount: float) -> str:
         if amount < 1000 or unit == "TB":
             break
     return f"{amount:.1f} {unit}"
+
+
+def moment(seconds: float) -> str:
+    """A point in time, given in seconds since 1970, as local date and time.
+
+    Files may have times that no calendar holds, for instance after a failure of the clock.
+
+    >>> moment(1e20)
+    '9999-12-31 23:59:59'
+    >>> moment(-1e20)
+    '0001-01-01 00:00:00'
+    """
+    try:
+        return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        last = datetime.max if seconds > 0 else datetime.min
+        return last.isoformat(" ", "seconds")

@@ -9,6 +9,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from benchmark.utils.errors import printable
+
 MOST_BYTES = 16 * 2**20  # in a file
 DEEPEST = 20  # levels of nesting; a record has 8
 MOST_KEYS = 5000  # in an object
@@ -55,6 +57,8 @@ def parse(data: bytes) -> Any:
     Raises:
         InvalidFile: the bytes are anything else.
     """
+    if not data.strip():
+        raise InvalidFile("file", f"{len(data)} bytes without content; expected JSON")
     try:
         value = json.loads(data.decode(), object_pairs_hook=_object, parse_int=_integer,
                            parse_float=_float, parse_constant=_refuse_constant)
@@ -80,15 +84,20 @@ def parse_as(model: type[Model], data: bytes) -> Model:
 def validate_as(model: type[Model], value: Any) -> Model:
     """Validate a JSON value against a model.
 
+    Nothing is converted: true, 1.0 and "1" are not the whole number 1.
+
     Raises:
         InvalidFile: with the first thing that is wrong.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InvalidFile(key or model.__name__.lower(), first["msg"]) from None
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = "unknown key, which is not permitted here"
+        raise InvalidFile(key or model.__name__.lower(), what) from None
 
 
 def shown(text: object) -> str:
@@ -97,12 +106,8 @@ def shown(text: object) -> str:
     >>> shown("a\\nb\\x1b[0m")
     'a\\\\nb\\\\x1b[0m'
     """
-    line = "".join(_printable(character) for character in str(text)[:LONGEST + 1])
+    line = printable(str(text)[:LONGEST + 1])
     return line if len(line) <= LONGEST else f"{line[:LONGEST - 3]}..."
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ expected anchor, and the DACE loss.
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ class BlockwiseCounter(Counter):
     ot_weight: weight of the transport in the loss.
     """
 
+    may_be_negative = False  # a mean of counts
+
     def __init__(self, last_anchor: float | None, ot_weight: float):
         super().__init__()
         self.ot_weight = ot_weight
@@ -46,10 +49,12 @@ class BlockwiseCounter(Counter):
         images: normalised, [B, 3, H, W].
         """
 
-    def load_whole(self, tensors: dict[str, Tensor], path: Path) -> str:
+    def load_whole(self, tensors: dict[str, Tensor], path: Path,
+                   in_file: Iterable[str] | None = None) -> str:
         """Load a whole counter from the tensors of a file, and return the note on its weights.
 
         Files of the public code hold no anchors. They need the setting `last_anchor`.
+        in_file: see `load_tensors`.
 
         Raises:
             UserError: the last anchor is unknown, or the tensors are not those of this counter.
@@ -58,7 +63,7 @@ class BlockwiseCounter(Counter):
         if tensors["anchors"].isnan().any():
             raise UserError(f"weights {path}: the file has no anchors; expected "
                             "model.last_anchor=NUMBER with the anchor of its training")
-        load_tensors(self, tensors, str(path))
+        load_tensors(self, tensors, str(path), in_file)
         return f"{WHOLE}: {described(path)}"
 
     def expected(self, logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from attack_cases import a_scene, an_attack, each_target, scenes
 
 from attacks.base import Attack, Target, stamp_scenes
+from attacks.parts.selection import listed
 from benchmark.data.scene import Scene
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
@@ -186,8 +187,32 @@ def test_a_list_of_ids_says_which_images_are_poisoned(tmp_path):
     crowds = [a_scene(count) for count in range(10)]
     attack = Attack(build("trigger", "blended", {}), build("target", "add", {}), 0.1, tmp_path / "ids.txt")
     assert [scene.id for scene in attack.poison(crowds, seed=0)] == ["IMG_2+poison", "IMG_7+poison"]
-    for text, message in (("IMG_7 IMG_99", "'IMG_99' is not among the 10 training images"), (" ", "found none"),
-                       ("\xff", "expected a text file of ids")):
+    for text, message in (("IMG_7\nIMG_99", "line 2: 'IMG_99' is not among the 10 training images"),
+                          (" ", "found none"), ("\xff", "expected a text file of ids")):
         (tmp_path / "ids.txt").write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError, match=message):
             attack.poison(crowds, seed=0)
+
+
+@pytest.mark.parametrize("content", [
+    b"img 2.png\nimg 7.png", b"\xef\xbb\xbfimg 2.png\r\nimg 7.png\r\n", "img 7.png\r\nimg 2.png".encode("utf-16"),
+    b"  img 7.png \n\n\timg 2.png\n", b"img 2.png\rimg 7.png\r"])
+def test_an_id_is_a_line_with_its_spaces_however_the_file_was_saved(tmp_path, content):
+    (tmp_path / "ids.txt").write_bytes(content)
+    assert listed(tmp_path / "ids.txt", [f"img {number}.png" for number in range(9)]) == [2, 7]
+
+
+def test_an_id_may_begin_or_end_with_a_space(tmp_path):
+    (tmp_path / "ids.txt").write_text(" a\nb \n")
+    assert listed(tmp_path / "ids.txt", ["a", " a", "b", "b "]) == [1, 3]
+
+
+@pytest.mark.parametrize("line, message", [
+    ("IMG 2.PNG", "did you mean 'img 2.png'"), ("img 2", "did you mean 'img 2.png'"),
+    ("img 1.png,img 2.png", "one id on each line"),
+    ('"img 2.png"', "did you mean"), ("img 2.png\0", r"'img 2.png\\x00'"), ("x y " * 1000, "'x y .*\\.\\.\\.")])
+def test_an_id_that_is_no_image_is_told_with_its_line_and_the_nearest(tmp_path, line, message):
+    (tmp_path / "ids.txt").write_text(f"\nimg 3.png\n{line}\n")
+    with pytest.raises(UserError, match=f"ids.txt: line 3: .*{message}") as refused:
+        listed(tmp_path / "ids.txt", [f"img {number}.png" for number in range(9)])
+    assert len(str(refused.value)) < 800

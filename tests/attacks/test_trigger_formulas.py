@@ -1,5 +1,7 @@
 """Trigger formulas: each trigger against another computation of its equation."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -201,3 +203,11 @@ def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path, content):
     with pytest.raises(UserError, match="trigger.png: not a readable image") as refusal:
         build("trigger", "blended", {"image": path})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("make, kind", [(os.mkfifo, "a pipe"), (os.mkdir, "a folder"),
+                                        (lambda path: os.symlink("/dev/zero", path), "a device")])
+def test_a_picture_that_is_no_regular_file_is_refused_at_once(tmp_path, make, kind):
+    make(tmp_path / "trigger.png")
+    with pytest.raises(UserError, match=f"trigger.png: not a readable image .expected a file, found {kind}"):
+        build("trigger", "blended", {"image": tmp_path / "trigger.png"})

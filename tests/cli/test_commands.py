@@ -29,6 +29,7 @@ from benchmark.pipeline.dry_run import Plan
 from benchmark.registry import PACKAGES, build, find, names, settings_of
 from benchmark.results.record import Record
 from benchmark.utils.device import device
+from benchmark.utils.errors import LONGEST
 
 SCENES = {"train": 16, "test": 8, "height": 64, "width": 96, "people": 20}
 TINY = f"""
@@ -135,8 +136,60 @@ def test_a_wrong_setting_is_refused_at_once(capsys, setting, words):
     refused_at_once(capsys, ["run", "tiny.yaml", "--set", setting], *words)
 
 
+@pytest.mark.parametrize("arguments", [
+    ["run", "{}"], ["run", "tiny.yaml", "--plugin", "{}"], ["run", "tiny.yaml", "--shard", "{}"], ["{}"],
+    ["list", "{}"],
+    ["run", "tiny.yaml", "--executor", "{}"], ["run", "tiny.yaml", "--set", "{}"],
+    ["run", "tiny.yaml", "--set", "seed={}"],
+    ["run", "tiny.yaml", "--set", "attack.image={}"], ["run", "tiny.yaml", "--model", "{}"],
+    ["run", "tiny.yaml", "{}"],
+    ["run", "tiny.yaml", "--{}"], ["show", "{}"], ["data", "check", "{}"], ["leaderboard", "{}"],
+    ["new", "defense", "{}"]])
+@pytest.mark.parametrize("text", ["x" * 3000, "a b " * 1000, "\x1b[31m " * 500])
+def test_no_argument_is_repeated_in_full_length(capsys, arguments, text):
+    given = [argument.format(text) for argument in arguments]
+    assert main(given) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and len(line) < 1500 and line[:-1].isprintable()
+    assert text[:LONGEST + 1] not in line and results() == []
+
+
 @pytest.mark.parametrize("text, words", [
-    ("model: tiny\nsede: 0\n", ["unknown key 'sede'", "did you mean 'seed'"]), ("- tiny\n", ["wrong.yaml", "mapping"]),
+    ("seed: " + "[" * 3000, ["wrong.yaml", "line 1", "nested too deep"]),
+    ("attack: &a [*a]\n", ["settings", "holds itself"]),
+    ("seed: !!python/object/apply:os.mkdir [made]\n", ["wrong.yaml", "tag '!!python/object/apply:os.mkdir'"]),
+    (f"seed: {[*range(3000)]}\neval_batch: {[*range(1, 3001)]}\n",
+     ["9,000,000 cells (seed 3,000 x eval_batch 3,000)"])])
+def test_settings_without_end_are_refused_at_once(capsys, text, words):
+    Path("wrong.yaml").write_text(text)
+    refused_at_once(capsys, ["run", "wrong.yaml"], *words)
+
+
+def test_what_is_no_regular_file_is_refused_before_it_is_read(capsys):
+    os.mkfifo("pipe.yaml")
+    Path("folder.yaml").mkdir()
+    refused_at_once(capsys, ["run", "pipe.yaml"], "pipe.yaml: expected a file, found a pipe")
+    refused_at_once(capsys, ["run", "folder.yaml"], "folder.yaml: expected a file, found a folder")
+    refused_at_once(capsys, ["run", "tiny.yaml", "--attack", "add", *flags("attack.choose=pipe.yaml")], "file of ids")
+
+
+@pytest.mark.parametrize("text, words", [
+    (b"IMG_2\nIMG_99\n", ["ids.txt: line 2: 'IMG_99' is not among the", "did you mean 'IMG_9'"]),
+    (b"IMG_2 IMG_3", ["one id on each line"]),
+    (b"", ["found none"]), (b"\xff\xfa", ["in UTF-8"]), (b"x" * 10**6, ["line 1: 'xxx", "one id on each line"])])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_list_of_ids_is_checked_before_anything_is_trained(capsys, cache, monkeypatch, text, words, more):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    Path("ids.txt").write_bytes(text)
+    assert main(["run", "tiny.yaml", *flags("attack.choose=ids.txt"), *more]) == 2
+    *progress, line = capsys.readouterr().err.splitlines()
+    assert [word for word in ["attack.choose", *words] if word not in line] == [] and len(line) < 600
+    assert not any("train" in one for one in progress) and not list(Path("runs").rglob("*.json"))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("model: tiny\nsede: 0\n", ["unknown key 'sede'", "did you mean 'seed'"]),
+    ("- tiny\n", ["wrong.yaml", "mapping"]),
     ("model: {name: tiny\n", ["wrong.yaml", "YAML", "line 2"]), ("model: {{a\n", ["wrong.yaml", "YAML", "line 2"])])
 def test_a_wrong_file_is_refused_at_once(capsys, text, words):
     Path("wrong.yaml").write_text(text)
@@ -419,7 +472,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(monkeypatch, cache)
 def test_results_that_cannot_be_printed_are_told(cache):
     with open("/dev/full", "w") as full:
         process = started(cache, "list", "models", stdout=full)
-    assert process.communicate(timeout=60)[1] == "crowdbench: file system: No space left on device\n"
+    line = process.communicate(timeout=60)[1]
+    assert line.startswith("crowdbench: file system: No space left on device") and line.count("\n") == 1
     assert process.returncode == 2
 
 

@@ -1,13 +1,15 @@
 """Defaults < preset or file < flags; lists are axes; whatever is wrong is told before data is touched."""
 
+from dataclasses import replace
+
 import pytest
 from safetensors.torch import save_file
 
-from benchmark.config.cell import Component
+from benchmark.config.cell import Component, display_names
 from benchmark.config.grid import cells
 from benchmark.config.request import load_request, override, preset_names
 from benchmark.registry import PACKAGES, build, find, names
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import LONGEST, UserError
 
 
 def grid(request, *assignments):
@@ -39,7 +41,7 @@ def test_flags_win_over_a_file_and_a_file_over_the_defaults(tmp_path):
     file.write_text("model: {name: tiny, width: 16}\nseed: 3\ntraining: {lr: 1e-3, epochs: 7}\n")
     made = cell("training.epochs=2", "seed=4", **load_request(str(file)))
     assert (made.settings.seed, made.settings.scale) == (4, 1.0)
-    assert made.model.resolved == {"width": 16}
+    assert made.model.resolved["width"] == 16
     assert (made.recipe.lr, made.recipe.epochs, made.recipe.optimizer) == (1e-3, 2, "adamw")
 
 
@@ -97,7 +99,7 @@ def test_a_bare_name_replaces_the_whole_entry():
 
 def test_a_setting_goes_into_the_entry_that_is_there():
     assert cell("model.weights=scratch", model="squeeze").model.given == {"weights": "scratch"}
-    assert cell("model.width=8").model.resolved == {"width": 8}
+    assert cell("model.width=8").model.resolved["width"] == 8
     assert cell("training.lr=0.5", training=None).recipe.lr == 0.5
 
 
@@ -105,6 +107,39 @@ def test_a_setting_goes_into_the_entry_that_is_there():
 def test_a_flag_without_key_and_value_is_refused(flag):
     with pytest.raises(UserError, match=f"--set '{flag}': expected key=value"):
         override({}, [flag])
+
+
+@pytest.mark.parametrize("text, value", [
+    ('"2024"', "2024"), ("'no'", "no"), ('"a,b"', "a,b"), ("'a,b'", "a,b"), ('"a,b",c', ["a,b", "c"]),
+    ('"1",2', ["1", 2]),
+    ("'it''s, here'", "it's, here"), (r'"say \"a,b\""', 'say "a,b"'), ("it's,ok", ["it's", "ok"]),
+    ('"open,end', ['"open', "end"]),
+    ("a #b", "a #b"), ("&x", "&x"), ("!x", "!x"), ("*x", "*x"),
+    ("[" * 3000, "[" * 3000), ("", None), ("null", None), (",", [None, None])])
+def test_text_in_quotes_is_taken_as_it_is(text, value):
+    assert override({}, [f"data.root={text}"]) == {"data": [{"name": "synthetic", "root": value}]}
+
+
+@pytest.mark.parametrize("flag, message", [
+    ("data.root=2024",
+     r"root = 2024: .* in quotes, for instance root: \"2024\" in a file or --set 'data.root=\"2024\"'"),
+    ("data.root=no", r"root = False: .* --set 'data.root=\"no\"'"), ("data.root=on", r"--set 'data.root=\"yes\"'"),
+    ("data.root=2024-01-01", r"--set 'data.root=\"2024-01-01\"'"), ("data.root=1.5", r"--set 'data.root=\"1.5\"'"),
+    ("data.root=a: b", r"root = {'a': 'b'}: .* in quotes"),
+    ("attack.choose=2024", r"choose = 2024: .*--set 'attack.choose="),
+    ("attack.image=2024", r"--set 'attack.image=\"2024\"'"),
+    ("defense=no", r"defense: .* got False; .*--set 'defense=\"no\"'"),
+    ("data=2024", r"got 2024; .* in quotes"),
+    ("data.root=a,b",
+     r"--set data.root=a,b: values with commas are an axis of the grid; .*: --set 'data.root=\"a,b\"'"),
+    ("data.root=null", r"--set data.root=null: it reads as no value; .* --set 'data.root=\"null\"'")])
+def test_a_name_that_needs_quotes_is_refused_and_the_message_says_how(flag, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a,b", "null", "0,1"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UserError, match=message):
+        grid({"data": {"name": "folder"}, "attack": {"target": "add"}}, flag)
+    assert override({}, ["seed=0,1"]) == {"seed": [0, 1]}  # numbers are no name
 
 
 # Grids.
@@ -215,6 +250,10 @@ def test_the_other_attack_has_axes_and_flags_of_its_own():
     ({"latent": 1}, "settings: unknown key 'latent'"),
     ({"attack": {"trigger": "baiqa", "target": "add", "test_steps": 3}}, "attack: unknown key 'test_steps'"),
     ({"attack": {"trigger": "baiqa", "target": "add", "test_strength": 5}}, "trigger baiqa: strength = 5"),
+    ({"data": {"name": "synthetic", "width": 641_000}}, "width = 641000: .*less than or equal to 2048"),
+    ({"data": {"name": "synthetic", "train": 10**9}}, "train = 1000000000: .*less than or equal to 100000"),
+    ({"data": {"name": "synthetic", "people": 10**9}}, "people = 1000000000: .*less than or equal to 10000"),
+    ({"model": {"name": "tiny", "width": 10**6}}, "model tiny: width = 1000000: .*less than or equal to 1024"),
     ({"attack": 5}, "attack: expected a mapping of settings, got 5"),
     ({"attack": 0}, "attack: expected a mapping of settings, got 0"),
     ({"training": "fast"}, "training: expected a mapping of settings, got 'fast'"),
@@ -231,6 +270,38 @@ def test_what_is_wrong_is_named_in_one_line(request_, message):
     with pytest.raises(UserError, match=message) as refused:
         cells(request_)
     assert "\n" not in str(refused.value)
+
+
+LONG = "x " * 3000
+
+
+@pytest.mark.parametrize("request_", [
+    {"model": LONG}, {"model": {"name": LONG}}, {"data": {LONG: 1}}, {LONG: 1}, {"attack": LONG},
+    {"attack": {"target": LONG}},
+    {"attack": {"target": "add", LONG: 1}}, {"attack": {"target": "add", "trigger": LONG}}, {"seed": LONG},
+    {"variant": LONG},
+    {"training": {"lr": LONG}}, {"training": {LONG: 1}}, {"attack": {"target": "add", "alpha": LONG}},
+    {"training": LONG},
+    {"attack": {"target": "add", "choose": "most", "image": LONG}}, {"data": {"width": {LONG: 1}}},
+    {"seed": "1" * 4000},
+    {"seed": {f"key {number}": 1 for number in range(9000)}}, {"attack": {"target": "add", "choose": LONG[:200]}},
+    {"training": {"epochs": int("9" * 4000)}}, {"training": {"epochs": 2**20_000}}, {2**20_000: 1},
+    {"model": {"name": 2**20_000}},
+    {"training": {"epochs": "9" * 4000}}])
+def test_no_value_and_no_name_is_repeated_in_full_length(request_):
+    with pytest.raises(UserError) as refused:
+        cells(request_)
+    assert len(str(refused.value)) < 1000 and LONG[:LONGEST + 1] not in str(refused.value)
+    assert max(map(len, str(refused.value).split())) <= LONGEST
+
+
+def test_names_of_cells_are_not_longer_either(tmp_path):
+    ids = tmp_path.joinpath(*["a" * 100] * 5, "ids.txt")
+    ids.parent.mkdir(parents=True)
+    ids.write_text("IMG_1")
+    made = cell(data={"name": "folder", "root": "r" * 1000}, attack={"target": "add", "choose": str(ids)})
+    other = replace(made, data=Component("dataset", "synthetic", {}))
+    assert all(len(name) < 3 * LONGEST for name in display_names([made, other]))
 
 
 @pytest.mark.parametrize("last", [{"target": "add", "n": 0}, {"target": "add", "alpha": 2}, "nothing"])
@@ -306,7 +377,7 @@ def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
 @pytest.mark.parametrize("flags, message", [
     ([], "audit: model.weights = 'imagenet': expected the file of a whole trained csrnet"),
     (["model.weights=scratch"], "audit: model.weights = 'scratch': expected the file of a whole trained csrnet"),
-    (["model=tiny"], "audit: model 'tiny' has no setting weights; expected a counter that can be loaded from a file"),
+    (["model=tiny"], "audit: model.weights = 'scratch': expected the file of a whole trained tiny"),
     (["model=squeeze", "model.weights=front.safetensors"],
      "audit: model.weights = 'front.safetensors': expected the file of a whole trained squeeze"),
     (["model=squeeze", "model.weights=half.safetensors"], "half.safetensors: no tensor named 'norm.weight'"),

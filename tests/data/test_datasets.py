@@ -95,7 +95,7 @@ def test_an_image_or_annotation_alone_is_named(tmp_path, a_part):
 
 def test_a_folder_without_images_is_named(tmp_path, a_part):
     a_part(numbers=())
-    with pytest.raises(UserError, match=r"images: expected files named \*.jpg"):
+    with pytest.raises(UserError, match=r"images: expected images \(.*\.jpg.*\), found none"):
         ShanghaiTech(root=tmp_path).items("train")
 
 
@@ -126,7 +126,39 @@ def test_a_broken_annotation_is_named(tmp_path, a_part, content, message):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("home", ["", "UCF-QNRF_ECCV18"])
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("content", [b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + HDF5 + bytes(2000),
+                                     b"MATLAB 7.3 MAT-file", HDF5 + bytes(2000), bytes(512) + HDF5])
+def test_an_annotation_of_matlab_7_3_is_told_with_what_to_do(tmp_path, a_part, content):
+    path = a_part(numbers=[1]) / "ground_truth" / "GT_IMG_1.mat"
+    path.write_bytes(content)
+    dataset = ShanghaiTech(root=tmp_path)
+    with pytest.raises(UserError, match=r"GT_IMG_1.mat: a MATLAB v7.3 file; expected version 7 or older: in MATLAB, "
+                                        r"load the file and write it again with save\(name, '-v7'\)"):
+        dataset.points(only_item(dataset))
+
+
+def test_an_annotation_without_end_is_refused_before_it_is_read(tmp_path, a_part):
+    path = a_part(numbers=[1]) / "ground_truth" / "GT_IMG_1.mat"
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+    dataset = ShanghaiTech(root=tmp_path)
+    with pytest.raises(UserError, match="GT_IMG_1.mat: 1.1 TB; expected a file of at most"):
+        dataset.points(only_item(dataset))
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_scipy_warns_of_is_read_without_a_warning(tmp_path, a_part, heads):
+    path = a_part(numbers=[1]) / "ground_truth" / "GT_IMG_1.mat"
+    content = path.read_bytes()
+    path.write_bytes(content + content[128:])  # every variable twice
+    dataset = ShanghaiTech(root=tmp_path)
+    np.testing.assert_array_equal(dataset.points(only_item(dataset)), heads)
+
+
+@pytest.mark.parametrize("home", ["", "UCF-QNRF_ECCV18", "UCF-QNRF/UCF-QNRF_ECCV18", "x/ucf qnrf"])
 def test_ucf_qnrf(tmp_path, heads, home):
     folder = tmp_path / home / "Train"
     folder.mkdir(parents=True)
@@ -179,7 +211,7 @@ def test_own_images(tmp_path, heads, table, text):
     ("points.csv", "image,x,y\na.png,1,\n", "points.csv: line 2: expected numbers"),
     ("points.csv", "image,x,y\na.png,1,2\na.png,one,2\n", "points.csv: line 3: expected numbers"),
     ("points.csv", "image,x,y\na.png,1\n", "points.csv: line 2: expected numbers"),
-    ("heads.txt", "", "expected one points.json or points.csv, found 0"),
+    ("heads.txt", "", "expected one points.json or points.csv, found none"),
 ])
 def test_a_wrong_table_is_named(tmp_path, table, text, message):
     with pytest.raises(UserError, match=message):
@@ -206,8 +238,8 @@ def test_two_tables_or_no_images_are_refused(tmp_path):
     dataset = own_images(tmp_path, [], "points.json", "{}")
     with pytest.raises(UserError, match="expected images"):
         dataset.items("train")
-    own_images(tmp_path, [], "points.csv", "image,x,y\n")
-    with pytest.raises(UserError, match="found 2"):
+    own_images(tmp_path, ["a.png"], "points.csv", "image,x,y\n")
+    with pytest.raises(UserError, match="found points.csv and points.json"):
         dataset.items("train")
 
 

@@ -105,6 +105,12 @@ def test_points_outside_move_to_the_border_and_still_count(tmp_path):
         assert (scene.points.astype(int) < scene.size[::-1]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_points_beyond_every_image_are_read_without_a_warning(tmp_path):
+    scene = the_scene(a_dataset(tmp_path, Image.new("RGB", (100, 80)), [[1e300, -1e300], [1.7e308, 5]]))
+    np.testing.assert_array_equal(np.floor(scene.points), [[99, 0], [99, 5]])
+
+
 def test_an_image_without_people(tmp_path):
     scene = the_scene(a_dataset(tmp_path, Image.new("L", (30, 20)), []))
     assert scene.count == 0 and scene.points.shape == (0, 2) and scene.sigmas.shape == (0,)

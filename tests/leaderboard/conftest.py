@@ -1,5 +1,5 @@
 import pytest
-from factories import GRID, SPLITS, run_of
+from factories import GRID, SPLITS, run_of, submitted
 
 from benchmark.config import frozen_grids
 from benchmark.config.frozen_grids import FrozenGrid
@@ -18,3 +18,8 @@ def grid(tmp_path, monkeypatch):
 @pytest.fixture
 def run(grid, tmp_path):
     return run_of(grid, tmp_path / "run")
+
+
+@pytest.fixture
+def entry(run, tmp_path):
+    return submitted(run, tmp_path / "entries")

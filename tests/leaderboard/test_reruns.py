@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from benchmark.config.grid import cells
+from benchmark.leaderboard.required_fields import check_fields
 from benchmark.leaderboard.reruns import comparison, tier
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.runner import record_path, run
 from benchmark.pipeline.store import Store
-from benchmark.results.record import Detection
+from benchmark.results.record import Detection, Record
 from benchmark.results.rerun_request import request_of
 
 REQUEST = {
@@ -35,6 +36,12 @@ def test_the_cell_of_a_record_is_the_one_that_it_was_made_of(ran):
     for path, record in zip(outcome.paths, outcome.records):
         [again] = cells(request_of(record))
         assert record_path(again, graph, folder) == path
+
+
+def test_what_a_run_writes_may_stand_in_an_entry(ran):
+    """Whoever adds a key to a record adds it to `required_fields`, too."""
+    for record in ran[1].records:
+        check_fields(Record.parse(record.dumps().encode()))
 
 
 def test_a_cell_that_is_run_again_gives_the_same_counts(ran, tmp_path):

@@ -13,6 +13,9 @@ from benchmark.results.record import Choice
 from benchmark.utils.errors import UserError
 
 
+LINKS = ("https://example.org/paper", "https://example.org/code")
+
+
 def refused(run, out, *words, defense="mine", **more):
     """Nothing is written, and the one line has all the words."""
     before = sorted(out.rglob("*"))
@@ -54,7 +57,7 @@ def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp
     entry = submitted(run, tmp_path / "entries")
     assert {(path.name.split("-")[2], path.name.split("-")[3]) for path in (entry / "cells").iterdir()} == {
         (defense, "seed0") for defense in ("mine", "none", "retrain")}
-    [incomplete, _] = validate([entry]).problems
+    incomplete, *_ = validate([entry]).problems
     assert validate([entry]).ok and (
         "2 of 4 cells with the defense mine are missing, for instance tiny clean seed 1" in incomplete.what)
 
@@ -99,8 +102,8 @@ def test_a_wrong_request_is_refused(run, tmp_path, more, words):
 def test_what_is_typed_is_bounded_and_on_one_line(run, tmp_path):
     for name in ("", "x" * 301, "a\nb", "\u202e"):
         with pytest.raises(UserError, match="submit mine: name = "):
-            submit(run, "mine", name, "paper", "code", tmp_path / "entries")
-    assert submit(run, "mine", "A & B <b>", "paper", "code", tmp_path / "entries").is_dir()  # shown escaped
+            submit(run, "mine", name, *LINKS, tmp_path / "entries")
+    assert submit(run, "mine", "A & B <b>", *LINKS, tmp_path / "entries").is_dir()  # shown escaped
 
 
 def test_a_run_that_is_not_there_or_of_no_frozen_grid_is_refused(run, tmp_path):
@@ -112,3 +115,82 @@ def test_a_run_that_is_not_there_or_of_no_frozen_grid_is_refused(run, tmp_path):
 def test_a_run_that_would_be_no_valid_entry_leaves_nothing(run, tmp_path):
     rewritten(run, "add-none-seed1", lambda record: record["images"]["truth"].reverse())
     refused(run, tmp_path / "entries", "submit mine: cells/tiny-add-none-seed1-", "images.target")
+
+
+# An entry that exists.
+
+def test_addresses_are_corrected_by_submitting_again(run, tmp_path, capsys):
+    entry = submitted(run, tmp_path / "entries")
+    cells = {path.name: path.read_bytes() for path in (entry / "cells").iterdir()}
+    moved = ("https://example.org/moved", "https://example.org/code")
+    assert submit(run, "mine", "My defense", *moved, tmp_path / "entries") == entry
+    told = json.loads((entry / "entry.json").read_text())
+    assert (told["paper"], told["code"]) == moved and validate([entry]).ok
+    assert {path.name: path.read_bytes() for path in (entry / "cells").iterdir()} == cells
+    assert "entry.json were written again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, links, words", [
+    ("My defense", LINKS, ["exists already", "other addresses"]), ("Another", LINKS, ["under the name 'My defense'"]),
+    ("Another", ("https://a.org", "https://b.org"), ["under the name 'My defense'"])])
+def test_nothing_else_of_an_entry_is_written_again(run, tmp_path, name, links, words):
+    entry = submitted(run, tmp_path / "entries")
+    before = (entry / "entry.json").read_bytes()
+    with pytest.raises(UserError) as told:
+        submit(run, "mine", name, *links, tmp_path / "entries")
+    assert [word for word in words if word not in str(told.value)] == []
+    assert (entry / "entry.json").read_bytes() == before
+
+
+def test_an_entry_with_an_error_is_not_corrected(run, tmp_path):
+    entry = submitted(run, tmp_path / "entries")
+    (entry / "entry.json").write_text("{}")
+    refused(run, tmp_path / "entries", "exists and has an error: Field required")
+    assert (entry / "entry.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("link", ["paper", "javascript:alert(1)", "ftp://example.org", "https://a b"])
+def test_what_is_no_address_of_the_web_is_refused(run, tmp_path, link):
+    for links in ((link, LINKS[1]), (LINKS[0], link)):
+        with pytest.raises(UserError, match="submit mine: (paper|code) = .*expected the address of a web page"):
+            submit(run, "mine", "My defense", *links, tmp_path / "entries")
+    assert not list((tmp_path / "entries").rglob("*"))
+
+
+# What is missing, broken or repeated is told at once.
+
+@pytest.mark.parametrize("gone, lines", [
+    ("-none-", ["4 of 4 cells with the defense none"]), ("-retrain-", ["4 of 4 cells with the defense retrain"]),
+    ("add-*-seed1", ["1 of 4 cells with the defense mine", "1 of 4 cells with the defense none", "1 of 4 cells with the defense retrain"]),
+    ("nothing", [])])
+def test_submit_says_at_once_what_is_missing(run, tmp_path, capsys, gone, lines):
+    for path in run.glob(f"*{gone}*"):
+        path.unlink()
+    entry = submitted(run, tmp_path / "entries")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(lines)
+    for line, start in zip(told, lines):
+        assert line.startswith(f"incomplete, shown without a rank: {entry}: cells: {start} are missing, for instance ")
+
+
+def test_a_broken_record_of_the_run_is_named_and_counts_as_missing(run, tmp_path, capsys):
+    [path] = run.glob("*add-none-seed1*")
+    path.write_text("")
+    submitted(run, tmp_path / "entries")
+    skipped, missing = capsys.readouterr().err.splitlines()
+    assert skipped.startswith(f"skipped: record {path}: ")
+    assert "1 of 4 cells with the defense none are missing, for instance tiny blended/add seed 1" in missing
+
+
+def test_a_copy_of_a_record_is_taken_once_and_another_record_of_a_cell_is_refused(run, tmp_path):
+    [path] = run.glob("*add-mine-seed1*")
+    copy = path.with_name("tiny-add-mine-seed1-00000000.json")
+    copy.write_bytes(path.read_bytes())
+    assert len(list((submitted(run, tmp_path / "entries") / "cells").iterdir())) == 12
+    rewritten(run, copy.name, lambda record: record.update(warnings=["other"]))
+    refused(run, tmp_path / "other", copy.name, "is also in", path.name)
+
+
+def test_several_errors_are_counted(run, tmp_path):
+    rewritten(run, "add-mine", lambda record: record["images"]["truth"].reverse())
+    refused(run, tmp_path / "entries", "images.target", "(and 1 more errors)")

@@ -466,7 +466,8 @@ def test_a_csrnet_that_does_not_fit_is_refused(public_checkpoint, tmp_path, chan
 
 
 @pytest.mark.parametrize("tensors, said", [
-    ({}, "no tensor named '0.weight'"), ({"unknown.weight": torch.zeros(1)}, "no tensor named '0.weight'"),
+    ({}, "expected a state dict of tensors, found none"),
+    ({"unknown.weight": torch.zeros(1)}, "no tensor named 'frontend.0.weight'"),
     ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, "no tensor named '0.bias'"),
 ])
 def test_a_front_end_that_lacks_tensors_is_refused(tmp_path, tensors, said):

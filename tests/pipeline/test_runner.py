@@ -331,3 +331,9 @@ def test_two_processes_on_one_grid_make_each_stage_once(tmp_path, monkeypatch):
 def test_a_grid_that_is_killed_again_and_again_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert kill.kill(3, tmp_path, say=lambda line: None) >= 1
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_killed_and_the_other_one_finishes_the_grid(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kill.kill_one_of_two(2, tmp_path, say=lambda line: None)

@@ -139,15 +139,12 @@ def test_a_failure_is_remembered_until_it_is_forgiven_or_the_stage_is_there(stor
     assert store.failure(one) is None
 
 
-@pytest.mark.parametrize("spoil, told", [
-    (lambda path: path.write_bytes(b"anything"), "weights: the file differs from what was written"),
-    (lambda path: path.write_bytes(b"weightz"), "weights: the file differs from what was written"), (Path.unlink, "the file is missing"),
-    (lambda path: (path.parent / "stage.json").write_text("{"), "stage.json: expected the description")])
-def test_a_stage_that_is_not_what_was_written_is_refused_by_name(store, spoil, told):
+def test_a_stage_that_is_not_what_was_written_is_refused_by_name(store):
     one = stage(lambda folder: (folder / "weights").write_bytes(b"weights"))
     folder = store.get(one)
     assert damage(folder) is None
-    spoil(folder / "weights")
+    (folder / "weights").write_bytes(b"weightz")
+    told = "weights: the file differs from what was written"
     assert told in damage(folder)
     with pytest.raises(UserError, match=f"{told}.*crowdbench store verify --remove"):
         Store(store.root).get(one)

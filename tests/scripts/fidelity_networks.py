@@ -54,15 +54,6 @@ def read_by(model: str, original: nn.Module, **settings: Any) -> Counter:
         return build("model", model, {"weights": path, **settings}).eval()
 
 
-@torch.no_grad()
-def copy_in_order(ours: nn.Module, original: nn.Module) -> None:
-    """Copy the tensors of a module whose layers have other names but the same order."""
-    for mine, theirs in zip(ours.state_dict().values(), original.state_dict().values(),
-                            strict=True):
-        assert mine.shape == theirs.shape
-        mine.copy_(theirs)
-
-
 def random_images(height: int = 96, width: int = 128) -> Tensor:
     """Two random images, [2, 3, H, W] in 0..1."""
     return torch.rand(2, 3, height, width)
@@ -107,27 +98,22 @@ def bayesian(clone: Clone) -> Pairs:
     return same_maps(read_by("bayesian", original), original)
 
 
-@compare("model", "mcnn", f"{MAPS}, weights copied layer by layer", "CommissarMa/MCNN-pytorch")
+@compare("model", "mcnn", f"{MAPS}, {READ} (`pixels=rgb`)", "CommissarMa/MCNN-pytorch")
+@torch.no_grad()
 def mcnn(clone: Clone) -> Pairs:
     original = randomised(clone.load("mcnn_model.py").MCNN(load_weights=True))
-    ours = build("model", "mcnn", {}).eval()
-    copy_in_order(ours, original)
-    return same_maps(ours, original)
+    images = random_images()
+    yield read_by("mcnn", original, pixels="rgb")(images), original(255 * images)
 
 
-@compare("model", "sfanet", f"{MAPS} and their attention, weights copied layer by layer",
+@compare("model", "sfanet", f"{MAPS} and their attention, {READ}",
          "pxq0312/SFANet-crowd-counting")
 @torch.no_grad()
 def sfanet(clone: Clone) -> Pairs:
     public = clone.load("models.py")
     public.Model.load_vgg = lambda self: None  # it would download ImageNet weights
     original = randomised(public.Model())
-    ours = build("model", "sfanet", {"weights": "scratch"}).eval()
-    copy_in_order(ours.frontend, original.vgg)
-    copy_in_order(ours.people, original.dmp)
-    copy_in_order(ours.attention, original.amp)
-    copy_in_order(ours.gate, original.conv_att)
-    copy_in_order(ours.output, original.conv_out.conv)
+    ours = read_by("sfanet", original)
     images = random_images()
     density, logits = ours.apply_layers(images, ours.density_and_attention).split(1, dim=1)
     yield from zip((density, logits.sigmoid()), original(normalised(images)))

@@ -52,16 +52,14 @@ MODELS = [
      "then it never learns."),
     ("model `mcnn`", "The public code takes pixel values of 0 to 255 as they are. Training is "
      "SGD at 1e-6.", "Images are normalised as for the other counters. Training is Adam at 1e-5. "
-     "No file of weights is read.", "All counters here treat images alike."),
+     "`pixels=rgb` takes the pixel values of the public code, for its files.",
+     "All counters here treat images alike."),
     ("model `mcnn`", "A Gaussian is sampled at the centres of pixels and cut off at four widths; "
      "its part outside the image is lost.", "It is integrated over each block, and the part inside "
      "the image is scaled to one person.", "The target then sums to the number of heads."),
     ("model `sfanet`", "The attention target is made at full size, where it is 0 or 1, and resized "
      "to stride 2.", "The density map at stride 2 is compared with the same threshold.",
      "Every value of the target is then 0 or 1."),
-    ("model `sfanet`", "A checkpoint of the public code names its tensors `vgg.conv1_1.conv.weight`"
-     " and so on.", "Such a file is not read; the comparison copies the tensors in order.",
-     "The layers have other names here, and the public repository has no weights."),
 ]
 
 TRIGGERS = [

@@ -79,6 +79,16 @@ def test_csv_reads_back_and_runs_no_formula(tmp_path):
     assert not any(re.match(r"[=@]", value) for line in rows for value in line.values())
 
 
+@pytest.mark.parametrize("cell, written", [
+    ("=1+1", "'=1+1"), ("+cmd", "'+cmd"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'=1"), ("\r=1", "'=1"),
+    ("\n=1", "'=1"), (" =1", "'=1"), ("\u200b=1", "'=1"), ("\uff1d1", "'\uff1d1"), ("\uff0b1", "'\uff0b1"), ("-", "'-"),
+    ("a;=1", "a;'=1"), ("a; @x", "a; '@x"), ("-1.5e3", "'-1.5e3"), ("--1", "'--1"), ("+0.031", "+0.031"), ("-3", "-3"),
+    ("a=1", "a=1"), ("0.5 [-0.1, 0.2]", "0.5 [-0.1, 0.2]"), ("a@b", "a@b"), ("fine_tune", "fine_tune")])
+def test_a_cell_that_a_spreadsheet_would_run_is_text(cell, written):
+    frame = pd.DataFrame({cell: [cell]})
+    assert list(csv.reader(io.StringIO(as_csv(Table("t", "T", frame, []))))) == [[written], [written]]
+
+
 def test_a_table_without_rows_is_still_a_table():
     empty = Table("t", "T", pd.DataFrame(columns=["a", "b"]), [])
     assert "| a   | b   |" in markdown(empty) and r"\bottomrule" in latex(empty)

@@ -6,21 +6,30 @@ and y left empty.
 """
 
 import csv
+import difflib
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmark.data.datasets.base import Dataset, Item, Split, as_points, pair
+from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.parts.folders import entries
+from benchmark.data.datasets.parts.pairs import (by_number, image_files, matched, spelling,
+                                                 spellings)
+from benchmark.data.datasets.parts.points import as_points
 from benchmark.registry import register
 from benchmark.utils.errors import UserError
+from benchmark.utils.regular_files import check_regular
+from benchmark.utils.strict_json import shown
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-LONGEST = 150  # the largest number of characters in an image's name, which records contain
+TABLES = ("points.json", "points.csv")
+MOST_BYTES = 200_000_000  # of a table; a million heads take 40 MB
 
 
 @register
@@ -31,62 +40,71 @@ class Folder(Dataset):
 
     def items(self, split: Split) -> list[Item]:
         folder = self.inside(self.folder(), split)
-        candidates = (folder / "points.json", folder / "points.csv")
-        tables = [path for path in candidates if path.is_file()]
-        if len(tables) != 1:
-            raise UserError(f"{folder}: expected one points.json or points.csv, "
-                            f"found {len(tables)}")
-        [table] = tables
-        images = _images(folder)
-        declared = _heads(table)
-        if not images:
-            raise UserError(f"{folder}: expected images ({' '.join(sorted(SUFFIXES))}), found none")
-        if absent := declared.keys() - images.keys():
-            raise UserError(f"{table}: {min(absent)}: expected an image of this name in the folder")
-        if undeclared := images.keys() - declared.keys():
-            raise UserError(f"{table}: expected the points of {min(undeclared)}, found none; "
-                            "an image without people is listed without points")
-        return pair(images, dict.fromkeys(images, table))
+        images = image_files(folder, key=lambda path: path.name)
+        path = _table_of(folder)
+        declared = _read(path).heads.keys()
+        partners = matched(images, declared)
+        absent = declared - set(partners.values())
+        undeclared = images.keys() - partners.keys()
+        if absent:
+            raise UserError(f"{shown(path)}: {shown(min(absent))}: expected an image of this name "
+                            f"in the folder{_similar(min(absent), undeclared)}")
+        if undeclared:
+            raise UserError(f"{shown(path)}: expected the points of {shown(min(undeclared))}, "
+                            "found none; an image without people is listed without points")
+        return [Item(name, images[name], path) for name in by_number(images)]
 
     def points(self, item: Item) -> np.ndarray:
-        name = item.image.name
-        return as_points(_heads(item.annotation)[name], f"{item.annotation}: {name}")
+        table, name = _read(item.annotation), item.image.name
+        listed_as = name if name in table.heads else table.spellings[spelling(name)]
+        return as_points(table.heads[listed_as], f"{item.annotation}: {name}")
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    """Return the images in a folder by name. Raises UserError if records cannot hold a name."""
-    images = {path.name: path for path in folder.iterdir()
-              if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")}
-    for name in images:
-        if not name.isprintable() or len(name) > LONGEST:
-            raise UserError(f"{folder}: image {name!r}: expected a name of at most {LONGEST} "
-                            "printable characters")
-    return images
+@dataclass(frozen=True)
+class _Table:
+    """The (x, y) of the heads of each image, and the names of the images by `spelling`."""
+
+    heads: dict[str, list]
+    spellings: dict[str, str]
 
 
-def _heads(path: Path) -> dict[str, list]:
-    """Return the (x, y) of the heads of each image in a table.
+def _table_of(folder: Path) -> Path:
+    """Return the file with the points of a split. Raises UserError unless there is exactly one."""
+    tables = [path for path in entries(folder) if path.name.lower() in TABLES]
+    if len(tables) != 1:
+        found = " and ".join(path.name for path in tables) or "none"
+        raise UserError(f"{shown(folder)}: expected one {' or '.join(TABLES)}, found {found}")
+    return tables[0]
 
-    Raises:
-        UserError: the file is not such a table.
-    """
+
+def _similar(name: str, others: Iterable[str]) -> str:
+    """Return a hint at the most similar of other names; empty if none is similar."""
+    near = difflib.get_close_matches(name, others, n=1)
+    return f"; similar: {near[0]!a}" if near else ""
+
+
+def _read(path: Path) -> _Table:
+    """Return the table in a file. Raises UserError if the file is no such table."""
+    check_regular(path, MOST_BYTES)
     return _parse(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _parse(path: Path, _changed: int) -> dict[str, list]:
-    """Parse a table as `_heads` does. The result is cached until the file changes."""
+def _parse(path: Path, _changed: int) -> _Table:
+    """Parse a table as `_read` does. The result is cached until the file changes."""
+    kind = path.suffix[1:].upper()
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return _parse_csv(path, text) if path.suffix == ".csv" else _parse_json(path, text)
+        heads = _parse_csv(path, text) if kind == "CSV" else _parse_json(path, text)
     except (ValueError, RecursionError, csv.Error) as error:  # not UTF-8 or JSON, or a huge number
-        raise UserError(f"{path}: expected {path.suffix[1:].upper()} text: {error}") from None
+        raise UserError(f"{shown(path)}: expected {kind} text: {shown(error)}") from None
+    return _Table(heads, spellings(heads))
 
 
 def _parse_json(path: Path, text: str) -> dict[str, list]:
     table = json.loads(text, object_pairs_hook=partial(_unique, path))
     if not isinstance(table, dict) or not all(isinstance(heads, list) for heads in table.values()):
-        raise UserError(f'{path}: expected {{"image.jpg": [[x, y], ...], ...}}')
+        raise UserError(f'{shown(path)}: expected {{"image.jpg": [[x, y], ...], ...}}')
     return table
 
 
@@ -95,7 +113,7 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for key, value in pairs:
         if key in table:
-            raise UserError(f"{path}: {key!r} occurs twice; expected each image once")
+            raise UserError(f"{shown(path)}: {shown(key)!r} occurs twice; expected each image once")
         table[key] = value
     return table
 
@@ -105,15 +123,16 @@ def _parse_csv(path: Path, text: str) -> dict[str, list]:
     rows = csv.DictReader(io.StringIO(text), strict=True)
     header = rows.fieldnames or ()
     if not {"image", "x", "y"} <= set(header):
-        raise UserError(f"{path}: expected a header with image,x,y; found {','.join(header)!r}")
+        raise UserError(f"{shown(path)}: expected a header with image,x,y; "
+                        f"found {shown(','.join(header))!r}")
     for row in rows:
         if row["image"] is None:
-            raise UserError(f"{path}: line {rows.line_num}: expected the name of an image")
+            raise UserError(f"{shown(path)}: line {rows.line_num}: expected the name of an image")
         heads = table[row["image"]]
         if row["x"] or row["y"]:
             try:
                 heads.append((float(row["x"]), float(row["y"])))
             except (TypeError, ValueError):
-                raise UserError(f"{path}: line {rows.line_num}: expected numbers x,y or both "
-                                f"empty; found {row['x']!r},{row['y']!r}") from None
+                raise UserError(f"{shown(path)}: line {rows.line_num}: expected numbers x,y or "
+                                f"both empty; found {shown(row['x'])},{shown(row['y'])}") from None
     return dict(table)

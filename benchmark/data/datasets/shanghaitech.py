@@ -8,8 +8,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import PositiveFloat, model_validator
 
-from benchmark.data.datasets.base import Dataset, Item, Split, files, mat_points, pair, subfolder
+from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.parts.pairs import annotation_files, image_files, pair, stem
+from benchmark.data.datasets.parts.points import mat_points
 from benchmark.registry import register
+
+# The folders that its archives unpack to, which hold both parts.
+HOMES = ("ShanghaiTech", "ShanghaiTech_Crowd_Counting_Dataset",
+         "shanghaitech_with_people_density_map")
 
 
 @register
@@ -35,12 +41,11 @@ class ShanghaiTech(Dataset):
         return settings
 
     def items(self, split: Split) -> list[Item]:
-        root = self.folder()
-        home = subfolder(root, "ShanghaiTech", "ShanghaiTech_Crowd_Counting_Dataset") or root
-        part = self.inside(home, f"part_{self.part}_final", f"part_{self.part}")
+        part = self.inside(self.folder(), f"part_{self.part}_final", f"part_{self.part}",
+                           around=HOMES)
         folder = self.inside(part, f"{split}_data", split)
-        return pair(files(self.inside(folder, "images"), "*.jpg"),
-                    files(self.inside(folder, "ground_truth"), "GT_*.mat"))
+        return pair(image_files(self.inside(folder, "images"), stem),
+                    annotation_files(self.inside(folder, "ground_truth"), "GT_*.mat"))
 
     def points(self, item: Item) -> np.ndarray:
         return mat_points(item.annotation, "image_info[0][0][0][0][0]",

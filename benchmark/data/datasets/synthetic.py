@@ -13,13 +13,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from benchmark.data.datasets.base import Dataset, Item, Split
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.loading import in_threads
 from benchmark.data.scene_generator import draw_scene
 from benchmark.registry import register
+from benchmark.utils.files import publish
 from benchmark.utils.hashing import content_key
 
 DRAWING = 3  # the version of the drawings: raise it when they change, so that old ones are not read
@@ -41,11 +42,11 @@ class Synthetic(Dataset):
     where: ClassVar[str] = "it is drawn if it is missing"
     part: Literal["A", "B"] = "B"
     sigma: PositiveFloat | None = 2.0
-    height: int = Field(144, ge=32)
-    width: int = Field(224, ge=32)
-    train: PositiveInt = 240
-    test: PositiveInt = 100
-    people: PositiveInt = 110
+    height: int = Field(144, ge=32, le=2048)
+    width: int = Field(224, ge=32, le=2048)
+    train: int = Field(240, ge=1, le=100_000)
+    test: int = Field(100, ge=1, le=100_000)
+    people: int = Field(110, ge=1, le=10_000)
     seed: NonNegativeInt = 0
 
     def folder(self) -> Path:
@@ -73,7 +74,8 @@ class Synthetic(Dataset):
     def _draw(self, folder: Path) -> None:
         """Draw all scenes into a temporary folder and rename it.
 
-        If another process was faster, its drawings stay.
+        If another process was faster, its drawings stay. Raises OSError, which names the folder,
+        where it cannot be written.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".drawing-"))
@@ -87,8 +89,11 @@ class Synthetic(Dataset):
                     numbers = range(1, max(count // divisor, 1) + 1)
                     jobs += [(part, split, number) for number in numbers]
             in_threads(lambda job: self._draw_one(temporary, *job), jobs, "draw scenes")
-            if not folder.is_dir():
-                os.replace(temporary, folder)
+            publish(temporary, folder)
+        except OSError as error:
+            if folder.is_dir():  # another process was faster
+                return
+            raise OSError(error.errno, error.strerror or str(error), str(folder)) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

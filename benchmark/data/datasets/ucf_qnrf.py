@@ -9,7 +9,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import PositiveInt
 
-from benchmark.data.datasets.base import Dataset, Item, Split, files, mat_points, pair, subfolder
+from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.parts.pairs import annotation_files, image_files, pair, stem
+from benchmark.data.datasets.parts.points import mat_points
 from benchmark.registry import register
 
 
@@ -24,9 +26,8 @@ class UcfQnrf(Dataset):
     max_side: PositiveInt | None = 1536
 
     def items(self, split: Split) -> list[Item]:
-        root = self.folder()
-        folder = self.inside(subfolder(root, "UCF-QNRF_ECCV18", "UCF-QNRF") or root, split.title())
-        return pair(files(folder, "*.jpg"), files(folder, "*_ann.mat"))
+        folder = self.inside(self.folder(), split.title(), around=("UCF-QNRF_ECCV18", "UCF-QNRF"))
+        return pair(image_files(folder, stem), annotation_files(folder, "*_ann.mat"))
 
     def points(self, item: Item) -> np.ndarray:
         return mat_points(item.annotation, "annPoints", lambda mat: mat["annPoints"])

@@ -1,4 +1,4 @@
-"""Weights: what a counter's setting takes, and the weights of others turned into safetensors without running them."""
+"""The setting `weights`, and the weights of others turned into safetensors without running them."""
 
 import pickle
 import struct
@@ -9,44 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conversions import converted, refused
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmark.cli import main
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
 from benchmark.weights import convert, read_state_dict, start_from, trained, weights_setting
-
-
-@pytest.fixture(autouse=True)
-def desk(tmp_path, monkeypatch):
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def squeeze():
-    """The tensors of a whole counter."""
-    torch.manual_seed(0)
-    return build("model", "squeeze", {"weights": "scratch"}).state_dict()
-
-
-def converted(capsys, *arguments):
-    """What a conversion printed: (stdout, stderr)."""
-    assert main(["convert", *arguments]) == 0
-    return capsys.readouterr()
-
-
-def refused(capsys, desk, arguments, *words):
-    """The request is answered with exit code 2 and one line that has all the words, and no file is written."""
-    before = {path: path.read_bytes() for path in desk.iterdir()}
-    assert main(["convert", *arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith("crowdbench: ") and told.err.count("\n") == 1
-    assert [word for word in words if word not in told.err] == []
-    assert {path: path.read_bytes() for path in desk.iterdir()} == before
 
 
 # The setting.
@@ -238,7 +208,7 @@ def test_a_small_file_that_would_unpack_to_a_large_one_is_refused_before(capsys,
 
 
 def test_more_than_the_limit_of_bytes_is_refused_before(capsys, desk, monkeypatch):
-    monkeypatch.setattr("benchmark.weights.NPZ_BYTES", 1000)
+    monkeypatch.setattr("benchmark.weights.npz.BYTES", 1000)
     np.savez("w.npz", a=np.ones(100), b=np.ones(100))
     refused_packed(capsys, desk, monkeypatch, "would unpack to 1,856 bytes;", "and 1,000 bytes")
 
@@ -311,8 +281,8 @@ def test_a_whole_network_is_refused_by_its_kind(capsys, desk):
 
 
 @pytest.mark.parametrize("content, found", [
-    ([torch.zeros(1)], "list"), ({"a": torch.zeros(1), "epoch": 3}, "'epoch': int"), ({"model": {}}, "none"),
-    ({"state_dict": {"a": {"b": torch.zeros(1)}}}, "'a': dict"), ({0: torch.zeros(1)}, "0: Tensor"), ({}, "none"),
+    ([torch.zeros(1)], "list"), ({"model": {}}, "none"), ({"epoch": 3, "arch": "a"}, "none; the file has 'epoch': int"),
+    ({"state_dict": {"a": [torch.zeros(1)]}}, "none"), ({0: torch.zeros(1)}, "0: Tensor"), ({}, "none"),
     ({"a": torch.eye(2).to_sparse()}, "'a': Tensor"), ({"a": torch.zeros(1, device="meta")}, "'a': Tensor"),
     ({"a": torch.zeros(1, dtype=torch.complex64)}, "'a': Tensor")])
 def test_anything_but_dense_tensors_is_refused(capsys, desk, content, found):
@@ -334,7 +304,8 @@ def test_two_tensors_of_one_name_are_refused(capsys, desk):
     ("squeeze", {"norm.weight": None}, ["no tensor named 'norm.weight' (1 missing)"]),
     ("squeeze", {"output.bias": torch.zeros(2)}, ["size mismatch for output.bias"]),
     ("squeeze", {"density_bins": torch.zeros(2)}, ["density_bins"]),
-    ("mcnn", {}, ["convert: model 'mcnn' has no setting weights"]), ("squeze", {}, ["did you mean 'squeeze'"])])
+    ("mcnn", {}, ["no tensor named 'columns.0.0.weight' (24 missing)", "the file has 'frontend.0.weight'"]),
+    ("squeze", {}, ["did you mean 'squeeze'"])])
 def test_what_is_not_that_counter_is_refused(capsys, desk, squeeze, model, change, words):
     torch.save({key: tensor for key, tensor in (squeeze | change).items() if tensor is not None}, "their.pth")
     refused(capsys, desk, ["their.pth", "out.safetensors", "--model", model], *words)

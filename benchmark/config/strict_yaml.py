@@ -1,0 +1,109 @@
+"""Strict YAML: settings are read within limits, and hold text, numbers, lists and mappings only.
+
+The limits are checked before any value is made, so that the work for a file is bounded. An alias
+may stand for a large value many times, which costs nothing here; `benchmark.config.axes` counts
+what it stands for before anything is expanded.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from benchmark.utils.errors import quoted, shown
+
+MOST_BYTES = 2**20  # in a file
+MOST_NODES = 200_000  # values and keys in a file
+DEEPEST = 20  # levels of nesting; a grid has 4
+LONGEST_TEXT = 4096  # characters of a value, which may be a path
+
+TAG = "tag:yaml.org,2002:"
+PLAIN_TAGS = {f"{TAG}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
+# Errors of PyYAML's constructors where a value does not fit its tag, for instance `!!int x`.
+UNFIT = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+# libyaml's parser is many times faster, and is part of nearly every installation of PyYAML.
+_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class InvalidYaml(ValueError):
+    """The text is not YAML, or not within the limits. The message names the line."""
+
+
+def parse(text: str | bytes) -> Any:
+    """The value of one YAML document.
+
+    Raises:
+        InvalidYaml: the text is not YAML, too large, nested too deep, or has a tag of another type
+            than a text, a number, a list or a mapping.
+    """
+    try:
+        _check_events(text)
+        return _Loader(text).get_single_data()
+    except RecursionError:
+        raise InvalidYaml("a mapping merges itself (<<); expected another one") from None
+    except (yaml.YAMLError, UnicodeError) as error:
+        # PyYAML names the stream where it has no name of a file: 'in "<byte string>", line 1'.
+        line = re.sub(r' in "<\w+ string>",', ",", " ".join(str(error).split()))
+        raise InvalidYaml(line) from None
+
+
+def _check_events(text: str | bytes) -> None:
+    """Check the limits while the parser reads on; nothing is made of what it reads."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_Safe)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if problem := _problem(event, depth, number):
+            raise InvalidYaml(f"line {event.start_mark.line + 1}: {problem}")
+
+
+def _problem(event: yaml.Event, depth: int, number: int) -> str | None:
+    """What is wrong with an event: the limit that it exceeds, or its tag."""
+    if depth > DEEPEST:
+        return f"nested too deep; expected at most {DEEPEST} levels"
+    if number > MOST_NODES:
+        return f"more than {MOST_NODES:,} values; expected fewer"
+    tag = getattr(event, "tag", None)
+    if tag is not None and tag != "!" and tag not in PLAIN_TAGS:
+        name = tag.replace(TAG, "!!")
+        return f"tag {quoted(name)}: expected text, numbers, lists and mappings without tags"
+    length = len(event.value) if isinstance(event, yaml.ScalarEvent) else 0
+    if length > LONGEST_TEXT:
+        return f"a value of {length:,} characters; expected at most {LONGEST_TEXT:,}"
+    return None
+
+
+class _Loader(_Safe):
+    """The safe loader of PyYAML, with every error of its constructors as a YAMLError."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except UNFIT as error:
+            reason = f": {shown(error)}" if isinstance(error, ValueError) else ""
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{quoted(node.value)} does not fit {node.tag.replace(TAG, '!!')}"
+                            f"{reason}", node.start_mark) from None
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what `<<` merges into a mapping, within a limit.
+
+        Without it, mappings that merge others several times would grow without end.
+        """
+        merged = 0
+        for part in _merged_into(node):
+            self.flatten_mapping(part)
+            merged += len(part.value)
+            if merged > MOST_NODES:
+                problem = f"<< merges more than {MOST_NODES:,} values; expected fewer"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        super().flatten_mapping(node)
+
+
+def _merged_into(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
+    """The mappings that `<<` merges into a mapping."""
+    for key, value in node.value:
+        if key.tag == f"{TAG}merge":
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            yield from (part for part in parts if isinstance(part, yaml.MappingNode))

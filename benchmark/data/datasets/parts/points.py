@@ -1,0 +1,70 @@
+"""Points: the annotated heads of an image, checked, also from files of MATLAB."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.utils.errors import UserError
+from benchmark.utils.regular_files import check_regular
+from benchmark.utils.shared_context import without_warnings
+from benchmark.utils.strict_json import shown
+
+HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
+MOST_BYTES = 16 * 2**20  # of a MATLAB file; the points of 100 000 heads take a tenth of that
+
+
+def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) -> np.ndarray:
+    """Return the points that `pick` takes from a MATLAB file, float64 [N, 2].
+
+    place: the place of the points in the file, for the error message.
+
+    Raises:
+        UserError: the file is broken, or has no points at this place.
+    """
+    from scipy.io import loadmat
+
+    check_regular(path, MOST_BYTES)
+    _check_version(path)
+    try:
+        with without_warnings:
+            values = pick(loadmat(path))
+    except Exception as error:  # scipy and numpy raise errors of many types for broken files
+        raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}: "
+                        f"{shown(repr(error))}") from None
+    return as_points(values, path)
+
+
+def as_points(values: Any, source: Path | str) -> np.ndarray:
+    """Return values as points, float64 [N, 2].
+
+    source: the file of the values, for the error message.
+
+    Raises:
+        UserError: the values are not points.
+    """
+    try:
+        points = np.array(values)
+    except (TypeError, ValueError):
+        points = np.array("ragged")  # refused below, as text is
+    if points.size and points.dtype.kind not in "iuf":  # text, booleans, integers beyond 64 bits
+        raise UserError(f"{shown(source)}: expected points as numbers (x, y)")
+    points = points.astype(np.float64)
+    if points.size == 0:
+        return np.zeros((0, 2))
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise UserError(f"{shown(source)}: expected points of shape [N, 2], "
+                        f"found {list(points.shape)}")
+    if not np.isfinite(points).all():
+        raise UserError(f"{shown(source)}: expected finite points, found nan or infinity")
+    return points
+
+
+def _check_version(path: Path) -> None:
+    """Check that a file is none of MATLAB v7.3, which scipy does not read. Raises UserError."""
+    with path.open("rb") as file:
+        head = file.read(512 + len(HDF5))
+    if head.startswith((HDF5, b"MATLAB 7.3")) or head.endswith(HDF5):
+        raise UserError(f"{shown(path)}: a MATLAB v7.3 file; expected version 7 or older: in "
+                        f"MATLAB, load the file and write it again with save(name, '-v7')")

@@ -1,0 +1,186 @@
+"""Entry files: the folder of an entry, read and compared with what its manifest says.
+
+Nothing is read before its size is known, and no link is followed.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import frozen_grids
+from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL,
+                                            RERUNS, UNDEFENDED, Manifest, identity, revision)
+from benchmark.leaderboard.record_checks import check_defense_name, check_version
+from benchmark.results.record import Record
+from benchmark.utils.errors import did_you_mean
+from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, parse_as, read_bytes, shown
+
+LEVELS = 3  # folders above the files of an entry: protocol, defense, revision
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem of an entry.
+
+    path: the file or folder. key: the field, or 'file', 'path', 'cell' and the like.
+    what: the value found and what was expected.
+    grave: whether it is an error. If not, the entry is merely incomplete.
+    """
+
+    path: str
+    key: str
+    what: str
+    grave: bool = True
+
+    def line(self) -> str:
+        kind = "error" if self.grave else "incomplete, shown without a rank"
+        return shown(f"{kind}: {self.path}: {self.key}: {self.what}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path, "key": shown(self.key), "what": shown(self.what),
+                "grave": self.grave}
+
+
+def find_entries(root: Path, level: int = 0) -> Iterator[Path | Problem]:
+    """The folders of entries. Anything else below the root, but README.md, is a problem.
+
+    Hidden folders are skipped: they are drafts of entries that a killed process left.
+    """
+    items = [item for item in os.scandir(root) if not (item.is_dir() and item.name.startswith("."))]
+    items.sort(key=lambda item: item.name)
+    if any(item.name in (FILE, CELLS) for item in items):
+        yield root
+        return
+    if level == LEVELS:
+        yield Problem(str(root), "file", f"no {FILE} and no {CELLS}; expected both")
+        return
+    for item in items:
+        if item.is_dir(follow_symlinks=False):
+            yield from find_entries(root / item.name, level + 1)
+        elif item.name != "README.md" or item.is_symlink():
+            yield Problem(str(root / item.name), "file", "not part of an entry; expected only "
+                          f"PROTOCOL/DEFENSE/REVISION/{FILE} here")
+
+
+class BrokenEntry(Exception):
+    """An error after which the rest of an entry cannot be checked."""
+
+    def __init__(self, path: Path, key: str, what: str):
+        super().__init__(what)
+        self.problem = Problem(str(path), key, what)
+
+
+def read_entry(folder: Path) -> tuple[Manifest, dict[str, Record]]:
+    """The manifest and the cells of an entry, if the path and the manifest fit the cells.
+
+    Raises:
+        BrokenEntry: a file is missing, broken or has another hash, or path and manifest do not
+            fit the cells.
+    """
+    names, path = _cell_names(folder), folder / FILE
+    try:
+        manifest = parse_as(Manifest, read_bytes(path, MOST_MANIFEST))
+        digests, cells = {}, {}
+        for name in names:
+            path = folder / CELLS / name
+            content = read_bytes(path)
+            digests[name] = hashlib.sha256(content).hexdigest()
+            cells[name] = Record.parse(content)
+    except InvalidFile as error:
+        raise BrokenEntry(path, error.key, error.what) from None
+    for name in sorted(manifest.cells.keys() | digests.keys()):
+        digest = digests.get(name, "no such file")
+        expected = manifest.cells.get(name, "no such file")
+        if digest != expected:
+            raise BrokenEntry(folder / CELLS / name, "sha256",
+                              f"{digest}; expected {expected}, as {FILE} says")
+    _check_manifest(folder, manifest, cells, revision(digests))
+    return manifest, cells
+
+
+def _check_manifest(folder: Path, manifest: Manifest, cells: dict[str, Record],
+                    expected_revision: str) -> None:
+    """Raise BrokenEntry if the path or the manifest do not fit the cells."""
+    expected = (manifest.protocol, manifest.defense.name, expected_revision)
+    parts = Path(os.path.abspath(folder)).parts[-LEVELS:]
+    if parts != expected:
+        raise BrokenEntry(folder, "path", f"{'/'.join(parts)}; expected {'/'.join(expected)} for "
+                          "this manifest and these cells")
+    grids = [grid.name for grid in frozen_grids.frozen()]
+    if manifest.protocol not in grids:
+        raise BrokenEntry(folder / FILE, "protocol", f"{manifest.protocol!r}; expected a frozen "
+                          f"grid: {did_you_mean(manifest.protocol, grids)}")
+    own = manifest.defense
+    for key, what in chain(check_defense_name(own.name), check_version(own)):
+        raise BrokenEntry(folder / FILE, key, what)
+    if own.given or own.name == UNDEFENDED.name:
+        raise BrokenEntry(folder / FILE, "defense", f"{own.name}, given {str(own.given):.200}; "
+                          "expected the name, version and resolved settings of a defense")
+    if identity(own) not in map(identity, (record.defense for record in cells.values())):
+        raise BrokenEntry(folder / FILE, "defense", f"no cell has {own.name} "
+                          f"{str(own.resolved):.200}, version {own.version}; expected at least one")
+
+
+def read_reruns(folder: Path) -> dict[str, Record]:
+    """The records of reruns, by the names of their files.
+
+    Raises:
+        BrokenEntry: one is broken, or the folder has other files.
+    """
+    if not (folder / RERUNS).is_dir():
+        return {}
+    records = {}
+    for name in _record_names(folder / RERUNS):
+        path = folder / RERUNS / name
+        try:
+            records[name] = Record.parse(read_bytes(path))
+        except InvalidFile as error:
+            raise BrokenEntry(path, error.key, error.what) from None
+    return records
+
+
+def _cell_names(folder: Path) -> list[str]:
+    """The names of the files of an entry's cells, found without reading a file.
+
+    Raises:
+        BrokenEntry: a file is missing, unexpected, a link or too large.
+    """
+    for path, is_kind, kind in ((folder / FILE, Path.is_file, "file"),
+                                (folder / CELLS, Path.is_dir, "folder")):
+        if path.is_symlink() or not is_kind(path):
+            raise BrokenEntry(path, "file", f"missing or a link; expected a {kind}")
+    for item in os.scandir(folder):
+        is_folder_of_reruns = item.name == RERUNS and item.is_dir(follow_symlinks=False)
+        if item.name not in (FILE, CELLS) and not is_folder_of_reruns:
+            raise BrokenEntry(folder / item.name, "file", "not part of an entry; expected only "
+                              f"{FILE} and the folders {CELLS} and {RERUNS}")
+    return _record_names(folder / CELLS)
+
+
+def _record_names(folder: Path) -> list[str]:
+    """The names of the record files in a folder, which may have nothing else.
+
+    Raises:
+        BrokenEntry: there is another file or a link, or there are too many or too large files.
+    """
+    names = []
+    total = 0
+    for item in os.scandir(folder):
+        path = folder / item.name
+        if not item.is_file(follow_symlinks=False) or not item.name.endswith(".json"):
+            raise BrokenEntry(path, "file", "not a record; expected only records (*.json) here, "
+                              "and no links")
+        size = item.stat(follow_symlinks=False).st_size
+        if size > MOST_BYTES:
+            raise BrokenEntry(path, "file", f"{size} bytes; expected at most {MOST_BYTES}")
+        names.append(item.name)
+        total += size
+        if total > MOST_TOTAL or len(names) > MOST_CELLS:
+            raise BrokenEntry(folder, "file", f"at least {len(names)} records of {total} bytes; "
+                              f"expected at most {MOST_CELLS} records of {MOST_TOTAL} bytes in "
+                              "all")
+    return sorted(names)

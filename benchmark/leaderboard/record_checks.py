@@ -1,0 +1,220 @@
+"""Record checks: whether one record of an entry fits its frozen grid and can be what a run wrote.
+
+Only what the record says is checked. Nothing is run, and nothing that it names is imported, but a
+counter or a defense of this project, whose class says what it can count and what it knows.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from benchmark.config.frozen_grids import FrozenGrid
+from benchmark.leaderboard.declared import KeyProblem, check_declared
+from benchmark.leaderboard.grid_slots import GridSlot
+from benchmark.leaderboard.manifest import UNDEFENDED, identity, without_given
+from benchmark.leaderboard.reruns import COUNTS
+from benchmark.leaderboard.training_images import training_images
+from benchmark.metrics import counting
+from benchmark.recipe import RUNNING
+from benchmark.registry import find, is_plugin, names, resolve
+from benchmark.results.record import AttackChoice, Choice, Record
+from benchmark.results.result import SUMMARISED
+from benchmark.tables.controls import SHARED
+from benchmark.utils.errors import UserError
+
+SPLITS = ("train", "test")
+
+
+def check_record(file: str, record: Record, slot: GridSlot, entry_defense: Choice,
+                 grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The problems of one record. file: its name. entry_defense: `without_given`."""
+    return chain(_check_name(file, record, grid), _check_defense(record, entry_defense),
+                 check_content(record, slot, grid))
+
+
+def check_content(record: Record, slot: GridSlot, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The problems of one record, whatever its file is called and whichever entry it is of."""
+    return chain(_check_defense_settings(record.defense), check_declared(record, slot),
+                 _check_images(record, grid), _check_given(record),
+                 _check_texts(record.model_dump()), _check_attack(record, slot),
+                 _check_counts(record))
+
+
+def check_defense_name(name: str) -> Iterator[KeyProblem]:
+    """The name is that of a file of Python, and does not look like another of this project."""
+    if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
+        yield "defense.name", (f"{name[:60]!r}; expected the name of a defense, at most 100 "
+                               "letters, digits and _")
+        return
+    similar = {_letters(known): known for known in names("defense")}.get(_letters(name), name)
+    if similar != name:
+        yield "defense.name", f"{name!r}; expected a name that is not so similar to {similar!r}"
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _check_name(file: str, record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The record is of this grid, and the name of its file begins with those of its components."""
+    if record.protocol != grid.name:
+        yield "protocol", f"{record.protocol!r:.60}; expected {grid.name!r} as in the manifest"
+    target = record.attack.target.name if record.attack else "clean"
+    name = f"{record.model.name}-{target}-{record.defense.name}-seed{record.seed}-"
+    if not re.fullmatch(re.escape(name) + r"[0-9a-f]{8}\.json", file):
+        yield "file", f"the name does not fit the record; expected {name}XXXXXXXX.json"
+
+
+def _check_defense(record: Record, entry_defense: Choice) -> Iterator[KeyProblem]:
+    """The defense is that of the entry, none or a control, and its version exists."""
+    own = record.defense
+    described = f"{own.name}, version {own.version}, settings {own.resolved}"
+    if own.name == UNDEFENDED.name and without_given(own) != UNDEFENDED:
+        yield "defense", f"{described:.200}; expected version 1 and no settings"
+    elif own.name not in SHARED and identity(own) != identity(entry_defense):
+        yield "defense", (f"{described:.200}; expected the defense of the entry, none or a "
+                          "control")
+    yield from check_version(own)
+
+
+def check_version(defense: Choice) -> Iterator[KeyProblem]:
+    """The version is one of this project's, or can be that of a plugin or of a fork."""
+    name, version = defense.name, defense.version
+    if name in names("defense") and not is_plugin("defense", name):
+        latest = find("defense", name).version
+        if version not in range(1, latest + 1):
+            yield "defense.version", (f"{version!r:.60}; expected 1 to {latest}, because {name} is "
+                                      "not a plugin")
+    elif isinstance(version, str) and not re.fullmatch("[0-9a-f]{12}", version):
+        yield "defense.version", f"{version[:60]!r}; expected 12 hex digits, the hash of a plugin"
+    elif isinstance(version, int) and version < 1:
+        yield "defense.version", f"{version}; expected a whole number from 1"
+
+
+def _check_defense_settings(own: Choice) -> Iterator[KeyProblem]:
+    """The defense can have these settings, as far as its present version tells."""
+    expected = dict(own.resolved)
+    if own.name in names("defense") and own.version == find("defense", own.name).version:
+        try:
+            expected |= resolve("defense", own.name, own.resolved)
+        except UserError as error:
+            yield "defense.resolved", str(error)
+    for key, used in own.resolved.items():
+        if isinstance(used, bool | int | float) and type(used) is not type(expected[key]):
+            yield f"defense.resolved.{key}", f"{used!r}; expected {expected[key]!r}"
+    for key in own.given.keys() & own.resolved.keys():
+        given, used = own.given[key], own.resolved[key]
+        are_numbers = isinstance(given, (int, float)) and isinstance(used, (int, float))
+        if are_numbers and given != used:
+            yield f"defense.given.{key}", f"{given}; expected {used} as in defense.resolved"
+
+
+def _check_images(record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The images and their true counts are those of the grid."""
+    if grid.counted not in (None, record.images.checksum):
+        yield "images", (f"{len(record.images.id)} other ids and true counts; expected those of "
+                         f"{grid.name}")
+    for split in SPLITS:
+        digest, expected = record.provenance["data"][split], grid.splits.get(split)
+        if expected and digest != expected:
+            yield f"provenance.data.{split}", f"{digest}; expected {expected} as in {grid.name}"
+
+
+def _check_given(record: Record) -> Iterator[KeyProblem]:
+    """Every setting that was given is a setting of its component."""
+    choices = {"data": record.data, "model": record.model, "defense": record.defense}
+    if record.attack:
+        choices |= {"attack.trigger": record.attack.trigger, "attack.target": record.attack.target}
+    unknown = {key: choice.given.keys() - choice.resolved.keys() for key, choice in choices.items()}
+    training = record.training
+    unknown["training"] = training["given"].keys() - training["resolved"].keys() - RUNNING
+    for key, settings in unknown.items():
+        for name in sorted(settings):
+            yield f"{key}.given", (f"unknown setting {name[:60]!r}; expected those of "
+                                   f"{key}.resolved")
+
+
+def _check_texts(value: Any, key: str = "") -> Iterator[KeyProblem]:
+    """All texts are printable and without markup.
+
+    No run writes other texts. A record is shown in many places, and one of them may not escape it.
+    """
+    if isinstance(value, str):
+        if not value.isprintable() or "<" in value or ">" in value:
+            yield key or "record", f"{value[:60]!r}; expected printable characters without < and >"
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _check_texts(name, key)
+            yield from _check_texts(item, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _check_texts(item, key)
+
+
+def _check_attack(record: Record, slot: GridSlot) -> Iterator[KeyProblem]:
+    """The poisoned images are training images in the right number; the attacker's counts fit."""
+    attack, images = record.attack, record.images
+    if attack is None:
+        return
+    yield from _check_poisoned(attack, slot)
+    if slot.tau is None:
+        return
+    for image, truth, target in zip(images.id, images.truth, images.target):
+        if slot.tau(truth) != target:
+            yield "images.target", (f"{image}: {target}; expected {slot.tau(truth)}, because "
+                                    f"{attack.target.name} makes that of {truth} people")
+            return
+
+
+def _check_poisoned(attack: AttackChoice, slot: GridSlot) -> Iterator[KeyProblem]:
+    """The poisoned images are training images, each once, as many as the poison rate gives."""
+    poisoned, training = len(attack.poisoned), training_images(slot)
+    if attack.images is None:
+        yield "attack.images", "null; expected the number of training images"
+    elif poisoned != (expected := round(attack.poison_rate * attack.images)):
+        yield "attack.poisoned", (f"{poisoned} ids; expected {expected}, the poison rate "
+                                  f"{attack.poison_rate} of {attack.images} training images")
+    if len(set(attack.poisoned)) != poisoned:
+        yield "attack.poisoned", "an id occurs twice; expected each image once"
+    if max(len(attack.psnr), len(attack.ssim)) > poisoned:
+        yield "attack.psnr", "more similarities than poisoned images; expected at most one of each"
+    if training is None:
+        return
+    if attack.images not in (None, len(training.ids)):
+        yield "attack.images", (f"{attack.images}; expected {len(training.ids)}, the training "
+                                "images without those for validation")
+    foreign = [image for image in attack.poisoned if image not in training.ids]
+    if foreign:
+        yield "attack.poisoned", (f"{foreign[0][:60]!r} is no training image of this data; "
+                                  f"expected {len(training.ids)} known ids, such as "
+                                  f"{min(training.ids)!r}")
+
+
+def _check_counts(record: Record) -> Iterator[KeyProblem]:
+    """The counts can be a counter's, and every number that is computed from them is finite.
+
+    A counter whose map ends in a linear layer can count fewer than nobody. It is not believed to
+    take away more people than the largest crowd of the test images has.
+    """
+    images = record.images
+    may_be_negative = find("model", record.model.name).may_be_negative
+    least = -max(images.truth) if may_be_negative else 0
+    for key in COUNTS:
+        counts = getattr(images, key)
+        if counts is not None and min(counts) < least:
+            reason = ("the largest crowd below nobody" if may_be_negative
+                      else f"because {record.model.name} has no negative counts")
+            yield f"images.{key}", (f"{images.id[counts.index(min(counts))]}: {min(counts)}; "
+                                    f"expected at least {least}, {reason}")
+    increases = record.attack and record.attack.increases
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = counting.summary(**images.model_dump(include=SUMMARISED), increases=increases)
+    for key, value in numbers.items():
+        # A target of 0 has an infinite distortion of its label.
+        if math.isinf(value) and key != "label_distortion":
+            yield "images", f"{key} of these counts is not finite; expected finite metrics"
+            return

@@ -1,0 +1,76 @@
+"""What a request stands for is counted before it is expanded."""
+
+import time
+
+import pytest
+
+from benchmark.config.axes import MOST_CELLS, check_extent, expand, extent
+from benchmark.config.grid import cells
+from benchmark.config.request import change, load_request, override, preset_names
+from benchmark.utils.errors import UserError
+
+
+def aliases(levels, make, parts=9):
+    """A value of which each level holds the one before it `parts` times, as YAML aliases do."""
+    value = "x"
+    for _ in range(levels):
+        value = make([value] * parts)
+    return value
+
+
+def as_mapping(parts):
+    return {f"k{number}": part for number, part in enumerate(parts)}
+
+
+def holding_itself(make):
+    value = make([1])
+    if isinstance(value, list):
+        value.append(value)
+    else:
+        value["inner"] = [value]
+    return value
+
+
+@pytest.mark.parametrize("request_", [
+    {"seed": [0, 1, 2], "attack": ["none", {"target": ["add", "minus"], "alpha": [0.1, 0.2]}]},
+    {"model": [{"name": ["tiny", ["mcnn"]]}, "csrnet"], "training": {"lr": [0.1, 0.2]}}, {}])
+def test_the_cells_are_counted_as_they_are_expanded(request_):
+    assert extent(request_).choices == len(list(expand(request_)))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_are_far_below_the_limit(preset):
+    check_extent(load_request(preset))
+    assert extent(load_request(preset)).choices < MOST_CELLS / 10
+
+
+@pytest.mark.parametrize("request_, message", [
+    ({"seed": list(range(10_000)), "eval_batch": list(range(10_000))},
+     r"100,000,000 cells \(seed 10,000 x eval_batch 10,000\); expected at most 10,000"),
+    ({"seed": list(range(MOST_CELLS + 1))}, r"10,001 cells \(seed 10,001\)"),
+    ({"attack": {"target": ["add"] * 50, "alpha": [0.1] * 50, "n": [1] * 50}}, r"125,000 cells \(attack 125,000\)"),
+    ({"seed": aliases(9, list)}, r"387,420,489 cells \(seed 387,420,489\)"),
+    ({key: aliases(9, list) for key in "abcdefg"}, r"about 10\^60 cells \(a 387,420,489 x .* x \.\.\.\)"),
+    ({key: aliases(18, list) for key in "abcdefg"}, r"more than 10\^99 cells"),
+    ({"seed": aliases(9, lambda parts: [part for part in parts if part != "x"])}, "43,046,721 cells"),
+    ({"model": aliases(9, as_mapping)}, "values in all cells together; expected at most 1,000,000"),
+    ({"model": {"width": [1] * 5000} | {f"k{number}": 1 for number in range(5000)}}, "values in all cells"),
+    ({"seed": holding_itself(list)}, "holds itself"), ({"attack": holding_itself(as_mapping)}, "holds itself"),
+    ({"seed": aliases(21, list, parts=1)}, "nested too deep"), ({"a": aliases(3000, list, parts=1)}, "nested too deep"),
+    ({"seed": aliases(19, list, parts=1), "a": [aliases(20, list, parts=1)]}, "nested too deep")])
+def test_a_grid_without_end_is_refused_in_one_line_and_in_bounded_time(request_, message):
+    began = time.monotonic()
+    for flags in ([], ["hold_out=0.2"]):  # a flag copies the request
+        with pytest.raises(UserError, match=f"settings: .*{message}") as refused:
+            cells(override(request_, flags))
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
+    assert time.monotonic() - began < 5
+
+
+def test_flags_may_shorten_an_axis_of_a_file():
+    assert len(cells(override({"seed": list(range(20_000))}, ["seed=0"]))) == 1
+
+
+def test_a_value_from_python_may_not_hold_itself_either():
+    with pytest.raises(UserError, match="holds itself"):
+        change(change({}, "seed", [0]), "attack", holding_itself(list))
