@@ -2,9 +2,9 @@
 
 Why nothing is run. torch.load(weights_only=True) calls no function and makes no object but those of
 a list: torch's own, which rebuild tensors, and the ones that are allowed beside them. To these are
-added only classes that are made here, one for each name that the file uses and torch does not know.
+added only classes that are made here, one for each name in the file; torch's own list comes first.
 They stand for that name and import nothing: neither the name nor any value of the file is looked up
-as a module, a function or a class. Where torch has a name in its own list, that comes first. Making an object of such a class gives an empty dictionary,
+as a module, a function or a class. Making an object of such a class gives an empty dictionary,
 whatever it was (an argparse.Namespace, a configuration). Calling one is refused, except for names
 of plain values (numpy scalars, paths, dates), and gives an object without content.
 So a file may hold such objects beside its tensors, but the only content that is read is tensors,

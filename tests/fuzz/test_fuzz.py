@@ -15,7 +15,6 @@ import shutil
 import signal
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -210,7 +209,7 @@ def damage_folder(folder, rng):
         path.rename(path.with_name(rng.choice(NAMES)))
     elif kind == "copy" and path.is_file():
         shutil.copy(path, path.with_name(rng.choice([name for name in NAMES if name != path.name])))
-    elif kind == "size" and path.suffix == ".png":
+    elif kind == "size" and path.suffix == ".png" and path.is_file():
         mode = rng.choice(["RGB", "L", "1", "RGBA", "P", "I;16"])
         Image.new(mode, rng.choice([(1, 1), (7, 7), (1, 400), (400, 1), (300, 200)])).save(path, "PNG")
     elif kind == "special":
@@ -248,7 +247,7 @@ def write_checkpoint(path, sound, rng):
     tensors = {rng.choice(["", "", "module.", "model.", "_orig_mod."]) + key: tensor for key, tensor in sound.items()}
     if rng.random() < 0.5:
         key = rng.choice(list(tensors))
-        tensors[key] = rng.choice([tensors[key].half(), tensors[key][:0], tensors[key].to(torch.complex64),
+        tensors[key] = rng.choice([tensors[key].half(), tensors[key].reshape(-1)[:0], tensors[key].to(torch.complex64),
                                    tensors[key] * float("nan"), None, "x", [1], np.float64(1), {}, {1: 2},
                                    tensors[key].to_sparse(), torch.zeros(1).expand(2**40)])
     if path.suffix == ".npz":
