@@ -187,7 +187,7 @@ def _setting_error(model: type[BaseModel], where: str, errors: list[Any]) -> Use
 
 
 def quoting_hint(key: str, value: Any) -> str:
-    """How to give a name that YAML reads as something else, for the end of a message.
+    """Advice to quote a name that YAML reads as something else, for the end of a message.
 
     key: the key with that of its component, for instance 'data.root'.
     """

@@ -59,7 +59,6 @@ class Counter(nn.Module, ABC):
             when the counter is built and is not kept.
         may_be_negative: whether it can count fewer than 0 people. False where no block of the map
             can be below 0; the leaderboard then refuses such counts.
-
         later_settings: settings that records were published without. A record names them only
             where they were given.
 

@@ -17,7 +17,7 @@ from benchmark.cli import entry, figure, plugin, run, show, store, tables
 from benchmark.utils.errors import LONGEST, UserError, cut, printable, with_short_words
 from benchmark.utils.packages import check_not_hidden
 from benchmark.utils.signals import listen
-from benchmark.utils.storage_errors import told
+from benchmark.utils.storage_errors import describe_error
 from benchmark.version import __version__
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         # Python would try at exit to print what could not be printed.
         sys.stdout = open(os.devnull, "w")
-        return _fail(told(error), arguments)
+        return _fail(describe_error(error), arguments)
     except KeyboardInterrupt as stop:
         print("stopped: finished stages are kept, and the same command goes on from there",
               file=sys.stderr)

@@ -9,7 +9,7 @@ from benchmark.cli.options import (add_command, add_grid_options, add_group, add
 
 
 def add(commands: Any) -> None:
-    """Add figure triggers, defenses, frontier, curves, kde, scatter, poisoning, maps and gradcam."""
+    """Add the commands `figure triggers`, `figure defenses` and the others."""
     figure = add_group(commands, "figure", "draw pictures", "FIGURE")
     command = add_command(figure, "triggers", _figure_triggers,
                           "draw every trigger on a generated scene, with its equation and PSNR")

@@ -27,7 +27,7 @@ def add_group(commands: Any, name: str, text: str, metavar: str = "COMMAND") -> 
 def add_plugin_flag(command: argparse.ArgumentParser, may_be_empty: bool = False) -> None:
     """Add the flag for components that lie outside of the project.
 
-    may_be_empty: whether a file without a component is told and passed over, not refused.
+    may_be_empty: whether a file without a component is reported and skipped, not refused.
     """
     command.set_defaults(plugins_may_be_empty=may_be_empty)
     command.add_argument("--plugin", action="append", metavar="FILE",

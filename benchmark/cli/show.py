@@ -33,7 +33,8 @@ def add(commands: Any) -> None:
 
     data = add_group(commands, "data", "inspect a dataset")
     command = add_command(data, "check", _check_data,
-                          "count images and people, and report missing, broken, small and duplicate files")
+                          "count images and people, and report missing, broken, small and "
+                          "duplicate files")
     command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
     command.add_argument("--root", help="the folder that holds it "
                                         "(default: the environment variable CROWD_DATA)")

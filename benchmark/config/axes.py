@@ -65,8 +65,8 @@ def _lengths(request: dict[str, Any]) -> str:
     """The lengths of the longest axes: 'seed 10,000 x scale 10,000'."""
     lengths = [(extent(value).choices, key) for key, value in request.items()]
     axes = sorted((axis for axis in lengths if axis[0] > 1), key=lambda axis: -axis[0])
-    told = [f"{shown(key)} {_number(length)}" for length, key in axes[:NAMED_AXES]]
-    return " x ".join([*told, "..."] if len(axes) > NAMED_AXES else told)
+    parts = [f"{shown(key)} {_number(length)}" for length, key in axes[:NAMED_AXES]]
+    return " x ".join([*parts, "..."] if len(axes) > NAMED_AXES else parts)
 
 
 def extent(node: Any) -> Extent:

@@ -59,7 +59,7 @@ def _check_events(text: str | bytes) -> None:
 
 
 def _problem(event: yaml.Event, depth: int, number: int) -> str | None:
-    """What is wrong with an event: the limit that it exceeds, or its tag."""
+    """The limit that an event exceeds, or its tag that is not permitted, as a message; or None."""
     if depth > DEEPEST:
         return f"nested too deep; expected at most {DEEPEST} levels"
     if number > MOST_NODES:

@@ -14,8 +14,7 @@ from benchmark.data.datasets.base import Dataset, Item, Split
 from benchmark.data.image_files import pixel_limit, scaled_size
 from benchmark.data.loading import in_threads, read_image
 from benchmark.data.smallest import smallest_for_all
-from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import shown
+from benchmark.utils.errors import UserError, shown
 
 
 @dataclass

@@ -11,10 +11,9 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageOps
 
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import SharedContext, without_warnings
-from benchmark.utils.strict_json import shown
 
 LIMIT = "CROWD_MAX_PIXELS"  # the environment variable with the largest number of pixels
 MOST_PIXELS = 500_000_000  # its default: 1.5 GB once decoded

@@ -12,7 +12,7 @@ from benchmark.data.datasets.base import Dataset, Split
 from benchmark.data.image_files import image_size
 from benchmark.data.loading import in_threads
 from benchmark.registry import names
-from benchmark.utils.strict_json import shown
+from benchmark.utils.errors import shown
 
 Sizes = dict[Path, tuple[int, int]]  # (W, H) of images in pixels
 

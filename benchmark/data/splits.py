@@ -12,9 +12,8 @@ from typing import TypeVar
 from benchmark.data.datasets.base import Dataset, Item
 from benchmark.data.loading import in_threads, read_scenes
 from benchmark.data.scene import Scene
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
-from benchmark.utils.strict_json import shown
 
 MOST_BYTES = 2_000_000_000  # of a file; more would be hashed for minutes
 Named = TypeVar("Named", Item, Scene)
@@ -47,7 +46,7 @@ def validation_ids(dataset: Dataset, held_out: float) -> list[str]:
 
 
 def training_ids(dataset: Dataset, held_out: float) -> list[str]:
-    """Return the ids of the images that are trained on. Raises UserError if the split is missing."""
+    """Return the ids of the images that are trained on. Raises UserError without the split."""
     items = dataset.items("train")
     training, _ = hold_out(items, dataset.name, validation_number(len(items), held_out))
     return [item.id for item in training]

@@ -116,7 +116,7 @@ def _statements(record: Record, slot: GridSlot) -> Iterator[Statement]:
 
 
 def _defense_statements(record: Record, slot: GridSlot) -> Iterator[Statement]:
-    """What a defense is given and what it scores, which do not depend on the victim."""
+    """The sorts of images that a defense is given and that it scores, for any victim the same."""
     subject = f"{identity(record.defense)} {slot.data_key}"
     for key in ("clean", "extra"):
         yield f"knowledge.{key}", key, subject, record.knowledge.get(key, 0)

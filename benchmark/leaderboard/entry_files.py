@@ -17,7 +17,7 @@ from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFE
 from benchmark.leaderboard.record_checks import check_defense_name, check_version
 from benchmark.results.record import Record
 from benchmark.utils.errors import did_you_mean
-from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, parse_as, read_bytes, shown
+from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, one_line, parse_as, read_bytes
 
 LEVELS = 3  # folders above the files of an entry: protocol, defense, revision
 
@@ -38,10 +38,10 @@ class Problem:
 
     def line(self) -> str:
         kind = "error" if self.grave else "incomplete, shown without a rank"
-        return shown(f"{kind}: {self.path}: {self.key}: {self.what}")
+        return one_line(f"{kind}: {self.path}: {self.key}: {self.what}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "key": shown(self.key), "what": shown(self.what),
+        return {"path": self.path, "key": one_line(self.key), "what": one_line(self.what),
                 "grave": self.grave}
 
 

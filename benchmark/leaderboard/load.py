@@ -17,9 +17,9 @@ from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of
 from benchmark.tables.controls import SHARED
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.progress import log
-from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
+from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
 NOT_CELLS = (RERUNS, "tables")  # folders beside records whose JSON files are not cells
 NO_ENTRY = "of no entry"  # the label of victims that no entry holds
@@ -158,11 +158,11 @@ def _lines(entry: CheckedEntry) -> list[str]:
     if not entry.is_sound:
         first, *more = (problem for problem in entry.problems if problem.grave)
         others = f" (and {len(more)} more errors; see crowdbench validate)" if more else ""
-        return [shown(f"left out: {first.path}: {first.key}: {first.what}") + others]
+        return [one_line(f"left out: {first.path}: {first.key}: {first.what}") + others]
     if entry.detects:
-        return [shown(f"without a rank: {entry.folder}: {entry.manifest.defense.name} detects and "
-                      "repairs nothing; it is in the table of detectors")]
-    return [shown(f"without a rank: {problem.path}: {problem.key}: {problem.what}")
+        return [one_line(f"without a rank: {entry.folder}: {entry.manifest.defense.name} detects "
+                         "and repairs nothing; it is in the table of detectors")]
+    return [one_line(f"without a rank: {problem.path}: {problem.key}: {problem.what}")
             for problem in entry.problems]
 
 

@@ -83,7 +83,7 @@ class GridResults:
 
     @property
     def lacks(self) -> str:
-        """What its entry lacks to be ranked, such as cells of no defense; '' for nothing."""
+        """A text that lists the cells that its entry lacks to be ranked; '' if it lacks none."""
         return entry_of(self.first.records[0]).get("lacks", "")
 
     @property

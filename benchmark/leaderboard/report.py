@@ -23,7 +23,7 @@ from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
-from benchmark.utils.storage_errors import told
+from benchmark.utils.storage_errors import describe_error
 
 FORMATS = {"md": markdown, "csv": csv, "tex": latex, "json": as_json}
 
@@ -166,4 +166,4 @@ def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise UserError(f"tables: cannot write {path.name}: {told(error)}") from None
+        raise UserError(f"tables: cannot write {path.name}: {describe_error(error)}") from None

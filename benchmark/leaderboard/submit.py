@@ -25,7 +25,7 @@ from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError, did_you_mean
 from benchmark.utils.files import publish, whole_file, write_atomically
 from benchmark.utils.progress import log
-from benchmark.utils.strict_json import shown
+from benchmark.utils.strict_json import one_line
 from benchmark.version import __version__
 
 Records = dict[Path, Record]
@@ -92,7 +92,7 @@ def _refuse(draft: CheckedEntry, manifest: Manifest) -> NoReturn:
     first, *more = (problem for problem in draft.problems if problem.grave)
     file = os.path.relpath(first.path, draft.folder)
     others = f" (and {len(more)} more errors)" if more else ""
-    raise UserError(shown(f"submit {manifest.defense.name}: {file}: {first.key}: {first.what}")
+    raise UserError(one_line(f"submit {manifest.defense.name}: {file}: {first.key}: {first.what}")
                     + others)
 
 
@@ -105,7 +105,7 @@ def _correct(entry: Path, manifest: Manifest) -> None:
     where = f"submit {manifest.defense.name}: {entry}"
     published = check_entry(entry)
     if published.manifest is None or not published.is_sound:
-        raise UserError(shown(f"{where} exists and has an error: {published.problems[0].what}"))
+        raise UserError(one_line(f"{where} exists and has an error: {published.problems[0].what}"))
     old = published.manifest
     if old.name != manifest.name:
         raise UserError(f"{where} exists already under the name {old.name!r}; expected this name, "

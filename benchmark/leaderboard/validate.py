@@ -24,7 +24,7 @@ from benchmark.leaderboard.record_checks import check_content
 from benchmark.leaderboard.required_fields import check_fields
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
+from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
 MOST_SHOWN = 20  # problems of the records of one entry, after which the check of it stops
 
@@ -72,8 +72,8 @@ class CheckedEntry:
     def line(self) -> str:
         facts = self.to_dict()
         seeds = ", ".join(map(str, facts["seeds"]))
-        return shown(f"ok: {self.folder}: {facts['defense']} on {facts['protocol']}: "
-                     f"{facts['cells']} cells, seeds {seeds}, tier: {self.tier}")
+        return one_line(f"ok: {self.folder}: {facts['defense']} on {facts['protocol']}: "
+                        f"{facts['cells']} cells, seeds {seeds}, tier: {self.tier}")
 
 
 @dataclass

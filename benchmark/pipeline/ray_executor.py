@@ -18,7 +18,7 @@ from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.utils import progress
 from benchmark.utils.errors import UserError
-from benchmark.utils.storage_errors import told
+from benchmark.utils.storage_errors import describe_error
 
 RETRIES = 10  # times that a stage may lose its machine
 # The environment variables that stages read.
@@ -82,21 +82,16 @@ def _started(address: str | None) -> Any:
                             f"{error.strerror or error}") from None
     environment = {"env_vars": {key: os.environ[key] for key in PASSED_ON if key in os.environ},
                    "worker_process_setup_hook": "benchmark.utils.packages.import_ours"}
+    # Without 'local', Ray would join any cluster that was last started on this machine, also
+    # another user's or one that is gone.
+    place = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
-        if address is None:
-            # 'local', because Ray would otherwise join any cluster that was last started on this
-            # machine, also another user's or one that is gone.
-            ray.init(address="local", runtime_env=environment,
-                     logging_level="warning", include_dashboard=False)
-        else:
-            ray.init(address=address, runtime_env=environment,
-                     logging_level="warning")
+        ray.init(runtime_env=environment, logging_level="warning", **place)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).partition(". ")[0]
-        if address is None:
-            raise UserError(f"--executor ray: Ray did not start on this machine: {reason}") from None
-        raise UserError(f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE "
-                        f"as it was started with: {reason}") from None
+        problem = (f"--address {address}: expected a running Ray cluster, and RAY_AUTH_MODE as it "
+                   "was started with" if address
+                   else "--executor ray: expected Ray to start on this machine")
+        raise UserError(f"{problem}: {str(error).partition('. ')[0]}") from None
     return ray
 
 
@@ -133,7 +128,7 @@ def _make(stage: Stage, store: Store, plugins: list[Path],
     except UserError as error:
         return None, str(error)
     except OSError as error:
-        return None, told(error)
+        return None, describe_error(error)
 
 
 @cache

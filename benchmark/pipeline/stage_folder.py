@@ -14,9 +14,9 @@ from typing import Annotated, Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.hashing import file_sha256
-from benchmark.utils.strict_json import MOST_BYTES, shown
+from benchmark.utils.strict_json import MOST_BYTES
 
 ABOUT, FAILED = "stage.json", "failed.json"
 OLD = ".old"  # ends the name of a folder that was put aside
@@ -145,7 +145,7 @@ def _read(model: type[Model], path: Path) -> Model | None:
 
 
 def incomplete(folder: Path) -> str | None:
-    """What is missing in the folder of a finished stage, as a line; None if nothing.
+    """A line that names the first file that a finished stage lacks; None if it is complete.
 
     No file is read but the description. A file is missing, too, where its size is not as written.
     Raises OSError as `describe` does.

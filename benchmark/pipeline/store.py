@@ -21,12 +21,11 @@ from benchmark.pipeline.stage_folder import (ABOUT, FAILED, acquire, damage, des
                                              incomplete, is_held, is_hidden, lock_of, mark_of,
                                              put_aside, read_failure)
 from benchmark.utils.device import main_says, state
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import publish, write_atomically
 from benchmark.utils.hashing import by_content, file_sha256
 from benchmark.utils.progress import log
 from benchmark.utils.signals import unbroken
-from benchmark.utils.strict_json import shown
 
 
 class Store:

@@ -9,10 +9,9 @@ from typing import Any
 from benchmark.pipeline.stage_folder import (OLD, Description, acquire, damage, describe, is_held,
                                              key_of, lock_of, marks, put_aside, read_failure)
 from benchmark.results.record import Record
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.human import moment
-from benchmark.utils.storage_errors import told
-from benchmark.utils.strict_json import shown
+from benchmark.utils.storage_errors import describe_error
 
 COLUMNS = ("kind", "key", "title", "status", "seconds", "size", "changed")
 LEFT_BEHIND = ("failed", "interrupted", "put aside")  # that no run reads, except to go on
@@ -144,7 +143,7 @@ def _damage(stage: StoredStage) -> str | None:
     try:
         return damage(stage.folder)
     except OSError as error:  # a file that cannot be read
-        return told(error)
+        return describe_error(error)
 
 
 def _stored_stage(folder: Path) -> StoredStage | None:

@@ -14,8 +14,8 @@ from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
 from benchmark.strengths import StrengthChoice
-from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes, shown
+from benchmark.utils.errors import UserError, shown
+from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
 SCHEMA = 1
 MOST_IMAGES = 10**5
@@ -260,7 +260,7 @@ class Record(Settings):
         try:
             return cls.parse(read_bytes(path))
         except InvalidFile as error:
-            raise UserError(f"record {shown(path)}: {shown(error)}") from None
+            raise UserError(f"record {shown(path)}: {one_line(error)}") from None
 
     @classmethod
     def parse(cls, data: bytes) -> "Record":

@@ -54,7 +54,7 @@ def _place(spec: ModuleSpec) -> Path | None:
 
 
 def _way_out(folder: Path) -> str:
-    """What to do so that Python does not look in a folder."""
+    """Advice that keeps Python from looking in a folder, for the end of a message."""
     path = os.environ.get("PYTHONPATH", "")  # an empty entry is the current folder
     entries = path.split(os.pathsep) if path else []
     listed = [Path(entry or ".").resolve() for entry in entries]

@@ -39,7 +39,7 @@ def collision_notes(plugin: Path) -> list[str]:
 
 
 def import_hint(plugin: Path, error: BaseException) -> str:
-    """How to import a package beside a plugin, for the end of the message that an import failed."""
+    """Advice to use `import_beside` after a failed import; '' where it would not help."""
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if package not in OURS or not (plugin.resolve().parent / package).is_dir():
         return ""

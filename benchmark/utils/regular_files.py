@@ -23,8 +23,9 @@ def check_regular(path: Path, most: int | None = None) -> None:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # a ValueError: a name with a null character
-        told = getattr(error, "strerror", None) or str(error)
-        reason = "a link to nothing" if os.path.islink(path) else told.lower()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        if os.path.islink(path):
+            reason = "a link to nothing"
         raise UserError(f"{shown(path)}: expected a file, found {reason}") from None
     if not stat.S_ISREG(status.st_mode):
         kind = KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")

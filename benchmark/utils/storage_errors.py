@@ -16,12 +16,12 @@ ADVICE = {
     errno.EXDEV: ELSEWHERE}
 
 
-def told(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """An error of the file system in one line, with what to do where that is known.
 
-    >>> told(OSError(errno.ENOENT, "No such file or directory", "runs"))
+    >>> describe_error(OSError(errno.ENOENT, "No such file or directory", "runs"))
     'runs: No such file or directory'
-    >>> told(OSError(errno.ENOSPC, "No space left on device", "runs")).split(", ")[0]
+    >>> describe_error(OSError(errno.ENOSPC, "No space left on device", "runs")).split(", ")[0]
     'runs: No space left on device; free some space'
     """
     line = f"{shown(error.filename or 'file system')}: {error.strerror or error}"

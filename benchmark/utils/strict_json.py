@@ -14,7 +14,7 @@ from benchmark.utils.errors import printable
 MOST_BYTES = 16 * 2**20  # in a file
 DEEPEST = 20  # levels of nesting; a record has 8
 MOST_KEYS = 5000  # in an object
-LONGEST = 400  # characters of a line that `shown` returns
+LONGEST = 400  # characters of a line that `one_line` returns
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -100,10 +100,12 @@ def validate_as(model: type[Model], value: Any) -> Model:
         raise InvalidFile(key or model.__name__.lower(), what) from None
 
 
-def shown(text: object) -> str:
-    """Any text as one line of printable characters, cut to LONGEST characters.
+def one_line(text: object) -> str:
+    """A whole message as one line of printable characters, cut to LONGEST characters.
 
-    >>> shown("a\\nb\\x1b[0m")
+    `errors.shown` is for a value or a name in a message.
+
+    >>> one_line("a\\nb\\x1b[0m")
     'a\\\\nb\\\\x1b[0m'
     """
     line = printable(str(text)[:LONGEST + 1])
@@ -129,7 +131,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _float(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise InvalidFile("JSON", f"{shown(digits[:20])} is too large; expected finite numbers")
+        raise InvalidFile("JSON", f"{digits[:20]} is too large; expected finite numbers")
     return value
 
 

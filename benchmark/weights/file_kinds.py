@@ -6,11 +6,11 @@ The first bytes decide, not the name of the file.
 import json
 import os
 import re
-import stat
 import zipfile
 from pathlib import Path
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.regular_files import check_regular
 from benchmark.weights.names import listed
 
 HEAD = 4096  # bytes that are read to tell what a file is
@@ -63,11 +63,8 @@ def header_length(head: bytes) -> int:
 
 def _head(path: Path) -> bytes:
     """The first bytes of a regular file. Raises UserError."""
+    check_regular(path)
     try:
-        status = path.stat()  # before it is opened, because opening a pipe waits for its writer
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"weights {path}: expected a file, found "
-                            f"{'a folder' if path.is_dir() else 'no regular file'}")
         with path.open("rb") as file:
             return file.read(HEAD)
     except OSError as error:
@@ -118,7 +115,7 @@ def _not_weights(path: Path, what: str) -> UserError:
 
 
 def _description(head: bytes) -> str:
-    """What a file is that holds no weights, by its first bytes."""
+    """A description of a file that holds no weights, by its first bytes."""
     if not head:
         return "an empty file: the download or the copy wrote nothing"
     for signature, what in SIGNATURES.items():

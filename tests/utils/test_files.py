@@ -8,7 +8,7 @@ import torch
 from hard_times import killed_at_each_step, small_disk
 
 from benchmark.utils.files import publish, whole_file, write_atomically
-from benchmark.utils.storage_errors import told
+from benchmark.utils.storage_errors import describe_error
 from benchmark.utils.tensors import write_tensors
 
 
@@ -80,7 +80,7 @@ def test_what_the_disk_cannot_do_is_told_in_a_line_with_the_path(tmp_path, monke
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(OSError) as failed:
         write(tmp_path / "done")
-    line = told(failed.value)
+    line = describe_error(failed.value)
     assert line.startswith(f"{tmp_path / 'done'}: {os.strerror(code)}") and words in line and "\n" not in line
     assert not (tmp_path / "done").exists()
 
@@ -91,12 +91,12 @@ def test_a_full_disk_keeps_the_old_file_and_is_named(tmp_path):
         write_atomically(path, "old")
         with pytest.raises(OSError) as failed:
             write_atomically(path, 200_000 * "x")
-        assert told(failed.value).startswith(f"{path}: No space left on device; free some space")
+        assert describe_error(failed.value).startswith(f"{path}: No space left on device; free some space")
         assert [(one.name, one.read_text()) for one in path.parent.iterdir()] == [("a.json", "old")]
         remount("ro")
         with pytest.raises(OSError) as failed:
             write_atomically(path, "new")
-        assert told(failed.value).startswith(f"{path}: Read-only file system; expected a folder")
+        assert describe_error(failed.value).startswith(f"{path}: Read-only file system; expected a folder")
         remount("rw,size=1M")
         write_atomically(path, 200_000 * "x")
         assert len(path.read_text()) == 200_000

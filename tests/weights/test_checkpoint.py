@@ -257,9 +257,9 @@ def test_a_file_of_one_format_is_read_by_the_name_of_another(capsys, squeeze):
 def test_a_pipe_and_a_folder_are_refused_at_once(capsys, desk):
     os.mkfifo("pipe.pth")
     (desk / "folder.pth").mkdir()
-    for name, found in (("pipe.pth", "no regular file"), ("folder.pth", "a folder")):
+    for name, found in (("pipe.pth", "a pipe"), ("folder.pth", "a folder")):
         assert main(["convert", name, "out.safetensors"]) == 2
-        assert capsys.readouterr().err == f"crowdbench: weights {name}: expected a file, found {found}\n"
+        assert capsys.readouterr().err == f"crowdbench: {name}: expected a file, found {found}\n"
 
 
 def test_a_pickle_of_another_protocol_is_refused_with_what_to_do(capsys, desk, squeeze):

@@ -340,4 +340,4 @@ def test_a_write_that_fails_leaves_nothing_behind(capsys, desk, monkeypatch):
 
 @pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors"])
 def test_a_file_that_is_not_there_is_named(capsys, desk, name):
-    refused(capsys, desk, [name, "out.safetensors"], name, "No such file")
+    refused(capsys, desk, [name, "out.safetensors"], name, "no such file")

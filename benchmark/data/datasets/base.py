@@ -15,8 +15,7 @@ from pydantic import PositiveFloat, PositiveInt
 from benchmark.data.datasets.parts.folders import find_folder, listed
 from benchmark.data.datasets.parts.pairs import Item
 from benchmark.registry import Settings
-from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import shown
+from benchmark.utils.errors import UserError, shown
 
 Split = Literal["train", "test"]
 

@@ -24,9 +24,8 @@ from benchmark.data.datasets.parts.pairs import (by_number, image_files, matched
                                                  spellings)
 from benchmark.data.datasets.parts.points import as_points
 from benchmark.registry import register
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
-from benchmark.utils.strict_json import shown
 
 TABLES = ("points.json", "points.csv")
 MOST_BYTES = 200_000_000  # of a table; a million heads take 40 MB

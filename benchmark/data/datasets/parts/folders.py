@@ -10,8 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import shown
+from benchmark.utils.errors import UserError, shown
 
 LEVELS = 3  # of folders around the one that is looked for
 LISTED = 5  # names that an error message lists

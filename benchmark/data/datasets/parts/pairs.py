@@ -12,8 +12,7 @@ from mimetypes import MimeTypes
 from pathlib import Path
 
 from benchmark.data.datasets.parts.folders import entries
-from benchmark.utils.errors import UserError
-from benchmark.utils.strict_json import shown
+from benchmark.utils.errors import UserError, shown
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 TYPES = MimeTypes()  # Python's own list, whatever this machine knows

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import without_warnings
-from benchmark.utils.strict_json import shown
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
 MOST_BYTES = 16 * 2**20  # of a MATLAB file; the points of 100 000 heads take a tenth of that
