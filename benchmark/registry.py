@@ -180,7 +180,9 @@ def _setting_error(model: type[BaseModel], where: str, errors: list[Any]) -> Use
     key, value = str(first["loc"][0]) if first["loc"] else "settings", first["input"]
     if first["type"] == "extra_forbidden":
         return unknown_key(where, key, model.model_fields)
-    reason = first["msg"].replace(value, shown(value)) if isinstance(value, str) else first["msg"]
+    reason = first["msg"].removeprefix("Value error, ")
+    if isinstance(value, str):
+        reason = reason.replace(value, shown(value))
     text_expected = any(error["type"] in TEXT_EXPECTED for error in errors)
     hint = quoting_hint(KEYS.get(where.split()[0], "") + key, value) if text_expected else ""
     return UserError(f"{where}: {key} = {quoted(value)}: {reason}{hint}")

@@ -34,12 +34,17 @@ def parse(text: str | bytes) -> Any:
     """The value of one YAML document.
 
     Raises:
-        InvalidYaml: the text is not YAML, too large, nested too deep, or has a tag of another type
-            than a text, a number, a list or a mapping.
+        InvalidYaml: the text is not YAML, too large, nested too deep, has a key twice, or has a tag
+            of another type than a text, a number, a list or a mapping.
     """
     try:
         _check_events(text)
-        return _Loader(text).get_single_data()
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_keys(node)
+        return loader.construct_document(node)
     except RecursionError:
         raise InvalidYaml("a mapping merges itself (<<); expected another one") from None
     except (yaml.YAMLError, UnicodeError) as error:
@@ -72,6 +77,27 @@ def _problem(event: yaml.Event, depth: int, number: int) -> str | None:
     if length > LONGEST_TEXT:
         return f"a value of {length:,} characters; expected at most {LONGEST_TEXT:,}"
     return None
+
+
+def _check_keys(root: yaml.Node) -> None:
+    """Refuse a mapping that has a key twice, of which YAML would silently take the last."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        keys = set()
+        for key, value in node.value:
+            waiting += [key, value]
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise InvalidYaml(f"line {key.start_mark.line + 1}: key {quoted(key.value)} "
+                                      "occurs twice; expected each key once")
+                keys.add(key.value)
 
 
 class _Loader(_Safe):

@@ -109,7 +109,8 @@ def _statements(record: Record, slot: GridSlot) -> Iterator[Statement]:
             yield f"attack.{key}", key, slot.title, getattr(attack, key)
         yield "images.target", "target", slot.title, images.target
     weights = {stage: provenance["stages"][stage]["weights_sha256"]
-               for stage in ("clean", "victim", "repaired")}
+               for stage in ("clean", "victim", "repaired", "control")
+               if provenance["stages"].get(stage)}
     yield from _weight_statements(record, slot, weights)
     yield from _count_statements(record, slot, weights)
     yield from _defense_statements(record, slot)
@@ -140,6 +141,11 @@ def _weight_statements(record: Record, slot: GridSlot,
         subjects["repaired"] = victim
     for stage, subject in subjects.items():
         yield f"provenance.stages.{stage}.weights_sha256", "weights", subject, weights[stage]
+    # The clean counter after a defense is the repaired counter of a record without an attack.
+    control = "control" if record.attack else "repaired"
+    if control in weights:
+        yield (f"provenance.stages.{control}.weights_sha256", "control's weights",
+               f"{slot.counter_key} {identity(record.defense)}", weights[control])
     owners = {"clean": "a clean counter", "victim": "a victim" if record.attack
               else "a clean counter"}
     if weights["repaired"] != weights["victim"]:

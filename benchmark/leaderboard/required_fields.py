@@ -59,6 +59,7 @@ class _Stages(_Fields):
     clean: _TrainedCounter
     victim: _TrainedCounter
     repaired: _Counter
+    control: _Counter | None = None  # a record of before 2026-11-29 does not name it
     detection: _Scoring | None = None
 
 

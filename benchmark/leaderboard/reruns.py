@@ -25,7 +25,7 @@ COUNTS = {"reference_clean": "of the clean counter on clean images",
           "control_triggered": "of the repaired clean counter on triggered images"}
 SCORES = ("clean", "triggered", "drift", "reference_clean", "reference_triggered")
 COUNTERS = {"clean": "the clean (reference) counter", "victim": "the victim",
-            "repaired": "the repaired counter"}
+            "repaired": "the repaired counter", "control": "the repaired clean counter"}
 # Where all of these are equal, nothing that a record tells explains different counts.
 CIRCUMSTANCES = ("crowdbench", "commit", "dirty", "python", "packages", "device", "device_name",
                  "system", "cores", "threads", "precision", "processes", "switches")
@@ -227,7 +227,7 @@ def _first_difference(record: Record, rerun: Record) -> str:
     for stage, counter in COUNTERS.items():
         weights, others = (each.get(stage, {}).get("weights_sha256")
                            for each in (stages, rerun_stages))
-        if weights != others:
+        if None not in (weights, others) and weights != others:
             return f"the weights of {counter} are the first to differ"
     for key, counts in COUNTS.items():
         columns = (getattr(record.images, key), getattr(rerun.images, key))

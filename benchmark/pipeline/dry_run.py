@@ -14,7 +14,7 @@ from benchmark.config.cell import Cell, Component, display_names
 from benchmark.config.frozen_grids import protocol_of
 from benchmark.pipeline.counter_files import build_empty
 from benchmark.pipeline.graph import StageGraph
-from benchmark.pipeline.record_files import read_sound
+from benchmark.pipeline.record_files import read_if_sound
 from benchmark.pipeline.runner import learned, record_path
 from benchmark.pipeline.stage import Stage
 from benchmark.utils.human import duration, size
@@ -84,7 +84,7 @@ def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
     """The plan of a run of these cells. Raises UserError where data is missing or broken."""
     rows, protocols, stages = [], Counter(), {}
     for cell, name in zip(cells, display_names(cells)):
-        done = read_sound(record_path(cell, graph, out)) is not None
+        done = read_if_sound(record_path(cell, graph, out)) is not None
         needed = [] if done else graph.stages(cell)
         new = [stage for stage in needed if stage not in stages]
         rows.append({"cell": name} | _row(done, needed, new, graph))

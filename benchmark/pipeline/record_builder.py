@@ -25,6 +25,8 @@ def build_record(graph: StageGraph, cell: Cell) -> Record:
     stages = {"victim": graph.victim(cell), "repaired": graph.repaired(cell)}
     if not cell.settings.audit:
         stages["clean"] = graph.clean(cell)
+    if control := graph.control(cell):
+        stages["control"] = control
     info = {name: read_info(graph.store.get(stage)) for name, stage in stages.items()}
     detection, scoring = _detection(graph, cell)
     if scoring:
@@ -70,9 +72,6 @@ def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:
         scenes, _ = graph.data.train_of(cell)
         fitted = attack.fitted(scenes, cell.settings.seed) if scenes else attack
         columns["target"] = test.targets(fitted.target)
-    control = graph.control(cell)
-    if control:
-        stages = stages | {"control": control}
     for prefix, name in (("", "repaired"), ("reference_", "clean"), ("control_", "control")):
         if name not in stages:
             continue

@@ -9,7 +9,7 @@ from benchmark.utils.files import write_atomically
 from benchmark.utils.progress import log
 
 
-def read_sound(path: Path) -> Record | None:
+def read_if_sound(path: Path) -> Record | None:
     """The record in a file; None where there is none, or where it is broken, which is told.
 
     Raises:

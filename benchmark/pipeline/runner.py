@@ -11,7 +11,7 @@ from benchmark.pipeline.circumstances import told, watched
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.local_executor import Executor, run_locally
 from benchmark.pipeline.record_builder import build_record
-from benchmark.pipeline.record_files import read_sound
+from benchmark.pipeline.record_files import read_if_sound
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.pipeline.time_estimates import Estimator
@@ -50,7 +50,7 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     began, began_with = time.monotonic(), switches()
     paths = [record_path(cell, graph, out) for cell in cells]
     (out / "records").mkdir(parents=True, exist_ok=True)
-    done = {path: read_sound(path) for path in dict.fromkeys(paths)}
+    done = {path: read_if_sound(path) for path in dict.fromkeys(paths)}
     todo = {path: cell for path, cell in zip(paths, cells) if main_says(done[path] is None)}
     log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
     stages = {path: [watched(stage, cell, began_with) for stage in graph.stages(cell)]

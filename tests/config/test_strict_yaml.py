@@ -21,6 +21,7 @@ def merges(levels, parts=9):
 @pytest.mark.parametrize("text, value", [
     ("seed: 1\nmodel: {name: tiny}", {"seed": 1, "model": {"name": "tiny"}}),
     ("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]", {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": [{"x": 1}, {"x": 1}]}),
+    ("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: {x: &x {y: 1}}, x: *x}", {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": {"y": 1}}}),
     ("a: !!str 2024\nb: '2024'\nc: !!str no", {"a": "2024", "b": "2024", "c": "no"}),
     ("\ufeffseed: 1", {"seed": 1}), ("", None),
     ("a: " + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1), None)])
@@ -37,6 +38,8 @@ def test_what_is_within_the_limits_is_read(text, value):
     ("seed: 1" + ":59" * 100_000, "a value of 300,001 characters; expected at most 4,096"),
     ("a: &a\n  <<: *a\n", "merges itself"), (merges(12), "<< merges more than 200,000 values"),
     ("a: *b", "undefined alias"), ("seed: 0\n---\nseed: 1", "single document"), ("a: \0", "character"),
+    ("model: tiny\nseed: 1\nmodel: squeeze", "line 3: key 'model' occurs twice; expected each key once"),
+    ("a: [{b: {c: 1, 'c': 2}}]", "line 1: key 'c' occurs twice"), ("{a: 1, <<: {b: 1}, <<: {c: 1}}", "'<<' occurs twice"),
     ("? [a]\n: 1", "unhashable"), ("a: b: c", "line 1"), ("since: 2024-13-01", "month must be in 1..12")])
 def test_anything_else_is_refused_in_one_line_and_in_bounded_time(text, message):
     began = time.monotonic()

@@ -72,6 +72,15 @@ def test_the_weights_of_a_control_are_not_those_of_the_entrys_defense(entry):
     forged(entry, MINE, taken, "repaired.weights_sha256", "'a counter by retrain'", "'a counter by mine'")
 
 
+def test_the_weights_of_a_control_are_those_of_the_clean_counter_after_the_defense(entry):
+    sha256 = json.loads(cell(entry, "clean-mine-seed0").read_text())["provenance"]["stages"]["repaired"]["weights_sha256"]
+    rewritten(entry / "cells", MINE, put("provenance", "stages", "control", {"weights_sha256": sha256}))
+    entry = sealed(entry)
+    assert validate([entry]).ok
+    forged(entry, MINE, put("provenance", "stages", "control", {"weights_sha256": "c" * 64}),
+           "clean-mine-seed0", "stages.repaired.weights_sha256", "c" * 30, "add-mine-seed0")
+
+
 def test_a_defense_that_changes_next_to_nothing_is_believed(entry):
     """Pruning dormant channels gives other weights and the counts of the victim."""
     for seed in (0, 1):

@@ -20,6 +20,7 @@ from benchmark.pipeline.counter_files import load_counter, with_pattern
 from benchmark.pipeline.dry_run import plan
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.store import Store
+from benchmark.pipeline.store_admin import garbage
 from benchmark.results.record import Record
 from benchmark.training.evaluation import count_people
 from benchmark.utils.tensors import read_tensors
@@ -81,6 +82,16 @@ def test_a_record_holds_what_the_stored_counter_counts_on_the_test_images(finish
 def test_the_clean_counter_is_every_records_reference(finished):
     clean = finished[2][0].images.clean
     assert all(record.images.reference_clean == clean for record in finished[2])
+
+
+def test_a_record_names_all_of_its_counters_so_that_none_is_deleted_while_it_is_kept(finished):
+    chosen, graph, records = finished
+    for cell, record in zip(chosen, records):
+        control = graph.control(cell)
+        named = record.provenance["stages"].get("control", {}).get("key")
+        assert named == (control and control.key) and (named is None) == (not cell.attack or cell.defense.name == "none")
+    attacked = [record for record in records if record.attack]
+    assert garbage(graph.store.root, attacked) == []
 
 
 def test_poisoned_images_are_named_and_their_false_heads_kept(finished):
