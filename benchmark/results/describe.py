@@ -6,6 +6,7 @@ from typing import Any
 from benchmark.config.cell import Cell, Component
 from benchmark.registry import find
 from benchmark.results.record import AttackChoice, Choice
+from benchmark.utils.hashing import PinnedFile
 from benchmark.weights import described
 
 
@@ -30,7 +31,7 @@ def describe_component(component: Component) -> Choice:
 def _without_folder(value: Any) -> Any:
     if isinstance(value, (str, Path)) and Path(value).is_file():
         return described(Path(value))
-    return value
+    return str(value) if isinstance(value, PinnedFile) else value
 
 
 def describe_attack(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:

@@ -2,15 +2,32 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 
+@dataclass(frozen=True)
+class PinnedFile:
+    """A file that is known by the hash of its bytes, wherever it lies.
+
+    name: its file name. sha256: hex digits. origin: where it comes from, for messages.
+    """
+
+    name: str
+    sha256: str
+    origin: str
+
+    def __str__(self) -> str:
+        """The file as text for a record, as that of `benchmark.weights.described`."""
+        return f"{self.name} sha256 {self.sha256[:12]}"
+
+
 def content_key(facts: Any) -> str:
     """The key of JSON-like values: the first 20 hex digits of a SHA-256 hash.
 
-    A path to a file counts by the bytes of the file; its name does not matter.
+    A path to a file, and a pinned file, count by the bytes of the file; the name does not matter.
 
     >>> content_key({"b": 1, "a": 2}) == content_key({"a": 2, "b": 1})
     True
@@ -26,11 +43,13 @@ def file_sha256(path: Path) -> str:
 
 
 def by_content(facts: Any) -> Any:
-    """The same values, with each path to a file replaced by the hash of the file."""
+    """The same values, with each file replaced by its hash."""
     if isinstance(facts, dict):
         return {str(key): by_content(value) for key, value in facts.items()}
     if isinstance(facts, (list, tuple)):
         return [by_content(value) for value in facts]
+    if isinstance(facts, PinnedFile):
+        return f"sha256:{facts.sha256}"
     if isinstance(facts, Path):
         if not facts.is_file():
             return str(facts)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from benchmark.registry import build, find, resolve, settings_of
 from benchmark.utils.errors import UserError, quoted
+from benchmark.utils.hashing import PinnedFile
 from benchmark.weights.checkpoint import read_checkpoint, read_state_dict
 from benchmark.weights.names import KeyMap, beside_each_other, part_for, renamed
+from benchmark.weights.published import locate
 from benchmark.weights.setting import checked_weights
 
 WHOLE = "whole counter"  # the note on initial weights begins so if they are a trained counter's
@@ -91,6 +93,8 @@ def trained(name: str, given: dict[str, Any], where: str) -> nn.Module:
         raise UserError(f"{where}: model {name!r} has no setting weights; "
                         "expected a counter that can be loaded from a file")
     weights = resolve("model", name, given)["weights"]
+    if isinstance(weights, PinnedFile):
+        weights = locate(weights)
     if not isinstance(weights, Path):  # anything else would start a download
         raise UserError(f"{where}: model.weights = {quoted(str(weights))}: "
                         f"expected the file of a whole trained {name}")

