@@ -42,6 +42,9 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
                          help="the folder of the new records and their store "
                               "(default: runs/reproduce)")
+    command.add_argument("--from-zoo", metavar="ZOO",
+                         help="take the trained counters from a zoo, and only count again: a "
+                              "folder, http(s)://... or hf://OWNER/NAME")
     add_record_options(command)
     add_plugin_flag(command)
 
@@ -77,6 +80,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     for record in records:
         grid += cells(override(request_of(record), options.set))
     graph = StageGraph(Store(options.out / "store"))
+    if options.from_zoo:
+        _pull_counters(options.from_zoo, grid, graph)
     outcome = runner.run(grid, graph, options.out)
     reruns = dict(zip(outcome.paths, outcome.records))
     paths = [runner.record_path(cell, graph, options.out) for cell in grid]
@@ -88,3 +93,18 @@ def _reproduce(options: argparse.Namespace) -> int:
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return int(bool(outcome.failures) or not agree)
+
+
+def _pull_counters(zoo: str, grid: list[Any], graph: Any) -> None:
+    """Take the counters of some cells from a zoo into the store of a graph."""
+    from benchmark.zoo.pull import check_space, index_of, missing, pull
+    from benchmark.zoo.sources import source
+
+    place = source(zoo)
+    index = index_of(place)
+    keys = {stage.key for cell in grid for stage in graph.stages(cell) if stage.kind != "counts"}
+    stages = missing(index, graph.store.root, keys)
+    check_space(stages, graph.store.root)
+    pull(place, stages, graph.store.root)
+    for absent in sorted(keys - index.stages.keys()):
+        print(f"zoo {zoo}: no stage {absent}; it is made here", file=sys.stderr)

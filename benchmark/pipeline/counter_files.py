@@ -18,6 +18,7 @@ from benchmark.training.loop import Progress
 from benchmark.utils.device import state
 from benchmark.utils.files import write_atomically
 from benchmark.utils.tensors import read_tensors, write_tensors
+from benchmark.weights import load_tensors
 from models.base import Counter
 
 WEIGHTS, INFO = "weights.safetensors", "info.json"
@@ -69,11 +70,15 @@ def load_counter(store: Store, cell: Cell, stage: Stage) -> Counter:
 
 
 def read_counter(folder: Path, model: Component, defense: Component) -> Counter:
-    """The counter in the folder of a stage; a repaired one has the modules its defense adds."""
+    """The counter in the folder of a stage; a repaired one has the modules its defense adds.
+
+    Raises:
+        UserError: its weights are not those of such a counter.
+    """
     counter = build_empty(model)
     if read_info(folder).get("repaired"):
         counter = defense.build().wrap(counter)
-    counter.load_state_dict(read_tensors(folder / WEIGHTS)[0])
+    load_tensors(counter, read_tensors(folder / WEIGHTS)[0], str(folder / WEIGHTS))
     return counter.eval()
 
 

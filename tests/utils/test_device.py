@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.cli import main
-from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment
+from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment, resolve_precision
 from benchmark.utils.errors import UserError
 
 
@@ -36,3 +36,17 @@ def test_the_accelerator_reads_none_of_its_settings_from_the_environment(monkeyp
     made = accelerator("fp32", None)
     assert made.gradient_accumulation_steps == 1 and made.mixed_precision == "no"
     assert made.state.dynamo_plugin.backend.value == "NO"
+
+
+@pytest.mark.parametrize("named", ["fp32", "bf16"])
+def test_a_variable_says_what_automatic_precision_means_and_nothing_else(monkeypatch, named):
+    monkeypatch.setenv("CROWD_PRECISION", named)
+    assert resolve_precision("auto") == named
+    assert [resolve_precision(precision) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+@pytest.mark.parametrize("named, message", [("half", "expected one of fp32, bf16, fp16"), ("FP32", "expected one of fp32"),
+                                            ("auto", "expected one of fp32"), ("fp16", "a CPU cannot train in fp16")])
+def test_a_variable_that_names_no_precision_of_this_machine_is_refused(monkeypatch, capsys, named, message):
+    monkeypatch.setenv("CROWD_PRECISION", named)
+    assert main(["run", "quick", "--dry-run"]) == 2 and message in capsys.readouterr().err

@@ -23,7 +23,7 @@ def public(desk, monkeypatch):
     (desk / "data" / "weights").mkdir(parents=True)
     path = desk / "data" / "weights" / "their.safetensors"
     save_file(build("model", "tiny", {}).state_dict(), path)
-    monkeypatch.setitem(PUBLISHED, "theirs", PinnedFile(path.name, file_sha256(path), "the file of their page"))
+    monkeypatch.setitem(PUBLISHED, "theirs", PinnedFile(path.name, file_sha256(path), "MIT", "the file of their page"))
     monkeypatch.setenv("CROWD_DATA", str(desk / "data"))
     return path
 

@@ -1,0 +1,152 @@
+"""Commands that share trained counters: push them into a zoo, and pull them from one."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.cli.options import STORE, add_command, add_group, add_plugin_flag, read_records
+from benchmark.utils.errors import UserError
+
+PLACE = "a folder, http://... or https://..., or hf://OWNER/NAME[@REVISION]"
+MOST = "2GB"
+
+
+def add(commands: Any) -> None:
+    """Add zoo push, zoo pull, zoo list and zoo verify."""
+    zoo = add_group(commands, "zoo", "share trained counters, and take those of others")
+    push = add_command(zoo, "push", _push, "copy the counters behind records into a zoo")
+    push.add_argument("records", nargs="+", type=Path, metavar="RECORDS",
+                      help="record files, or folders that hold them")
+    push.add_argument("--to", type=Path, required=True, metavar="FOLDER",
+                      help="the folder of the zoo, new or not")
+
+    pull = add_command(zoo, "pull", _pull, "take counters from a zoo, so that no run trains them")
+    pull.add_argument("zoo", metavar="ZOO", help=PLACE)
+    pull.add_argument("--grid", metavar="SOURCE",
+                      help="only what this grid needs: a preset or a YAML file (default: all)")
+    pull.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                      help="change a setting of the grid, as for `crowdbench run`")
+    pull.add_argument("--most", default=MOST, type=_bytes, metavar="SIZE",
+                      help=f"take no more than this, for instance 500MB (default: {MOST})")
+    pull.add_argument("--dry-run", action="store_true",
+                      help="list what would be taken, and take nothing")
+    add_plugin_flag(pull)
+
+    listing = add_command(zoo, "list", _list, "list the counters of a zoo")
+    listing.add_argument("zoo", metavar="ZOO", help=PLACE)
+    verify = add_command(zoo, "verify", _verify, "check every file of a zoo against its hash")
+    verify.add_argument("zoo", type=Path, metavar="FOLDER", help="the folder of a zoo")
+    for command in (push, pull):
+        command.add_argument("--store", type=Path, default=STORE,
+                             help=f"the folder of trained counters (default: {STORE})")
+    for command in (pull, listing, verify):
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _push(options: argparse.Namespace) -> int:
+    from benchmark.utils.human import size
+    from benchmark.zoo.push import push
+
+    index, added = push(read_records(options.records), options.store, options.to)
+    print(f"{options.to}: {added} stages added; {len(index.stages)} stages, {size(index.size)}")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from benchmark.utils.human import size
+    from benchmark.zoo.pull import check_space, index_of, missing, pull
+    from benchmark.zoo.sources import source
+
+    place = source(options.zoo)
+    index = index_of(place)
+    wanted = _keys(options) if options.grid else None
+    stages = missing(index, options.store, wanted)
+    if wanted is not None and not wanted & index.stages.keys():
+        raise _nothing_fits(index, options)
+    if options.dry_run:
+        _print(stages, options.json)
+        return 0
+    check_space(stages, options.store, options.most)
+    if stages:
+        pull(place, stages, options.store)
+    if options.json:
+        _print(stages, True)
+    else:
+        there = len(index.stages if wanted is None else wanted & index.stages.keys()) - len(stages)
+        print(f"{options.store}: {len(stages)} stages taken, "
+              f"{size(sum(stage.size for stage in stages.values()))}; {there} were there before")
+    return 0
+
+
+def _keys(options: argparse.Namespace) -> set[str]:
+    """The keys of all stages of a grid."""
+    from benchmark.config.grid import cells
+    from benchmark.config.request import load_request, override
+    from benchmark.pipeline.graph import StageGraph
+    from benchmark.pipeline.store import Store
+
+    graph = StageGraph(Store(options.store))
+    grid = cells(override(load_request(options.grid), options.set))
+    return {stage.key for cell in grid for stage in graph.stages(cell)}
+
+
+def _nothing_fits(index: Any, options: argparse.Namespace) -> UserError:
+    """The error that a zoo has nothing of a grid, and why, as far as its index tells."""
+    from benchmark.utils.device import AUTO, resolve_precision
+
+    own, others = resolve_precision("auto"), {stage.precision for stage in index.stages.values()}
+    reason = "expected a zoo of this grid, with the same data and settings"
+    if others - {own, None}:
+        reason = (f"its counters were trained in {', '.join(sorted(others - {None}))}, and this "
+                  f"machine trains in {own}; expected the environment variable "
+                  f"{AUTO}={min(others - {own, None})}, here and for `crowdbench run`")
+    return UserError(f"zoo {options.zoo}: no stage of grid {options.grid}: {reason}")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from benchmark.zoo.pull import index_of
+    from benchmark.zoo.sources import source
+
+    _print(index_of(source(options.zoo)).stages, options.json)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from benchmark.zoo.verify import problems
+
+    wrong = problems(options.zoo)
+    if options.json:
+        print(json.dumps([{"path": path, "wrong": what} for path, what in wrong]))
+    else:
+        for path, what in wrong:
+            print(f"{path}: {what}")
+        print(f"{len(wrong)} problems" if wrong else "every file is as the index says")
+    return int(bool(wrong))
+
+
+def _print(stages: dict[str, Any], as_json: bool) -> None:
+    from benchmark.utils.human import size
+
+    if as_json:
+        print(json.dumps({key: stage.model_dump(mode="json") for key, stage in stages.items()}))
+        return
+    rows = [{"kind": stage.kind, "key": key, "stage": stage.title, "size": size(stage.size),
+             "precision": stage.precision, "initial weights": stage.weights,
+             "their licence": stage.licence}
+            for key, stage in sorted(stages.items(), key=lambda pair: pair[1].title)]
+    if rows:
+        print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")
+    print(f"{len(rows)} stages, {size(sum(stage.size for stage in stages.values()))}")
+
+
+def _bytes(text: str) -> int:
+    """A size such as '500MB' in bytes."""
+    from benchmark.utils.human import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,111 @@
+"""Push: the counters and patterns behind records are copied from a store into a zoo."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmark.pipeline.counter_files import INFO
+from benchmark.pipeline.stage_folder import damage, describe
+from benchmark.pipeline.store_admin import StoredStage, behind
+from benchmark.registry import find, names
+from benchmark.results.record import Record
+from benchmark.utils.errors import UserError, shown
+from benchmark.utils.files import publish
+from benchmark.utils.hashing import file_sha256
+from benchmark.utils.progress import log
+from benchmark.weights.published import PUBLISHED
+from benchmark.zoo.index import (INDEX, FileName, Index, Kind, SharedFile, SharedStage, read_index,
+                                 stage_folder, write_index)
+
+
+def push(records: Sequence[Record], store: Path, folder: Path) -> tuple[Index, int]:
+    """Copy the stages behind records into a zoo, which is made if it is missing.
+
+    What the zoo holds already stays as it is. The index is written last, so that a killed push
+    leaves a sound zoo, and the next one goes on.
+    Returns the index, and the number of stages that were added.
+
+    Raises:
+        UserError: a counter of a record is not in the store, a stage is damaged, or the zoo holds
+            another stage under its key.
+        OSError: the zoo cannot be written.
+    """
+    stages = [stage for stage in behind(store, records) if stage.kind in get_args(Kind)]
+    index = read_index(folder / INDEX, folder) if (folder / INDEX).exists() else Index()
+    added = {}
+    for stage in stages:
+        shared = _described(stage)
+        known = index.stages.get(stage.key)
+        if known and known.files != shared.files:
+            raise UserError(f"zoo {shown(folder)}: {stage.kind}/{stage.key}: another stage of this "
+                            "key is there, as when it was made on another machine; expected an "
+                            "empty folder, or the store that the zoo was filled from")
+        if not known:
+            log(f"{stage.title}")
+            _copy(stage, shared, folder)
+            added[stage.key] = shared
+    index = Index(stages=index.stages | added)
+    write_index(folder, index)
+    return index, len(added)
+
+
+def _copy(stage: StoredStage, shared: SharedStage, folder: Path) -> None:
+    """Copy a stage as a whole or not at all."""
+    final = stage_folder(folder, stage.key, shared)
+    draft = final.with_name(f".{stage.key}")
+    for leftover in (draft, final):  # of a push that was killed
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    draft.mkdir(parents=True)
+    for name in shared.files:
+        shutil.copyfile(stage.folder / name, draft / name)
+    publish(draft, final)
+
+
+def _described(stage: StoredStage) -> SharedStage:
+    """What the index says of a stage. Raises UserError if the stage cannot be shared."""
+    problem = damage(stage.folder)
+    if problem:
+        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages")
+    files = {path.name: SharedFile(size=path.stat().st_size, sha256=file_sha256(path))
+             for path in sorted(stage.folder.iterdir())}
+    unknown = files.keys() - set(get_args(FileName))
+    if unknown:
+        raise UserError(f"{stage.folder / min(unknown)}: no file of a {stage.kind[:-1]}; expected "
+                        f"{', '.join(get_args(FileName))}")
+    facts = describe(stage.folder).facts
+    training = next(_trainings(facts), {})
+    return SharedStage(kind=stage.kind, title=stage.title, needs=list(stage.needs or ()),
+                       precision=training.get("recipe", {}).get("precision"),
+                       weights=_note(stage.folder), licence=_licence(training), files=files)
+
+
+def _trainings(facts: Any) -> Iterator[dict[str, Any]]:
+    """The facts of a stage's training, and of those before it."""
+    if isinstance(facts, dict):
+        if "model" in facts:
+            yield facts
+        for key in ("before", "counter"):
+            yield from _trainings(facts.get(key))
+
+
+def _note(folder: Path) -> str | None:
+    """Where the initial weights of a counter came from."""
+    path = folder / INFO
+    return json.loads(path.read_text()).get("weights") if path.is_file() else None
+
+
+def _licence(training: dict[str, Any]) -> str | None:
+    """The licence of a counter's initial weights; None where it is not known."""
+    name, _, settings = training.get("model", (None, None, {}))
+    weights = settings.get("weights")
+    for file in PUBLISHED.values():
+        if weights == f"sha256:{file.sha256}":
+            return file.licence
+    if weights == "scratch":
+        return "from scratch"
+    if weights or name not in names("model"):
+        return None
+    return find("model", name).licence
