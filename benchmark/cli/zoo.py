@@ -22,6 +22,11 @@ def add(commands: Any) -> None:
                       help="record files, or folders that hold them")
     push.add_argument("--to", type=Path, required=True, metavar="FOLDER",
                       help="the folder of the zoo, new or not")
+    push.add_argument("--half", action="store_true",
+                      help="write weights in 16 bits where all counts of the test images stay "
+                           "exactly the same")
+    push.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                      help="for --half: the folder of the data, or a file that a record only names")
 
     pull = add_command(zoo, "pull", _pull, "take counters from a zoo, so that no run trains them")
     pull.add_argument("zoo", metavar="ZOO", help=PLACE)
@@ -50,7 +55,12 @@ def _push(options: argparse.Namespace) -> int:
     from benchmark.utils.human import size
     from benchmark.zoo.push import push
 
-    index, added = push(read_records(options.records), options.store, options.to)
+    records, halving = read_records(options.records), None
+    if options.half:
+        from benchmark.zoo.half import Halving
+
+        halving = Halving(records, options.store, options.set)
+    index, added = push(records, options.store, options.to, halving)
     print(f"{options.to}: {added} stages added; {len(index.stages)} stages, {size(index.size)}")
     return 0
 

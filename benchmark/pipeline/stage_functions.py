@@ -35,9 +35,11 @@ from benchmark.utils.generators import seed_generators
 from benchmark.utils.progress import Bar
 from benchmark.utils.tensors import write_tensors
 from benchmark.weights import trained
+from models.base import Counter
 
 # Enough for a mean; the structural similarity of one large image takes a second.
 STEALTH_IMAGES = 20
+COUNTS = "counts.json"
 Patterns = Sequence[Stage | None]
 
 
@@ -107,14 +109,21 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
 def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,
           triggered: bool, folder: Path) -> None:
     """A counter's counts of the test images."""
-    counts = data.test_of(cell).count(
-        load_counter(store, cell, counter), resolve_precision(cell.recipe.precision),
-        _stamp(store, cell, patterns) if triggered else None, cell.settings.eval_batch,
-        f"count {'triggered' if triggered else 'clean'} test images")
+    loaded = load_counter(store, cell, counter)
+    counts = counts_of(store, data, cell, loaded, patterns, triggered)
     if not np.isfinite(counts).all():
         raise TrainingFailed(f"{counter.title}: it counts nan or infinity on a test image")
     if state().is_main_process:
-        write_atomically(folder / "counts.json", json.dumps(counts.tolist()))
+        write_atomically(folder / COUNTS, json.dumps(counts))
+
+
+def counts_of(store: Store, data: DataCache, cell: Cell, counter: Counter, patterns: Patterns,
+              triggered: bool) -> list[float]:
+    """The counts of a cell's test images, clean or triggered, by any counter."""
+    return data.test_of(cell).count(
+        counter, resolve_precision(cell.recipe.precision),
+        _stamp(store, cell, patterns) if triggered else None, cell.settings.eval_batch,
+        f"count {'triggered' if triggered else 'clean'} test images").tolist()
 
 
 def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,

@@ -37,6 +37,7 @@ class _Info(_Poisoning):
     strengths: list[dict[Line, Any]] = []
     suspicion: dict[Line, Any] | None = None
     repaired: bool = False
+    rounded: Line | None = None
     also: list[_Poisoning] = []
 
 

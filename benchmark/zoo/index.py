@@ -40,6 +40,7 @@ class SharedStage(_Fields):
 
     title: a name for people. needs: the keys of the stages that it was made from. precision: the
     one of its training. weights: where the initial weights came from. licence: theirs.
+    rounded_from: for weights in 16 bits, the SHA-256 hash of the original file.
     files: all of its files, also its description.
     """
 
@@ -49,6 +50,7 @@ class SharedStage(_Fields):
     precision: Line | None = None
     weights: Line | None = None
     licence: Line | None = None
+    rounded_from: Annotated[str, Field(pattern=SHA256)] | None = None
     files: dict[FileName, SharedFile]
 
     @property

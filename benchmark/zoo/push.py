@@ -6,25 +6,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmark.pipeline.counter_files import INFO
-from benchmark.pipeline.stage_folder import damage, describe
+from benchmark.pipeline.counter_files import INFO, WEIGHTS
+from benchmark.pipeline.stage_folder import ABOUT, damage, describe
 from benchmark.pipeline.store_admin import StoredStage, behind
 from benchmark.registry import find, names
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import publish
 from benchmark.utils.hashing import file_sha256
+from benchmark.utils.human import size
 from benchmark.utils.progress import log
 from benchmark.weights.published import PUBLISHED
+from benchmark.zoo.half import Halving
 from benchmark.zoo.index import (INDEX, FileName, Index, Kind, SharedFile, SharedStage, read_index,
                                  stage_folder, write_index)
 
 
-def push(records: Sequence[Record], store: Path, folder: Path) -> tuple[Index, int]:
+def push(records: Sequence[Record], store: Path, folder: Path,
+         halving: Halving | None = None) -> tuple[Index, int]:
     """Copy the stages behind records into a zoo, which is made if it is missing.
 
     What the zoo holds already stays as it is. The index is written last, so that a killed push
     leaves a sound zoo, and the next one goes on.
+    halving: rounds counters to 16 bits where they count the same; None rounds none.
     Returns the index, and the number of stages that were added.
 
     Raises:
@@ -36,50 +40,62 @@ def push(records: Sequence[Record], store: Path, folder: Path) -> tuple[Index, i
     index = read_index(folder / INDEX, folder) if (folder / INDEX).exists() else Index()
     added = {}
     for stage in stages:
-        shared = _described(stage)
         known = index.stages.get(stage.key)
-        if known and known.files != shared.files:
+        if known and not _is(stage, known):
             raise UserError(f"zoo {shown(folder)}: {stage.kind}/{stage.key}: another stage of this "
                             "key is there, as when it was made on another machine; expected an "
                             "empty folder, or the store that the zoo was filled from")
         if not known:
-            log(f"{stage.title}")
-            _copy(stage, shared, folder)
-            added[stage.key] = shared
+            added[stage.key] = _add(stage, folder, halving)
     index = Index(stages=index.stages | added)
     write_index(folder, index)
     return index, len(added)
 
 
-def _copy(stage: StoredStage, shared: SharedStage, folder: Path) -> None:
-    """Copy a stage as a whole or not at all."""
-    final = stage_folder(folder, stage.key, shared)
+def _is(stage: StoredStage, known: SharedStage) -> bool:
+    """Whether a stage of the store is the one that a zoo has, rounded or not."""
+    own = {name: sha256 for name, (_, sha256) in describe(stage.folder).files.items()}
+    if known.rounded_from:
+        return known.rounded_from == own.get(WEIGHTS)
+    return own == {name: file.sha256 for name, file in known.files.items() if name != ABOUT}
+
+
+def _add(stage: StoredStage, folder: Path, halving: Halving | None) -> SharedStage:
+    """Copy a stage into a zoo, as a whole or not at all. Raises UserError if it is damaged."""
+    problem = damage(stage.folder)
+    if problem:
+        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages")
+    final = stage_folder(folder, stage.key, stage)
     draft = final.with_name(f".{stage.key}")
     for leftover in (draft, final):  # of a push that was killed
         if leftover.exists():
             shutil.rmtree(leftover)
-    draft.mkdir(parents=True)
-    for name in shared.files:
-        shutil.copyfile(stage.folder / name, draft / name)
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    rounded = halving is not None and stage.kind == "counters" and halving.write(stage, draft)
+    if not rounded:
+        shutil.copytree(stage.folder, draft)
+    shared = _described(stage, draft)
+    if rounded:
+        original = describe(stage.folder).files[WEIGHTS][1]
+        shared = shared.model_copy(update={"rounded_from": original})
+    log(f"{stage.title}: {size(shared.size)}{', in 16 bits' if rounded else ''}")
     publish(draft, final)
+    return shared
 
 
-def _described(stage: StoredStage) -> SharedStage:
-    """What the index says of a stage. Raises UserError if the stage cannot be shared."""
-    problem = damage(stage.folder)
-    if problem:
-        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages")
+def _described(stage: StoredStage, folder: Path) -> SharedStage:
+    """What the index says of a stage, whose files are in a folder."""
     files = {path.name: SharedFile(size=path.stat().st_size, sha256=file_sha256(path))
-             for path in sorted(stage.folder.iterdir())}
+             for path in sorted(folder.iterdir())}
     unknown = files.keys() - set(get_args(FileName))
     if unknown:
-        raise UserError(f"{stage.folder / min(unknown)}: no file of a {stage.kind[:-1]}; expected "
+        raise UserError(f"{folder / min(unknown)}: no file of a {stage.kind[:-1]}; expected "
                         f"{', '.join(get_args(FileName))}")
-    facts = describe(stage.folder).facts
+    facts = describe(folder).facts
     training = next(_trainings(facts), {})
     return SharedStage(kind=stage.kind, title=stage.title, needs=list(stage.needs or ()),
                        precision=training.get("recipe", {}).get("precision"),
-                       weights=_note(stage.folder), licence=_licence(training), files=files)
+                       weights=_note(folder), licence=_licence(training), files=files)
 
 
 def _trainings(facts: Any) -> Iterator[dict[str, Any]]:

@@ -3,19 +3,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from zoo_grid import request_for
 
 from benchmark.config.grid import cells
 from benchmark.pipeline import runner
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.store import Store
 from benchmark.zoo.push import push
-
-
-def request_for(drawings):
-    return {"data": {"name": "synthetic", "train": 12, "test": 4, "height": 64, "width": 96, "people": 25,
-                     "root": str(drawings)},
-            "model": {"name": "tiny", "width": 8}, "attack": [None, {"target": "multiply"}], "defense": "none",
-            "training": {"epochs": 1, "precision": "fp32", "select": "last"}}
 
 
 @pytest.fixture(scope="session")
