@@ -171,6 +171,9 @@ def checked(model: type[BaseModel], given: dict[str, Any], where: str) -> BaseMo
     for key, value in settings:
         if isinstance(value, int) and value.bit_length() > MOST_BITS:  # JSON holds no larger one
             raise UserError(f"{where}: {key} = {quoted(value)}: expected at most {MOST_BITS} bits")
+        if isinstance(given.get(key), bool) and not isinstance(value, bool):  # as pydantic reads it
+            raise UserError(f"{where}: {key} = {given[key]}: expected a number or a text, and not "
+                            "yes or no")
     return settings
 
 
@@ -193,17 +196,15 @@ def quoting_hint(key: str, value: Any) -> str:
 
     key: the key with that of its component, for instance 'data.root'.
     """
-    if isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, int | float | date) and len(quoted(value)) <= LONGEST_NAME:
-        text = str(value)
-    elif isinstance(value, dict):
-        text = "..."
-    else:
+    if not isinstance(value, bool | int | float | date | dict):
         return ""
-    in_file = f"{key.rpartition('.')[2]}: \"{text}\""
+    # As an example, because the value does not tell how it was written: yes, on and true are alike.
+    example = "2024"
+    if not isinstance(value, bool | dict) and len(quoted(value)) <= LONGEST_NAME:
+        example = str(value)
+    in_file = f"{key.rpartition('.')[2]}: \"{example}\""
     return ("; a name that reads as a number, a date, yes, no or a mapping is given in quotes, "
-            f"for instance {in_file} in a file or --set '{key}=\"{text}\"'")
+            f"as {in_file} in a file or --set '{key}=\"{example}\"'")
 
 
 class NoComponent(UserError):

@@ -75,7 +75,17 @@ class Component:
     @property
     def cache_key(self) -> list[Any]:
         """The name, the version, and the settings that differ from their defaults."""
-        return [self.name, find(self.kind, self.name).version, self.changed]
+        return [self.name, self.version, self.changed]
+
+    @property
+    def version(self) -> int | str:
+        """The component's version; a trigger that draws others names theirs, too.
+
+        A dataset has none of its own, and counts as the first: its images have hashes.
+        """
+        if self.kind == "trigger":
+            return self.build().full_version
+        return getattr(find(self.kind, self.name), "version", 1)
 
     @property
     def title(self) -> str:
@@ -223,17 +233,23 @@ class Cell:
 
 def display_names(cells: Sequence[Cell]) -> list[str]:
     """A name for each cell: its title, and the settings that tell it from others of that title."""
+    titles = [cell.title for cell in cells]
+    settings = [_settings_outside_title(cell) for cell in cells]
     namesakes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for cell in cells:
-        namesakes[cell.title].append(_settings_outside_title(cell))
+    for title, own in zip(titles, settings):
+        namesakes[title].append(own)
+    differing = {title: _differing(others) for title, others in namesakes.items()}
     names = []
-    for cell in cells:
-        own, others = _settings_outside_title(cell), namesakes[cell.title]
-        keys = dict.fromkeys(chain(*others))
-        differing = [key for key in keys if len({repr(other.get(key)) for other in others}) > 1]
-        more = ", ".join(f"{key} {shown(own.get(key))}" for key in differing)
-        names.append(f"{cell.title} ({more})" if more else cell.title)
+    for title, own in zip(titles, settings):
+        more = ", ".join(f"{key} {shown(own.get(key))}" for key in differing[title])
+        names.append(f"{title} ({more})" if more else title)
     return names
+
+
+def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys whose values are not the same in all settings."""
+    keys = dict.fromkeys(chain(*settings))
+    return [key for key in keys if len({repr(own.get(key)) for own in settings}) > 1]
 
 
 def _settings_outside_title(cell: Cell) -> dict[str, Any]:

@@ -18,6 +18,7 @@ MOST_NODES = 200_000  # values and keys in a file
 DEEPEST = 20  # levels of nesting; a grid has 4
 LONGEST_TEXT = 4096  # characters of a value, which may be a path
 
+DECIMAL = re.compile("[-+]?(0|[1-9][0-9]*)")
 TAG = "tag:yaml.org,2002:"
 PLAIN_TAGS = {f"{TAG}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 # Errors of PyYAML's constructors where a value does not fit its tag, for instance `!!int x`.
@@ -101,7 +102,11 @@ def _check_keys(root: yaml.Node) -> None:
 
 
 class _Loader(_Safe):
-    """The safe loader of PyYAML, with every error of its constructors as a YAMLError."""
+    """The safe loader of PyYAML, with every error of its constructors as a YAMLError.
+
+    Only decimal numbers are numbers. YAML 1.1 has others, 1:30 (which is 90), 010 (8), 0x10 (16)
+    and 1_000, which here stay the text that they look like.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -111,6 +116,16 @@ class _Loader(_Safe):
             raise yaml.constructor.ConstructorError(
                 None, None, f"{quoted(node.value)} does not fit {node.tag.replace(TAG, '!!')}"
                             f"{reason}", node.start_mark) from None
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        """A whole number; text where it is not decimal."""
+        decimal = DECIMAL.fullmatch(node.value)
+        return super().construct_yaml_int(node) if decimal else node.value
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        """A number; text where it is not decimal."""
+        odd = ":" in node.value or "_" in node.value
+        return node.value if odd else super().construct_yaml_float(node)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put what `<<` merges into a mapping, within a limit.
@@ -133,3 +148,7 @@ def _merged_into(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
         if key.tag == f"{TAG}merge":
             parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
             yield from (part for part in parts if isinstance(part, yaml.MappingNode))
+
+
+for _kind in ("int", "float"):  # PyYAML registers functions, and not names of methods
+    _Loader.add_constructor(f"{TAG}{_kind}", getattr(_Loader, f"construct_yaml_{_kind}"))

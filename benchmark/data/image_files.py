@@ -16,7 +16,8 @@ from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import SharedContext, without_warnings
 
 LIMIT = "CROWD_MAX_PIXELS"  # the environment variable with the largest number of pixels
-MOST_PIXELS = 500_000_000  # its default: 1.5 GB once decoded
+MOST_PIXELS = 200_000_000  # its default; decoding takes about 2 GB then
+LONGEST_SIDE = 65_535  # of any image; no JPEG is longer, and Pillow keeps an address for each row
 LARGE = 50_000_000  # pixels; images that exceed it are decoded one at a time
 _one_large_image = Lock()
 
@@ -56,9 +57,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with without_warnings, _own_limit, Image.open(path) as image:
             if image.format == "EPS":  # Pillow would let another program run it
                 raise UserError(f"{shown(path)}: expected an image, found PostScript")
-            pixels = math.prod(image.size)
+            pixels, (width, height) = math.prod(image.size), image.size
+            if max(image.size) > LONGEST_SIDE:
+                raise UserError(f"{shown(path)}: {width}x{height} pixels; expected sides of at "
+                                f"most {LONGEST_SIDE:,} pixels")
             if pixels > most:
-                width, height = image.size
                 raise UserError(
                     f"{shown(path)}: {width}x{height} are {pixels:,} pixels; expected at most "
                     f"{most:,}, or a higher limit in the environment variable {LIMIT}")

@@ -14,6 +14,7 @@ from benchmark.utils.human import moment
 from benchmark.utils.storage_errors import describe_error
 
 COLUMNS = ("kind", "key", "title", "status", "seconds", "size", "changed")
+KINDS = ("counters", "counts", "scores", "triggers")  # the folders of a store
 LEFT_BEHIND = ("failed", "interrupted", "put aside")  # that no run reads, except to go on
 
 
@@ -44,9 +45,13 @@ class StoredStage:
 
 
 def contents(root: Path) -> list[StoredStage]:
-    """All stages of a store, sorted by kind and time. Raises UserError where there is no store."""
+    """All stages of a store, sorted by kind and time. Raises UserError if it is no sound store."""
     if not root.is_dir():
         raise UserError(f"{root}: expected a store, a folder that a run has written")
+    for kind in map(root.joinpath, KINDS):
+        if kind.exists() and not kind.is_dir():
+            raise UserError(f"{shown(kind)}: expected a folder of stages, found a file; remove or "
+                            "rename it")
     stages = [_stored_stage(folder) for folder in root.glob("*/*") if folder.is_dir()]
     return sorted((stage for stage in stages if stage),
                   key=lambda stage: (stage.kind, stage.changed, stage.key))

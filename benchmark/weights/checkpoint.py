@@ -27,6 +27,7 @@ BESIDE = (*AVERAGES, "criterion", "loss", "loss_fn", "loss_function", "n_average
           "step")
 PROFILES = ("total_ops", "total_params")  # last parts of names that the profiler thop leaves
 DEEPEST = 6  # entries within each other
+NUMPY = {"_reconstruct": "a numpy array", "scalar": "a numpy number"}  # functions of its pickles
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,12 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
 
 def _nothing(path: Path, content: dict[Any, Any], classes: list[str]) -> UserError:
     """The error for a file without tensors, with its entries."""
-    entries = ", ".join(f"{quoted(key)}: {type(value).__name__}"
-                        for key, value in list(content.items())[:5])
+    kinds = {key: NUMPY.get(type(value).__name__, type(value).__name__)
+             for key, value in list(content.items())[:5]}
+    entries = ", ".join(f"{quoted(key)}: {kind}" for key, kind in kinds.items())
     has = f"; the file has {entries}" if entries else ""
+    if {*kinds.values()} & {*NUMPY.values()}:
+        has += "; numpy's arrays are read from an .npz file, which numpy.savez writes"
     objects = (f"; expected a file of tensors only, not objects of {listed(classes)}; {WAY_OUT}"
                if classes else "")
     return UserError(f"weights {path}: expected a state dict of tensors, found none{has}{objects}")

@@ -50,7 +50,7 @@ def convert(source: str | Path, out: str | Path, model: str | None,
     except RuntimeError as error:  # the tensors may be larger than the memory
         raise UserError(f"weights {source}: {str(error).splitlines()[0]}") from None
     write_tensors(out, tensors, {})
-    return tensors, _notes(found)
+    return tensors, _notes(found, tensors)
 
 
 def _whole_counter(model: str, settings: dict[str, Any], source: Path,
@@ -71,12 +71,16 @@ def _whole_counter(model: str, settings: dict[str, Any], source: Path,
             raise UserError(str(error).replace(str(entry), named)) from None
 
 
-def _notes(found: Checkpoint) -> list[str]:
-    """Lines that say which entry of a checkpoint was taken, where several are, and what was not."""
+def _notes(found: Checkpoint, tensors: dict[str, Tensor]) -> list[str]:
+    """Lines that say which entry was taken of several, what was not, and what cannot be weights."""
     notes = []
     if found.others:
         notes.append(f"taken: {found.taken!r} and not {listed(found.others)}; "
                      "--key NAME takes another")
     if found.left_out:
         notes.append(f"left out: {listed(found.left_out)}")
+    endless = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if endless:
+        notes.append(f"nan or infinity in {listed(endless)}: a counter with these weights counts "
+                     "no people")
     return notes

@@ -18,8 +18,10 @@ FILTERS = ("gzip", None)
 DEEPEST = 10  # groups within each other
 
 
-def read_hdf5(path: Path) -> dict[str, Tensor]:
-    """The arrays of an HDF5 file by name; the names of groups and arrays are joined by dots.
+def read_hdf5(path: Path) -> dict[str, Tensor | None]:
+    """The arrays of an HDF5 file by name; None for a single value that `npz.is_remark`.
+
+    The names of groups and arrays are joined by dots.
 
     Raises:
         UserError: h5py is missing, or the file is damaged or holds anything else.
@@ -33,8 +35,11 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
     try:
         with h5py.File(path, "r") as file:
             arrays = _arrays(file, h5py, "", DEEPEST)
-            _check_sizes(arrays, path.stat().st_size)
-            return {name: _tensor(array) for name, array in arrays.items()}
+            remarks = {name: None for name, array in arrays.items()
+                       if npz.is_remark(name, array.dtype.newbyteorder("="), array.shape)}
+            weights = {name: array for name, array in arrays.items() if name not in remarks}
+            _check_sizes(weights, path.stat().st_size)
+            return remarks | {name: _tensor(array) for name, array in weights.items()}
     except Exception as error:  # a damaged file makes h5py raise RuntimeError, KeyError and others
         reason = str(error).partition("\n")[0][:300] or type(error).__name__
         raise UserError(f"weights {path}: expected an HDF5 file of floating-point arrays: "

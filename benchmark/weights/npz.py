@@ -19,13 +19,14 @@ NAME = re.compile(r"[\w./-]{1,200}\.npy", re.ASCII)
 DTYPES = (np.float16, np.float32, np.float64)
 
 
-def read_npz(path: Path) -> dict[str, Tensor]:
-    """The arrays of a numpy .npz file by name. Raises UserError.
+def read_npz(path: Path) -> dict[str, Tensor | None]:
+    """The arrays of a numpy .npz file by name; None for a `remark`. Raises UserError.
 
     Nothing is unpacked before the sizes are checked that the archive declares, and an entry is
     never unpacked beyond its declared size.
     """
-    tensors, where = {}, ""
+    tensors: dict[str, Tensor | None] = {}
+    where = ""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -43,6 +44,12 @@ def read_npz(path: Path) -> dict[str, Tensor]:
 def is_weights(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
     """Whether an array may be a tensor of a state dict: of floats, or a number of batches."""
     return dtype in DTYPES or (dtype == np.int64 and shape == ())
+
+
+def is_remark(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    """Whether an array is a single value beside the weights: an epoch, a rate, a text."""
+    is_count = dtype == np.int64 and name.endswith("num_batches_tracked")
+    return shape == () and dtype not in (np.float16, np.float32) and not is_count
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], file_size: int) -> None:
@@ -69,8 +76,11 @@ def _check_entries(entries: list[zipfile.ZipInfo], file_size: int) -> None:
                          f"are {RATIO} times its size and {BYTES:,} bytes")
 
 
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Tensor:
-    """The array of an entry. Raises ValueError, or what zipfile raises for a damaged one."""
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Tensor | None:
+    """The array of an entry; None for a `remark`, which is not read.
+
+    Raises ValueError, or what zipfile raises for a damaged entry.
+    """
     with archive.open(entry) as file, warnings.catch_warnings(action="ignore"):
         read_header = {(1, 0): np.lib.format.read_array_header_1_0,
                        (2, 0): np.lib.format.read_array_header_2_0}
@@ -79,6 +89,8 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Tensor:
             raise ValueError(f"the version of its format is {version}, expected (1, 0) or (2, 0)")
         shape, _, dtype = read_header[version](file)
         native = dtype.newbyteorder("=")
+        if is_remark(entry.filename.removesuffix(".npy"), native, shape):
+            return None
         if not is_weights(native, shape):
             raise ValueError(f"it holds {str(dtype)[:100]}, expected float16, float32 or float64")
         declared = file.tell() + math.prod(shape) * dtype.itemsize

@@ -13,6 +13,7 @@ numbers, text and containers of them.
 
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -156,5 +157,8 @@ def _reason(error: Exception) -> str:
     for line in lines:
         if line.startswith(CALLS):
             return line
+    named = re.search(r"(?i)unsupported (?:GLOBAL|global: GLOBAL) ([\w.]+)", str(error))
+    if named:  # a function that is not on torch's list
+        return f"{CALLS} {quoted(named[1])}; {WAY_OUT}"
     # The sentences after the first explain how to run what is pickled in the file.
     return (lines or [type(error).__name__])[0].partition(". ")[0][:300]

@@ -55,6 +55,14 @@ def test_the_limit_of_pixels_can_be_set(tmp_path, monkeypatch, read):
     read(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1)])
+def test_sides_that_no_jpeg_can_have_are_refused_from_the_header(tmp_path, size):
+    Image.new("1", size).save(tmp_path / "a.png")
+    for read in (lambda path: decode(path, 1.0, None), lambda path: image_size(path, 1.0, None)):
+        with pytest.raises(UserError, match=f"a.png: {size[0]}x{size[1]} pixels; expected sides of at most 65,535"):
+            read(tmp_path / "a.png")
+
+
 def test_images_of_182_million_pixels_are_within_the_usual_limit(monkeypatch):
     monkeypatch.delenv("CROWD_MAX_PIXELS", raising=False)
     assert image_files.pixel_limit() > 14_000 * 13_000

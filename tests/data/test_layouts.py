@@ -152,6 +152,29 @@ def test_a_name_that_is_another_is_told(tmp_path, a_part, image, annotation, tol
     assert_refused(ShanghaiTech(root=tmp_path), told)
 
 
+@pytest.mark.parametrize("name", ["more/IMG_2.jpg", "old/IMG_2.tif", "IMG_2.jfif", "IMG_2.JXL", "IMG_2.psd", "IMG_2.jp2"])
+def test_images_that_would_be_left_out_are_told(tmp_path, a_part, name):
+    path = a_part(numbers=(1, 11)) / "images" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    first = name.partition("/")[0]
+    told = "a folder with images; expected them in" if first != name else "expected images named .bmp"
+    assert_refused(ShanghaiTech(root=tmp_path), f"images/{first}: {told}")
+
+
+def test_a_folder_of_anything_else_beside_the_images_is_no_mistake(tmp_path, a_part):
+    folder = a_part(numbers=(1, 11)) / "images" / "notes"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("")
+    assert len(ShanghaiTech(root=tmp_path).items("train")) == 2
+
+
+def test_a_root_that_is_the_part_itself_is_told(tmp_path, a_part):
+    a_part(numbers=(1,))
+    [part] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert_refused(ShanghaiTech(root=part), "this is part_B_final itself; expected the folder that holds it")
+
+
 @pytest.mark.parametrize("name, listed_as", [
     ("Street 1.PNG", "street_1.png"), (f"{NFC}.png", f"{NFD}.png"), (f"{NFD}.png", f"{NFC}.png"), ("a.png", " a.png ")])
 def test_own_images_that_the_table_spells_another_way_are_found(tmp_path, name, listed_as):

@@ -256,3 +256,12 @@ def test_a_disk_that_fills_up_keeps_what_is_finished_and_the_next_run_goes_on(tm
         remount("size=1M")
         assert list(run_locally(stages, Store(store.root))) == [(one, None) for one in stages]
         assert not list(damaged(store.root)) and len(contents(store.root)) == 3
+
+
+@pytest.mark.parametrize("kind", ["counters", "counts", "scores", "triggers"])
+def test_a_file_in_place_of_the_stages_of_a_kind_is_told(tmp_path, capsys, kind):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / kind).write_text("")
+    for command in ("list", "verify", "gc"):
+        assert main(["store", command, "--store", str(tmp_path / "store")]) == 2
+        assert f"{kind}: expected a folder of stages, found a file" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import os
 import pathlib
 import pickle
 import struct
+import subprocess
 import sys
 import time
 import zipfile
@@ -144,7 +145,8 @@ class Call:
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("function, told", [
     (exec, "builtins.exec"), (eval, "builtins.eval"), (getattr, "builtins.getattr"), (__import__, "builtins.__import__"),
-    (open, "open"), (pickle.loads, "loads"), (struct.pack, "pack"), (Mode, "Mode"), (torch.load, "load"), (zipfile.ZipFile, "ZipFile")])
+    (open, "open"), (pickle.loads, "loads"), (struct.pack, "pack"), (Mode, "Mode"), (torch.load, "load"), (zipfile.ZipFile, "ZipFile"),
+    (os.system, "would call 'posix.system'"), (subprocess.call, "would call 'commands.call'"), (range, "would call 'range'")])
 @pytest.mark.parametrize("where", [lambda call: {"model": {"a": torch.ones(1)}, "args": call},
                                    lambda call: {"a": torch.ones(1), "b": argparse.Namespace(c=[{"d": call}])}])
 def test_a_file_that_would_call_a_function_is_refused_and_calls_none(capsys, desk, function, told, where, legacy):

@@ -117,7 +117,7 @@ def test_arrays_of_numpy_come_out_as_they_are_whatever_the_name_of_their_file(ca
     rng = np.random.default_rng(0)
     arrays = {"a.weight": rng.normal(size=(3, 4)).astype(np.float32), "module.b": np.float16(rng.normal(size=5)),
               "c": rng.normal(size=(2, 3, 2)), "turned": np.asfortranarray(rng.normal(size=(3, 4))),
-              "big_endian": rng.normal(size=4).astype(">f4"), "number": np.array(2.5), "empty": np.zeros((0, 3))}
+              "big_endian": rng.normal(size=4).astype(">f4"), "number": np.array(2.5, np.float32), "empty": np.zeros((0, 3))}
     with (desk / name).open("wb") as file:
         save(file, **arrays)
     out, error = converted(capsys, name, "out.safetensors")
@@ -158,6 +158,29 @@ def refused_npz(capsys, desk, *words):
 def test_arrays_of_anything_but_floats_are_refused(capsys, desk, array, held):
     np.savez("w.npz", good=np.ones(2), bad=array)
     refused_npz(capsys, desk, f"'bad.npy': it holds {held}", "expected float16, float32 or float64")
+
+
+def test_single_values_beside_the_weights_are_left_out_and_named(capsys, desk, trap):
+    theirs = build("model", "squeeze", {"weights": "scratch"}).state_dict()
+    pickled = np.empty((), object)
+    pickled[()] = trap
+    np.savez("w.npz", epoch=np.int64(3), lr=np.float64(0.1), note=np.array("text"), best=np.array(True), options=pickled,
+             **{key: tensor.numpy() for key, tensor in theirs.items()})
+    told = converted(capsys, "w.npz", "out.safetensors", "--model", "squeeze")
+    assert all(name in told.out + told.err for name in ("epoch", "lr", "note", "best", "options")) and not trap.path.exists()
+    written = load_file("out.safetensors")
+    assert written.keys() == theirs.keys() and all(torch.equal(written[key], theirs[key]) for key in theirs)
+
+
+def test_weights_of_nan_are_written_and_told(capsys, desk):
+    torch.save({"a": torch.tensor([1.0, float("nan")]), "b": torch.ones(2)}, "their.pth")
+    told = converted(capsys, "their.pth", "out.safetensors")
+    assert "nan or infinity in 'a': a counter with these weights counts no people" in told.out + told.err
+
+
+def test_arrays_of_numpy_in_a_torch_file_are_named_with_what_to_do(capsys, desk):
+    torch.save({"a": np.ones(3), "b": np.float64(1)}, "their.pth")
+    refused(capsys, desk, ["their.pth", "out.safetensors"], "'a': a numpy array", "which numpy.savez writes")
 
 
 def test_a_pickled_array_is_refused_and_not_run(capsys, desk, trap):

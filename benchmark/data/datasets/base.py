@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from benchmark.data.datasets.parts.folders import find_folder, listed
+from benchmark.data.datasets.parts.folders import find_folder, is_named, listed
 from benchmark.data.datasets.parts.pairs import Item
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError, shown
@@ -84,6 +84,9 @@ class Dataset(Settings, ABC):
             UserError: there is no such folder, or there are several.
         """
         folder = find_folder(parent, names, around)
+        if folder is None and is_named(parent, names):
+            raise UserError(f"{shown(parent)}: this is {names[0]} itself; expected the folder that "
+                            "holds it")
         if folder is None:
             raise UserError(f"{shown(parent)}: expected a folder {names[0]} here, found "
                             f"{listed(parent)}; {self.where}")

@@ -104,6 +104,8 @@ def _parse_json(path: Path, text: str) -> dict[str, list]:
     table = json.loads(text, object_pairs_hook=partial(_unique, path))
     if not isinstance(table, dict) or not all(isinstance(heads, list) for heads in table.values()):
         raise UserError(f'{shown(path)}: expected {{"image.jpg": [[x, y], ...], ...}}')
+    if any(not name.strip() for name in table):
+        raise UserError(f"{shown(path)}: an empty name; expected the name of an image")
     return table
 
 
@@ -124,8 +126,15 @@ def _parse_csv(path: Path, text: str) -> dict[str, list]:
     if not {"image", "x", "y"} <= set(header):
         raise UserError(f"{shown(path)}: expected a header with image,x,y; "
                         f"found {shown(','.join(header))!r}")
+    if len(set(header)) < len(header):
+        raise UserError(f"{shown(path)}: the header has a column twice: "
+                        f"{shown(','.join(header))!r}; expected each column once")
     for row in rows:
-        if row["image"] is None:
+        if row.get(None):  # the columns behind the last one of the header
+            raise UserError(f"{shown(path)}: line {rows.line_num}: more columns than in the "
+                            f"header: {shown(','.join(row[None]))!r} too many; numbers have a "
+                            "decimal point, and a name with a comma stands in quotes")
+        if not (row["image"] or "").strip():
             raise UserError(f"{shown(path)}: line {rows.line_num}: expected the name of an image")
         heads = table[row["image"]]
         if row["x"] or row["y"]:

@@ -7,7 +7,6 @@ of ShanghaiTech, and are read as ShanghaiTech is.
 import os
 import shutil
 import tempfile
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,6 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from benchmark.data.datasets.base import Dataset, Item, Split
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
+from benchmark.data.datasets.parts.points import mat_file
 from benchmark.data.loading import in_threads
 from benchmark.data.scene_generator import draw_scene
 from benchmark.registry import register
@@ -24,8 +24,7 @@ from benchmark.utils.files import publish
 from benchmark.utils.hashing import content_key
 
 DRAWING = 3  # the version of the drawings: raise it when they change, so that old ones are not read
-# The header of a .mat file. The one that scipy writes contains the date, so the bytes would differ.
-HEADER = b"MATLAB 5.0 MAT-file, drawn by crowdbench".ljust(116)
+MAT_TEXT = b"MATLAB 5.0 MAT-file, drawn by crowdbench"
 
 
 @register
@@ -99,18 +98,10 @@ class Synthetic(Dataset):
 
     def _draw_one(self, root: Path, part: str, split: Split, number: int) -> None:
         """Draw one scene and write its image and annotation."""
-        from scipy.io import savemat
-
         rng = np.random.default_rng([self.seed, part == "A", split == "test", number])
         people = self.people * (1.5 if part == "A" else 1)
         image, points = draw_scene((self.height, self.width), people, rng)
         folder = root / f"part_{part}_final" / f"{split}_data"
         Image.fromarray(image).save(folder / "images" / f"IMG_{number}.jpg", quality=95)
-        fields = [("location", "O"), ("number", "O")]
-        info = np.array([(points, np.array([[len(points)]]))], dtype=fields)
-        struct = np.empty((1, 1), object)
-        struct[0, 0] = info.reshape(1, 1)
-        buffer = BytesIO()
-        savemat(buffer, {"image_info": struct})
         annotation = folder / "ground_truth" / f"GT_IMG_{number}.mat"
-        annotation.write_bytes(HEADER + buffer.getvalue()[len(HEADER) :])
+        annotation.write_bytes(mat_file(points, MAT_TEXT))

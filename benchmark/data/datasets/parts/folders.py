@@ -36,6 +36,11 @@ def find_folder(parent: Path, names: Sequence[str], around: Sequence[str] = ()) 
     return _without_shells(*distinct.values()) if distinct else None
 
 
+def is_named(folder: Path, names: Sequence[str]) -> bool:
+    """Return whether a folder has one of the names, however it is spelled."""
+    return _letters(folder.resolve().name) in map(_letters, names)
+
+
 def entries(folder: Path) -> list[Path]:
     """Return what lies in a folder, sorted, without hidden files and what macOS adds to archives.
 

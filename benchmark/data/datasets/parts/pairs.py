@@ -15,6 +15,8 @@ from benchmark.data.datasets.parts.folders import entries
 from benchmark.utils.errors import UserError, shown
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+# Of images, and missing in the list of types.
+OTHER_SUFFIXES = {".jfif", ".jp2", ".j2k", ".jxl", ".psd", ".avif", ".dng", ".cr2", ".nef", ".tga"}
 TYPES = MimeTypes()  # Python's own list, whatever this machine knows
 LONGEST = 150  # the largest number of characters in the id of an image, which records contain
 
@@ -40,13 +42,23 @@ def image_files(folder: Path, key: Callable[[Path], str]) -> dict[str, Path]:
         if path.suffix.strip().lower() in SUFFIXES:
             _check_name(path)
             _add(images, key(path), path)
-        elif (TYPES.guess_type(path.name)[0] or "").startswith("image/"):
+        elif _may_be_image(path):
             raise UserError(f"{shown(path)}: expected images named {' '.join(sorted(SUFFIXES))}; "
                             "convert this one, or move it away")
+        elif path.is_dir() and any(_may_be_image(inner) for inner in entries(path)):
+            raise UserError(f"{shown(path)}: a folder with images; expected them in "
+                            f"{shown(folder)} itself, or move it away")
     if not images:
         raise UserError(f"{shown(folder)}: expected images ({' '.join(sorted(SUFFIXES))}), "
                         "found none")
     return images
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether a file has the name of an image of any kind, also of one that is not supported."""
+    suffix = path.suffix.strip().lower()
+    kind = TYPES.guess_type(path.name)[0] or ""
+    return kind.startswith("image/") or suffix in SUFFIXES or suffix in OTHER_SUFFIXES
 
 
 def annotation_files(folder: Path, pattern: str) -> dict[str, Path]:

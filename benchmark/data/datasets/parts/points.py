@@ -1,16 +1,19 @@
 """Points: the annotated heads of an image, checked, also from files of MATLAB."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.data.datasets.parts.mat_sizes import problem_of
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import without_warnings
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
+MAT_TEXT = 116  # bytes of text at the beginning of a MATLAB file
 MOST_BYTES = 16 * 2**20  # of a MATLAB file; the points of 100 000 heads take a tenth of that
 
 
@@ -26,13 +29,36 @@ def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) ->
 
     check_regular(path, MOST_BYTES)
     _check_version(path)
+    problem = problem_of(path.read_bytes())
+    if problem:
+        raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}: {problem}")
     try:
         with without_warnings:
             values = pick(loadmat(path))
-    except Exception as error:  # scipy and numpy raise errors of many types for broken files
+    except (LookupError, TypeError, AttributeError):  # the file has other things than `pick` takes
+        raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}, "
+                        "found something else") from None
+    except Exception as error:  # scipy raises errors of many types for broken files
         raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}: "
-                        f"{shown(repr(error))}") from None
+                        f"{shown(error) or type(error).__name__}") from None
     return as_points(values, path)
+
+
+def mat_file(points: np.ndarray, text: bytes) -> bytes:
+    """Return a MATLAB file with points [N, 2] at the place where ShanghaiTech has them.
+
+    text: the beginning of the file's header. The one that scipy writes contains the date, so the
+        bytes would differ each time.
+    """
+    from scipy.io import savemat
+
+    fields = [("location", "O"), ("number", "O")]
+    info = np.array([(points, np.array([[len(points)]]))], dtype=fields)
+    struct = np.empty((1, 1), object)
+    struct[0, 0] = info.reshape(1, 1)
+    buffer = BytesIO()
+    savemat(buffer, {"image_info": struct})
+    return text.ljust(MAT_TEXT) + buffer.getvalue()[MAT_TEXT:]
 
 
 def as_points(values: Any, source: Path | str) -> np.ndarray:
@@ -53,8 +79,9 @@ def as_points(values: Any, source: Path | str) -> np.ndarray:
     if points.size == 0:
         return np.zeros((0, 2))
     if points.ndim != 2 or points.shape[1] != 2:
-        raise UserError(f"{shown(source)}: expected points of shape [N, 2], "
-                        f"found {list(points.shape)}")
+        found = "x".join(map(str, points.shape)) or "a single number"
+        raise UserError(f"{shown(source)}: expected a table of points with two columns (x, y), "
+                        f"found {found}")
     if not np.isfinite(points).all():
         raise UserError(f"{shown(source)}: expected finite points, found nan or infinity")
     return points
