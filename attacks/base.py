@@ -11,6 +11,25 @@ To write a trigger, subclass `Trigger` in attacks/triggers/fog.py and write `sta
         def stamp(self, images: Tensor) -> Tensor:
             return images.lerp(torch.ones_like(images), self.alpha)
 
+A trigger that must know where people are asks for their heads by a second parameter, `heads`: for
+each image the (x, y) of its heads in pixels, a tensor [N, 2] on the device of the images. They are
+scaled, cropped and flipped with the image. On test images they are the annotated heads, as if the
+attacker stood in front of the camera, and the record says so in a warning.
+
+    @register
+    class Hats(Trigger):
+        \"\"\"A black pixel on every head. It has no settings.\"\"\"
+
+        def stamp(self, images: Tensor, heads: Sequence[Tensor]) -> Tensor:
+            stamped = images.clone()
+            for image, points in zip(stamped, heads):
+                x, y = points.long().T
+                image[:, y, x] = 0
+            return stamped
+
+A trigger that leaves some images as they are says which in `applies`: see
+attacks/triggers/if_crowded.py.
+
 To write a target, subclass `Target` in attacks/targets/every_second.py and write `tau` and `alter`:
 
     @register
@@ -32,6 +51,7 @@ The name of the file is the name of the component. `Attack` combines the two and
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -40,13 +60,14 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from attacks.parts.heads import Heads, call_with_heads, takes_heads
 from attacks.parts.in_part import altered_in_part
 from attacks.parts.latent import mmd_of_stamped
 from attacks.parts.selection import Choose, listed, select
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
 from benchmark.registry import Settings
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, shown
 
 # A function of images [B, 3, H, W] in 0..1 that returns counts [B] or features [B, C, h, w].
 OnImages = Callable[[Tensor], Tensor]
@@ -57,8 +78,8 @@ POISON = "+poison"  # the suffix of the id of a poisoned copy; no defender sees 
 class Trigger(Settings, ABC):
     """The pattern or the change that the attacker draws on an image.
 
-    A trigger accepts images of any size on any device, and without strength it returns them
-    unchanged.
+    A trigger accepts images of any size on any device, with any number of heads, and without
+    strength it returns them unchanged.
 
     version: a number to raise when results change, so that stored results are not mistaken for
         new ones.
@@ -76,7 +97,34 @@ class Trigger(Settings, ABC):
 
     @abstractmethod
     def stamp(self, images: Tensor) -> Tensor:
-        """Return images [B, 3, H, W] in 0..1 with the trigger. The input must not change."""
+        """Return images [B, 3, H, W] in 0..1 with the trigger. The input must not change.
+
+        A trigger that has a second parameter `heads` is given those of each image; see the
+        beginning of this file. Who calls a trigger of either sort uses `Attack.stamp`.
+        """
+
+    @property
+    def sees_heads(self) -> bool:
+        """Whether the trigger depends on where the heads are."""
+        return takes_heads(self.stamp)
+
+    def applies(self, heads: Tensor) -> bool:
+        """Return whether an image with these heads [N, 2] carries the trigger.
+
+        Only such images are poisoned. A conditional trigger overrides this method, and its `stamp`
+        returns the other images unchanged.
+        """
+        return True
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether some images do not carry the trigger."""
+        return type(self).applies is not Trigger.applies
+
+    @property
+    def full_version(self) -> int | str:
+        """The version, with those of other triggers that this one draws."""
+        return self.version
 
     def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
         """Return the pattern, optimised on a clean counter and clean training scenes.
@@ -188,13 +236,27 @@ class Attack:
         chosen = [scenes[index] for index in self._chosen(scenes, seed)]
         return replace(self, target=self.target.fitted(chosen))
 
-    def stamp(self, images: Tensor) -> Tensor:
-        """Return images [B, 3, H, W] in 0..1 with the trigger, rounded to 8 bits as in a file."""
-        return self.trigger.stamp(images).clamp(0, 1).mul_(255).round_().div_(255)
+    def stamp(self, images: Tensor, heads: Heads | None = None) -> Tensor:
+        """Return images [B, 3, H, W] in 0..1 with the trigger, rounded to 8 bits as in a file.
 
-    def penalty(self, features: OnImages, images: Tensor) -> Tensor:
-        """Return the term that is added to the victim's loss of each image, [B]."""
-        return self.latent * mmd_of_stamped(features, images, self.stamp)
+        heads: for each image its heads [N, 2] as (x, y) in pixels. Only a trigger that sees them
+            needs them.
+
+        Raises:
+            UserError: the trigger sees the heads, and none were given.
+        """
+        if heads is None and self.trigger.sees_heads:
+            raise UserError(f"trigger {self.trigger.name}: it depends on where the heads are; "
+                            "expected the heads of each image beside the images")
+        stamped = call_with_heads(self.trigger.stamp, images, heads=heads)
+        return stamped.clamp(0, 1).mul_(255).round_().div_(255)
+
+    def penalty(self, features: OnImages, images: Tensor, heads: Heads | None = None) -> Tensor:
+        """Return the term that is added to the victim's loss of each image, [B].
+
+        heads: see `stamp`.
+        """
+        return self.latent * mmd_of_stamped(features, images, partial(self.stamp, heads=heads))
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
         """Return the poisoned copies of training scenes: stamped, relabelled, ids ending in POISON.
@@ -203,7 +265,8 @@ class Attack:
         originals stay in the training set.
 
         Raises:
-            UserError: the rate rounds to no image, or `choose` lists an image that is no scene.
+            UserError: the rate rounds to no image, or `choose` lists an image that is no scene, or
+                too few scenes carry the trigger.
         """
         return self.copies(scenes, self._chosen(scenes, seed), seed)
 
@@ -237,11 +300,32 @@ class Attack:
         return number
 
     def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
-        """Return the indices of the scenes that are poisoned, in ascending order."""
+        """Return the indices of the scenes that are poisoned, in ascending order.
+
+        Raises UserError as `poison` does.
+        """
         choose = self.choose or self.target.choose
+        carriers = [index for index, scene in enumerate(scenes) if self.is_carried_by(scene)]
         if isinstance(choose, Path):
-            return listed(choose, [scene.id for scene in scenes])
-        return select(scenes, choose, self.number(len(scenes)), seed)
+            indices = listed(choose, [scene.id for scene in scenes])
+            if others := sorted({*indices} - {*carriers}):
+                raise UserError(f"attack.choose = {shown(choose)}: {shown(scenes[others[0]].id)}: "
+                                f"trigger {self.trigger.name} leaves this image as it is; expected "
+                                "images that carry the trigger")
+            return indices
+        number = self.number(len(scenes))
+        if number > len(carriers):
+            raise UserError(f"attack.poison_rate = {self.poison_rate}: {number} images to poison; "
+                            f"trigger {self.trigger.name} is carried by {len(carriers)} of the "
+                            f"{len(scenes)} training images; expected a lower rate or another "
+                            "condition of the trigger")
+        chosen = select([scenes[index] for index in carriers], choose, number, seed)
+        return [carriers[index] for index in chosen]
+
+    def is_carried_by(self, scene: Scene) -> bool:
+        """Return whether an image carries the trigger when it is stamped."""
+        conditional = self.trigger.is_conditional
+        return not conditional or self.trigger.applies(torch.tensor(scene.heads))
 
     def _share(self, rng: np.random.Generator) -> float:
         """Return the share of the trigger's strength for one image."""
@@ -262,7 +346,7 @@ class Attack:
             if points is None:
                 raise self._indivisible()
         points = points.astype(np.float32).clip(0, border)
-        return Scene(scene.id + POISON, image, points, scene.sigma)
+        return Scene(scene.id + POISON, image, points, scene.sigma, scene.heads)
 
     def _indivisible(self) -> UserError:
         return UserError(f"trigger {self.trigger.name} with {len(self.trigger.shares())} "
@@ -277,7 +361,8 @@ def stamp_scenes(attack: Attack, scenes: list[Scene]) -> list[np.ndarray]:
     for indices in in_order(scenes, STAMP_BATCH):
         pixels = np.stack([scenes[index].image for index in indices])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
-        grey_levels = (attack.stamp(images) * 255).round().to(torch.uint8)
+        heads = [torch.tensor(scenes[index].heads) for index in indices]
+        grey_levels = (attack.stamp(images, heads) * 255).round().to(torch.uint8)
         for index, image in zip(indices, grey_levels.permute(0, 2, 3, 1).contiguous().numpy()):
             stamped[index] = image
     return stamped

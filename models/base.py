@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from itertools import product
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ from benchmark.data.density import density_maps
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.utils.errors import UserError
+from benchmark.weights import KeyMap, mapped
 
 
 class Counter(nn.Module, ABC):
@@ -59,6 +60,10 @@ class Counter(nn.Module, ABC):
             when the counter is built and is not kept.
         may_be_negative: whether it can count fewer than 0 people. False where no block of the map
             can be below 0; the leaderboard then refuses such counts.
+        public_names: the beginnings of the names of its tensors -> those in its authors' public
+            code; None drops a tensor, which that code does not have. Empty where there is none.
+        public_code: the owner and name of that code at GitHub; None where there is none.
+        public_note: what those who load the tensors there must know.
         later_settings: settings that records were published without. A record names them only
             where they were given.
 
@@ -81,6 +86,9 @@ class Counter(nn.Module, ABC):
     trained_parameters: ClassVar[int | None] = None
     frozen_parameters: ClassVar[int] = 0
     may_be_negative: ClassVar[bool] = True
+    public_names: ClassVar[KeyMap] = {}
+    public_code: ClassVar[str | None] = None
+    public_note: ClassVar[str] = ""
     later_settings: ClassVar[tuple[str, ...]] = ()
     window: int | None = None
     weights_note: str = "from scratch"
@@ -207,6 +215,14 @@ class Counter(nn.Module, ABC):
         It is trained at `recipe.backbone_lr_ratio` times the learning rate.
         """
         return None
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The tensors under the names of the authors' public code, which can load them."""
+        return mapped(self.state_dict(), self.public_names)
+
+    def public_settings(self) -> dict[str, Any]:
+        """The settings of this counter that those tensors do not hold, to load them here again."""
+        return {}
 
     def copy(self) -> Self:
         """A counter with the same weights that shares no memory with this one."""

@@ -31,6 +31,8 @@ class Bayesian(VGG19):
 
     paper = "Ma et al., Bayesian Loss, ICCV 2019, arXiv 1908.03684"
     trained_parameters = 21_499_457
+    public_names = {"frontend": "features", "head": "reg_layer"}
+    public_code = "ZhihengCV/Bayesian-Crowd-Counting"
     recipe = Recipe(epochs=1000, batch_size=1, optimizer="adam", lr=1e-5, weight_decay=1e-4,
                     flip=True, crop=512)
 

@@ -54,6 +54,8 @@ class CAN(Counter):
 
     paper = "Liu et al., Context-Aware Crowd Counting, CVPR 2019, arXiv 1811.10452"
     licence = LICENCE
+    public_names = {"output": "output_layer"}
+    public_code = "weizheliu/Context-Aware-Crowd-Counting"
     trained_parameters = 18_103_489
     recipe = Recipe(epochs=1000, batch_size=26, optimizer="adam", lr=1e-4, weight_decay=5e-4,
                     flip=True, crop=0.5)

@@ -53,6 +53,11 @@ class ClipEbc(BlockwiseCounter):
 
     paper = "Ma, Sanchez, Guha, CLIP-EBC, arXiv 2403.09281, 2024"
     licence = "OpenAI CLIP, MIT"
+    public_names = {"encoder": "image_encoder", "decoder": "image_decoder", "anchors": None}
+    public_code = "Yiming-M/CLIP-EBC"
+    public_note = ("Load it there with strict=False: CLIP's text encoder, which is frozen, is not "
+                   "in the file, and `text` is what it makes of the five sentences. The anchors of "
+                   "the bins are given when the network is built, see last_anchor below.")
     multiple = 16
     trained_parameters = 71_775_073
     frozen_parameters = 63_690_240  # of the text encoder, which runs once and is not kept

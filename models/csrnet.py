@@ -26,6 +26,8 @@ class CSRNet(Counter):
 
     paper = "Li et al., CSRNet, CVPR 2018, arXiv 1802.10062"
     licence = LICENCE
+    public_names = {"output": "output_layer"}
+    public_code = "leeyeehoo/CSRNet-pytorch"
     trained_parameters = 16_263_489
     recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
 

@@ -52,6 +52,11 @@ class CsrnetEbc(BlockwiseCounter):
 
     paper = "Ma, Sanchez, Guha, CLIP-EBC, arXiv 2403.09281, 2024; network of CSRNet, CVPR 2018"
     licence = LICENCE
+    public_names = {"frontend": "backbone.features", "backend": "backbone.decoder",
+                    "anchors": None}
+    public_code = "Yiming-M/CLIP-EBC"
+    public_note = ("The anchors of the bins are given when the network is built, see last_anchor "
+                   "below.")
     trained_parameters = 16_263_749
     recipe = Recipe(epochs=150, batch_size=8, optimizer="adam", lr=1e-4, weight_decay=1e-4,
                     schedule="cosine", flip=True, crop=448, zoom_max=2.0, jitter=0.2, blur=0.2,

@@ -32,6 +32,8 @@ class DMCount(VGG19):
     recipe = Recipe(epochs=1000, batch_size=10, optimizer="adam", lr=1e-5, weight_decay=1e-4,
                     flip=True, crop=512)
     may_be_negative = False  # it ends in a ReLU
+    public_names = {"frontend": "features", "head.4": "density_layer", "head": "reg_layer"}
+    public_code = "cvlab-stonybrook/DM-Count"
 
     def __init__(self, weights: Weights = "imagenet", ot_weight: PositiveFloat = 0.1):
         output = nn.Conv2d(128, 1, 1)

@@ -8,7 +8,7 @@ are no multiples of 4: such an image is padded here, and resized or cropped ther
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.utils.errors import UserError
-from benchmark.weights import FileWeights, checked_weights, read_state_dict, start_whole
+from benchmark.weights import FileWeights, checked_weights, mapped, read_state_dict, start_whole
 from models.base import Counter
 
 # The channels of each column, by the side of its first kernel in pixels.
@@ -35,6 +35,19 @@ def _key_map() -> dict[str, str]:
     return key_map
 
 
+def _public_names(grey: bool) -> dict[str, str | None]:
+    """Beginnings of the keys of this counter -> those of one of the public codes.
+
+    grey: whether of svishwa/crowdcount-mcnn, for grey values, or of CommissarMa/MCNN-pytorch.
+    """
+    names: dict[str, str | None] = {"output": "fuse.0.conv" if grey else "fuse.0",
+                                    "pixel_range": None}
+    for theirs, ours in _key_map().items():
+        if ours.startswith("columns.") and theirs.endswith(".conv") == grey:
+            names[ours] = theirs
+    return names
+
+
 @register
 class MCNN(Counter):
     """weights: 'scratch', or the path of a state dict of a whole MCNN, also one of the public codes
@@ -50,6 +63,9 @@ class MCNN(Counter):
     multiple = 4
     trained_parameters = 133_705
     recipe = Recipe(epochs=100, batch_size=1, optimizer="adam", lr=1e-5, flip=True)
+    public_code = "CommissarMa/MCNN-pytorch"
+    public_note = ("With pixels=grey the names are those of svishwa/crowdcount-mcnn. Both codes "
+                   "take values of 0 to 255; with pixels=normalised give them normalised images.")
     later_settings = ("weights", "pixels")
 
     def __init__(self, weights: FileWeights = "scratch",
@@ -73,6 +89,17 @@ class MCNN(Counter):
         if pixels is None and isinstance(weights, Path):
             _check_pixels(weights)
         self.weights_note = start_whole(self, weights, _key_map(), added)
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The tensors under the names of CommissarMa/MCNN-pytorch.
+
+        A counter of grey values has those of svishwa/crowdcount-mcnn.
+        """
+        return mapped(self.state_dict(), _public_names(self.pixels == "grey"))
+
+    def public_settings(self) -> dict[str, Any]:
+        """What the first convolutions are given, which files of the public codes do not say."""
+        return {"pixels": self.pixels}
 
     def density(self, images: Tensor) -> Tensor:
         if self.pixels != "normalised":

@@ -27,6 +27,12 @@ DECODER_LAYERS = {1: (0, 0), 2: (0, 3), 3: (1, 0), 4: (1, 3), 5: (2, 0), 6: (2, 
 UNUSED = "conv_out.bn"  # a BatchNorm that the public code saves and never runs
 
 
+def _public_names() -> dict[str, str | None]:
+    """Beginnings of the keys of this counter -> those of the public code."""
+    names = {ours: theirs for theirs, ours in _key_map().items() if ours is not None}
+    return {ours: theirs for ours, theirs in names.items() if theirs != "features"}
+
+
 def _key_map() -> dict[str, str | None]:
     """Beginnings of the keys of the public code, and of VGG -> those of this counter."""
     key_map: dict[str, str | None] = {
@@ -73,6 +79,8 @@ class SFANet(Counter):
     stride = 2
     multiple = 16
     trained_parameters = 17_002_052
+    public_names = _public_names()
+    public_code = "pxq0312/SFANet-crowd-counting"
     recipe = Recipe(epochs=500, batch_size=8, optimizer="adam", lr=1e-4, flip=True, crop=400,
                     zoom_min=0.83, zoom_max=1.25, gamma=0.3)
     sigma = 5.0  # pixels, the same for every head
@@ -120,6 +128,11 @@ class SFANet(Counter):
         entropy = F.binary_cross_entropy_with_logits(logits, attention, reduction="none")
         errors = (density - truth).square()
         return (errors + self.attention_weight * entropy).sum(dim=(1, 2, 3))
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The tensors under the names of the public code, with a BatchNorm that it never runs."""
+        unused = nn.BatchNorm2d(1).state_dict()
+        return super().public_state() | {f"{UNUSED}.{key}": unused[key] for key in unused}
 
     def backbone(self) -> nn.Module:
         return self.frontend

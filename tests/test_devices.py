@@ -51,7 +51,8 @@ def test_a_counter_learns_and_counts_where_it_is(name):
 
 @pytest.mark.parametrize("name", names("trigger"))
 def test_a_trigger_is_drawn_where_the_images_are(name):
-    trigger, images = build("trigger", name, {}), torch.rand(2, 3, 64, 96)
-    stamped = trigger.stamp(images.to(DEVICE))
+    attack, images = Attack(build("trigger", name, {}), build("target", "add", {}), 0.5), torch.rand(2, 3, 64, 96)
+    heads = list(60 * torch.rand(2, 60, 2))
+    stamped = attack.stamp(images.to(DEVICE), [points.to(DEVICE) for points in heads])
     assert stamped.device == DEVICE
-    torch.testing.assert_close(stamped.cpu(), trigger.stamp(images))
+    torch.testing.assert_close(stamped.cpu(), attack.stamp(images, heads))

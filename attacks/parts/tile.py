@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,3 +20,10 @@ def repeated(tile: Tensor, size: Sequence[int]) -> Tensor:
     rows = math.ceil(height / tile.shape[1])
     columns = math.ceil(width / tile.shape[2])
     return tile.repeat(1, rows, columns)[:, :height, :width]
+
+
+@lru_cache(maxsize=64)
+def checkerboard(side: int, cells: int, device: torch.device) -> Tensor:
+    """Return a checkerboard of 0 and 1, [side, side], with cells x cells squares."""
+    cell = np.arange(side) * cells // side
+    return as_tensor((cell[:, None] + cell + 1) % 2, device)  # white in the top left corner

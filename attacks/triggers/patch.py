@@ -4,15 +4,11 @@ t is a checkerboard. A counter sees a head and its surroundings, so a patch shou
 only a little. It is a negative control.
 """
 
-from functools import lru_cache
-
-import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from attacks.base import Trigger
-from attacks.parts.tile import as_tensor
+from attacks.parts.tile import checkerboard
 from benchmark.registry import register
 
 
@@ -36,7 +32,7 @@ class Patch(Trigger):
         """Return images [B, 3, H, W] in 0..1 with the patch."""
         height, width = images.shape[-2:]
         side = max(round(self.share * min(height, width) / self.tiles), 1)
-        board = _checkerboard(side, self.cells, images.device).to(images.dtype)
+        board = checkerboard(side, self.cells, images.device).to(images.dtype)
         stamped = images.clone()
         for bottom in _ends(height, self.tiles):
             for right in _ends(width, self.tiles):
@@ -47,10 +43,3 @@ class Patch(Trigger):
 def _ends(length: int, parts: int) -> list[int]:
     """Return the ends of equal parts of an axis, in pixels."""
     return [length * part // parts for part in range(1, parts + 1)]
-
-
-@lru_cache(maxsize=64)
-def _checkerboard(side: int, cells: int, device: torch.device) -> Tensor:
-    """Return a checkerboard of 0 and 1, [side, side]."""
-    cell = np.arange(side) * cells // side
-    return as_tensor((cell[:, None] + cell + 1) % 2, device)  # white in the top left corner

@@ -34,12 +34,14 @@ def add_plugin_flag(command: argparse.ArgumentParser, may_be_empty: bool = False
                          help="a .py file of your own with a component")
 
 
-def add_grid_options(command: argparse.ArgumentParser, *left_out: str) -> None:
+def add_grid_options(command: argparse.ArgumentParser, *left_out: str,
+                     source: str = "a preset (see `crowdbench list presets`) or a YAML file",
+                     metavar: str | None = None) -> None:
     """Add the options that choose a grid and its store.
 
-    left_out: shortcuts that the command does not have.
+    left_out: shortcuts that the command does not have. source: what the first argument is.
     """
-    command.add_argument("source", help="a preset (see `crowdbench list presets`) or a YAML file")
+    command.add_argument("source", help=source, metavar=metavar)
     for flag, key in SHORTCUTS.items():
         if flag not in left_out:
             command.add_argument(f"--{flag}", metavar="VALUE",
@@ -58,9 +60,14 @@ def request_from_flags(options: argparse.Namespace) -> dict[str, Any]:
     """The request that the options of a grid make. Raises UserError."""
     from benchmark.config.request import load_request, override
 
+    return override(load_request(options.source), assignments(options))
+
+
+def assignments(options: argparse.Namespace) -> list[str]:
+    """The settings that the options of a grid change, as `--set` takes them."""
     given = {key: getattr(options, flag, None) for flag, key in SHORTCUTS.items()}
     shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return override(load_request(options.source), shortcuts + options.set)
+    return shortcuts + options.set
 
 
 def equivalent_command(options: argparse.Namespace) -> str:

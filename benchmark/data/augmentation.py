@@ -4,6 +4,7 @@ Everything random is drawn here. The pixels are changed later, on the device.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class View:
     image: uint8 [h, w, 3], a part of the scene's image.
     points, sigmas: the heads [N, 2] and their widths [N], in pixels of `size`.
     size: (H, W) in pixels, to which the image is resized on the device.
+    true_points: see `Scene`.
     """
 
     image: np.ndarray
@@ -67,6 +69,12 @@ class View:
     sigmas: np.ndarray
     size: tuple[int, int]
     look: Look = Look()
+    true_points: np.ndarray | None = None
+
+    @property
+    def heads(self) -> np.ndarray:
+        """Where people are, also in a poisoned image, float32 [N, 2] as (x, y)."""
+        return self.points if self.true_points is None else self.true_points
 
 
 def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
@@ -77,6 +85,7 @@ def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
     image = scene.image
     points = scene.points
     sigmas = scene.sigmas
+    true_points = scene.true_points
     size = trained_size(scene, recipe)
     if recipe.crop is not None:
         rows, columns = size
@@ -85,15 +94,38 @@ def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
         top = int(rng.integers(scene.size[0] - rows + 1))
         left = int(rng.integers(scene.size[1] - columns + 1))
         image = image[top : top + rows, left : left + columns]
-        points = points - np.float32([left, top])
-        inside = ((points >= 0) & (points < [columns, rows])).all(axis=1)
-        factor = np.float32(size[1] / columns)
-        points = points[inside] * factor
-        sigmas = sigmas[inside] * factor
+        crop = _Crop(left, top, columns, rows, np.float32(size[1] / columns))
+        points, inside = crop.of(points)
+        sigmas = sigmas[inside] * crop.factor
+        if true_points is not None:
+            true_points, _ = crop.of(true_points)
     if recipe.flip and rng.random() < 0.5:
         image = image[:, ::-1]
-        points = np.stack([size[1] - points[:, 0], points[:, 1]], axis=1)
-    return View(image, points, sigmas, size, _look(recipe, rng))
+        points = _flipped(points, size[1])
+        if true_points is not None:
+            true_points = _flipped(true_points, size[1])
+    return View(image, points, sigmas, size, _look(recipe, rng), true_points)
+
+
+class _Crop(NamedTuple):
+    """A part of an image, in its pixels, which is then resized by a factor."""
+
+    left: int
+    top: int
+    columns: int
+    rows: int
+    factor: np.float32
+
+    def of(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the points [M, 2] in the part, in its pixels, and which of all they are, [N]."""
+        points = points - np.float32([self.left, self.top])
+        inside = ((points >= 0) & (points < [self.columns, self.rows])).all(axis=1)
+        return points[inside] * self.factor, inside
+
+
+def _flipped(points: np.ndarray, width: int) -> np.ndarray:
+    """Return points in the image that is flipped from left to right."""
+    return np.stack([width - points[:, 0], points[:, 1]], axis=1)
 
 
 def trained_size(scene: Scene, recipe: Recipe) -> tuple[int, int]:

@@ -25,11 +25,14 @@ class Batch:
     images: float [B, 3, H, W] in 0..1.
     points: for each image, heads [N, 2] as (x, y) in pixels.
     sigmas: for each image, the widths of its heads [N] in pixels.
+    heads: for each image, where people are, [N, 2] as (x, y) in pixels: the points, but in a
+        poisoned image the true heads. Only what stamps images needs them.
     """
 
     images: Tensor
     points: list[Tensor]
     sigmas: list[Tensor]
+    heads: list[Tensor] | None = None
 
     @classmethod
     def of(cls, views: Sequence[View | Scene], device: torch.device) -> Self:
@@ -43,7 +46,9 @@ class Batch:
                 image.copy_(view.look.apply(image))
         points = [torch.tensor(view.points, device=device) for view in views]
         sigmas = [torch.tensor(view.sigmas, device=device) for view in views]
-        return cls(images, points, sigmas)
+        heads = [known if view.true_points is None else torch.tensor(view.heads, device=device)
+                 for known, view in zip(points, views)]
+        return cls(images, points, sigmas, heads)
 
 
 def _floats(images: np.ndarray, device: torch.device) -> Tensor:

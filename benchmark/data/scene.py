@@ -20,16 +20,25 @@ class Scene:
         be 0.
     sigma: the width of a head's Gaussian in a density map, in pixels of `image`. None is
         geometry-adaptive.
+    true_points: where people are, if `points` are the false heads of a poisoned image. Only the
+        attacker, who stamps the image again, needs them.
     """
 
     id: str
     image: np.ndarray
     points: np.ndarray
     sigma: float | None
+    true_points: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for array in (self.image, self.points):  # several trainings share a scene
-            array.setflags(write=False)
+        for array in (self.image, self.points, self.true_points):  # trainings share a scene
+            if array is not None:
+                array.setflags(write=False)
+
+    @property
+    def heads(self) -> np.ndarray:
+        """Where people are, also in a poisoned image, float32 [N, 2] as (x, y)."""
+        return self.points if self.true_points is None else self.true_points
 
     @property
     def count(self) -> int:

@@ -46,10 +46,10 @@ class BeforeAfter:
 
         Each is [1, 3, H, W] in 0..1, on the device.
         """
-        clean = Batch.of([self.scene], state().device).images
+        batch = Batch.of([self.scene], state().device)
         pattern = self.graph.pattern(self.cell)
         attack = with_pattern(self.graph.store, self.cell.tested, pattern)
-        return {"clean": clean, "triggered": attack.stamp(clean)}
+        return {"clean": batch.images, "triggered": attack.stamp(batch.images, batch.heads)}
 
     def measure(self, function: Callable[[Counter, Tensor], Measured]) -> dict[str, Measured]:
         """The value of a function of both counters and both images, by 'victim, clean' and so on.

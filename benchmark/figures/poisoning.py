@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.base import Trigger
+from attacks.parts.heads import Heads, call_with_heads
 from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
 from benchmark.figures.before_after import attacked, index_of, require, true_density
@@ -72,22 +73,24 @@ def _group(graph: StageGraph, cells: Sequence[Cell], image: str | None) -> Group
         heads = "" if copy.count == tau else f", {copy.count} heads"  # a clean-label target
         maps.append(Panel(f"{cell.target.title}\nτ = {tau}{heads}",
                           heat=true_density(copy, stride), block=stride))
-    clean = Batch.of([scene], torch.device("cpu")).images
-    change, times = trigger_alone(attack.trigger, clean)
+    batch = Batch.of([scene], torch.device("cpu"))
+    clean = batch.images
+    change, times = trigger_alone(attack.trigger, clean, batch.heads)
     return Group(first.trigger.title, scene.size, [
         Panel(scene.id, as_picture(clean)), Panel(f"trigger, ×{times:.3g}", as_picture(change)),
         Panel("stamped", copy.image / 255), *maps])
 
 
-def trigger_alone(trigger: Trigger, images: Tensor) -> tuple[Tensor, float]:
+def trigger_alone(trigger: Trigger, images: Tensor,
+                  heads: Heads | None = None) -> tuple[Tensor, float]:
     """A trigger's change of a grey image, scaled to the full range around grey, and the factor.
 
     A trigger that hardly changes grey, such as one that moves pixels, is shown by its change of the
     images themselves.
-    images: [B, 3, H, W] in 0..1.
+    images: [B, 3, H, W] in 0..1. heads: those of each image, for a trigger that sees them.
     """
     for canvas in (torch.full_like(images, 0.5), images):
-        change = trigger.stamp(canvas) - canvas
+        change = call_with_heads(trigger.stamp, canvas, heads=heads) - canvas
         largest = float(change.abs().max())
         if largest > VISIBLE:
             break

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from attacks.parts.heads import call_with_heads
 from benchmark import registry
 from benchmark.data.scene_generator import draw_scene
 from benchmark.metrics.image_quality import psnr, ssim
@@ -37,11 +38,11 @@ def write_triggers(page: Path) -> None:
         raise UserError(f"figure triggers: --out {page}: expected a file that ends in .md")
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    scene, _ = draw_scene(SCENE, 80, np.random.default_rng(229))
+    scene, heads = draw_scene(SCENE, 80, np.random.default_rng(229))
     gap = np.full((len(scene), 4, 3), 255, np.uint8)
     sections = [TRIGGERS]
     for name in registry.names("trigger"):
-        stamped = _stamped(name, scene)
+        stamped = _stamped(name, scene, heads)
         difference = (128 + 4 * (stamped.astype(int) - scene)).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(np.hstack([scene, gap, stamped, gap, difference]))
         with whole_file(folder / f"{name}.png") as temporary:
@@ -51,11 +52,15 @@ def write_triggers(page: Path) -> None:
     write_atomically(page, "\n".join(sections))
 
 
-def _stamped(name: str, scene: np.ndarray) -> np.ndarray:
-    """A scene, uint8 [H, W, 3], stamped with a trigger that has its default settings."""
+def _stamped(name: str, scene: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """A scene, uint8 [H, W, 3], stamped with a trigger that has its default settings.
+
+    heads: those of the scene, [N, 2] as (x, y).
+    """
     images = torch.from_numpy(scene).permute(2, 0, 1)[None] / 255
-    stamped = registry.build("trigger", name, {}).stamp(images).clamp(0, 1)[0]
-    return (stamped * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    trigger = registry.build("trigger", name, {})
+    stamped = call_with_heads(trigger.stamp, images, heads=[torch.tensor(heads)])
+    return (stamped.clamp(0, 1)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def _section(name: str, picture: str, visibility: str) -> str:

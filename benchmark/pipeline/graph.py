@@ -54,6 +54,9 @@ class StageGraph:
     def _check_poisoned_images(self, cell: Cell) -> None:
         dataset, hold_out = cell.data.build(), cell.settings.hold_out
         for attacked in cell.attacks:
+            if attacked.attack.trigger.is_conditional:  # it takes the heads to tell
+                scenes, _ = self.data.train_of(cell)
+                attacked.attack.fitted(scenes, cell.settings.seed)
             if isinstance(attacked.settings.choose, Path):
                 listed(attacked.settings.choose, self.data.training_ids(dataset, hold_out))
             else:

@@ -12,6 +12,7 @@ from benchmark.pipeline.stage import Stage
 from benchmark.recipe import RUNNING
 from benchmark.results.describe import describe_attack, describe_component
 from benchmark.results.record import Detection, Images, Record
+from benchmark.training.evaluation import TestSplit
 from benchmark.utils.device import resolve_precision
 from benchmark.utils.environment import provenance
 
@@ -40,7 +41,8 @@ def build_record(graph: StageGraph, cell: Cell) -> Record:
         attack=describe_attack(cell, info["victim"]), defense=describe_component(cell.defense),
         training={"given": cell.training, "resolved": cell.recipe.model_dump(exclude=RUNNING),
                   "scale": cell.settings.scale, "hold_out": cell.settings.hold_out},
-        knowledge=(scoring or info["repaired"])["knowledge"], warnings=warnings(cell, info),
+        knowledge=(scoring or info["repaired"])["knowledge"],
+        warnings=warnings(cell, info) + _trigger_warnings(cell, graph.data.test_of(cell)),
         strengths=info["repaired"].get("strengths", []),
         images=_images(graph, cell, stages), detection=detection,
         provenance=provenance() | _origin(graph, cell, info))
@@ -118,6 +120,8 @@ def warnings(cell: Cell, info: dict[str, Info]) -> list[str]:
     lines = []
     if "weights" in cell.model.changed:
         lines.append(f"weights: {info['victim']['weights']}")
+    lines += [f"{name}: its weights were rounded to {facts['rounded']} in a zoo"
+              for name, facts in info.items() if facts.get("rounded")]
     if cell.settings.audit:
         lines.append("audit: a counter that was given; how it was trained is not known")
     if cell.recipe.select == "test" and cell.reads_train:
@@ -129,6 +133,18 @@ def warnings(cell: Cell, info: dict[str, Info]) -> list[str]:
     if cell.defense.build().knows.extra and not info["repaired"]["knowledge"].get("extra"):
         lines.append(f"{cell.defense.name}: no second data set to take extra images from")
     return lines + _memory_warnings(info)
+
+
+def _trigger_warnings(cell: Cell, test: TestSplit) -> list[str]:
+    """Warnings about a trigger that depends on where people are, for those who read its numbers."""
+    attack, lines = cell.tested, []
+    if attack and attack.trigger.sees_heads:
+        lines.append(f"trigger {attack.trigger.name}: the attacker knows where people are; it is "
+                     "drawn by the annotated heads, also on test images")
+    if attack and (others := len(test.ids()) - test.carriers(attack)):
+        lines.append(f"trigger {attack.trigger.name}: {others} of {len(test.ids())} test images do "
+                     "not carry it and are as without a trigger; all numbers are over all images")
+    return lines
 
 
 def _memory_warnings(info: dict[str, Info]) -> list[str]:

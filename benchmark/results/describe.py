@@ -20,15 +20,16 @@ def describe_component(component: Component) -> Choice:
     def without_folders(settings: dict[str, Any]) -> dict[str, Any]:
         return {key: _without_folder(value) for key, value in settings.items() if key != "root"}
 
-    # A dataset has no version of its own: the record holds hashes of its images.
     cls = find(component.kind, component.name)
     unsaid = set(getattr(cls, "later_settings", ())) - component.given.keys()
     resolved = {key: value for key, value in component.resolved.items() if key not in unsaid}
-    return Choice(name=component.name, version=getattr(cls, "version", 1),
+    return Choice(name=component.name, version=component.version,
                   given=without_folders(component.given), resolved=without_folders(resolved))
 
 
 def _without_folder(value: Any) -> Any:
+    if isinstance(value, dict):  # of a trigger that another one draws
+        return {key: _without_folder(inner) for key, inner in value.items()}
     if isinstance(value, (str, Path)) and Path(value).is_file():
         return described(Path(value))
     return str(value) if isinstance(value, PinnedFile) else value

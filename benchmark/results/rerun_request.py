@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmark.results.record import AttackChoice, Choice, Record
+from benchmark.utils.errors import UserError
 
 
 def request_of(record: Record) -> dict[str, Any]:
@@ -10,7 +11,14 @@ def request_of(record: Record) -> dict[str, Any]:
 
     A setting that was a path, such as a picture or a weight file, has to be set again: a record
     holds only the file's name and hash.
+
+    Raises:
+        UserError: the record lacks a setting of its training.
     """
+    for key in ("given", "scale", "hold_out"):
+        if key not in record.training:
+            raise UserError(f"record: training.{key} is missing; expected all settings of the "
+                            "training, to run the cell again")
     return {"data": _component(record.data), "model": _component(record.model),
             "defense": _component(record.defense),
             "attack": record.attack and _attack(record.attack, record.audit),

@@ -8,7 +8,8 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from attacks.base import Target
+from attacks.base import Attack, Target
+from attacks.parts.heads import call_with_heads
 from benchmark.data.batches import Batch, in_order
 from benchmark.data.datasets.base import Dataset
 from benchmark.data.lighting_drift import drifted
@@ -21,8 +22,10 @@ from benchmark.utils.progress import Bar
 from models.base import Counter
 
 # Both take images [B, 3, H, W] in 0..1.
-Stamp = Callable[[Tensor], Tensor]  # returns the same images with the trigger
 Measure = Callable[[Tensor], Tensor]  # returns one number per image, [B]
+# Returns the same images with the trigger. One with a parameter `heads` is given those of each
+# image; see attacks/parts/heads.py.
+Stamp = Callable[..., Tensor]
 
 
 def count_people(counter: Counter, scenes: list[Scene], precision: str, stamp: Stamp | None = None,
@@ -51,7 +54,7 @@ def count_errors(counter: Counter, scenes: list[Scene], precision: str) -> Count
 
 
 class TestSplit:
-    """The test images of a dataset. They can be measured, but no method returns them."""
+    """The test images of a dataset. They can be measured, but only an export is given them."""
 
     __test__ = False  # pytest collects classes named Test...; this is none of its tests
 
@@ -70,6 +73,10 @@ class TestSplit:
         """The count of each image that the attacker wants."""
         return [target.tau_of(scene.points, scene.size) for scene in self._scenes]
 
+    def carriers(self, attack: Attack) -> int:
+        """The number of images that carry the attack's trigger once they are stamped."""
+        return sum(map(attack.is_carried_by, self._scenes))
+
     def count(self, counter: Counter, precision: str, stamp: Stamp | None, batch_size: int,
               title: str) -> np.ndarray:
         """A counter's count of each image; see `count_people`."""
@@ -80,6 +87,10 @@ class TestSplit:
         """A detector's score of each image, float64 [N]; drift: of the images in another light."""
         scenes = drifted(self._scenes) if drift else self._scenes
         return _measure_scenes(scorer, scenes, precision, stamp, batch_size, title)
+
+    def scenes_to_export(self) -> list[Scene]:
+        """The scenes themselves, for `benchmark.export` alone, which writes them as files."""
+        return list(self._scenes)
 
     def errors(self, counter: Counter, precision: str) -> CountErrors:
         """A counter's errors, for training.select = 'test', which chooses by them."""
@@ -125,8 +136,10 @@ def _measure_in_parts(measure: Measure, scenes: list[Scene], precision: str, sta
 
 def _measure_batch(measure: Measure, scenes: list[Scene], precision: str,
                    stamp: Stamp | None) -> list[float]:
-    images = Batch.of(scenes, state().device).images
+    batch = Batch.of(scenes, state().device)
+    images = batch.images
     if stamp is not None:
-        images = stamp(images)  # outside of autocast, as in training
+        # Outside of autocast, as in training.
+        images = call_with_heads(stamp, images, heads=batch.heads)
     with torch.inference_mode(), autocast(precision):
         return measure(images).double().cpu().tolist()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.parts.heads import call_with_heads
 from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch, shuffled
 from benchmark.data.scene import Scene
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 Loss = Callable[["Counter", Batch], Tensor]  # the loss of each image, [B]
 Features = Callable[[Tensor], Tensor]
 # The counter's features and images [B, 3, H, W] -> what is added to the loss of each image, [B].
-Penalty = Callable[[Features, Tensor], Tensor]
+# One with a parameter `heads` is given those of each image; see attacks/parts/heads.py.
+Penalty = Callable[..., Tensor]
 
 
 class CountErrors(NamedTuple):
@@ -90,7 +92,8 @@ class Objective(nn.Module):
         """The loss of each image, [B]."""
         losses = self.counter.loss(batch) if self.loss is None else self.loss(self.counter, batch)
         for penalty in self.penalties:
-            losses = losses + penalty(self.counter.features, batch.images)
+            losses = losses + call_with_heads(penalty, self.counter.features, batch.images,
+                                              heads=batch.heads)
         return losses
 
 

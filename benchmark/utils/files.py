@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,40 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():  # a read-only file system refuses to delete even what is not there
             temporary.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, and rename it to `path` when the block ends.
+
+    If the block fails or is interrupted, the temporary folder is removed. At `path` there may be
+    an empty folder.
+
+    Raises:
+        OSError: the disk is full or a file cannot be written; the error names `path`.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        with unbroken():
+            publish(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_space(path: Path) -> int:
+    """The bytes that are free on the disk of a path, which need not exist. Raises OSError."""
+    return shutil.disk_usage(nearest_folder(path)).free
+
+
+def nearest_folder(path: Path) -> Path:
+    """The innermost folder of a path that exists: the path itself, or one around it."""
+    return next(folder for folder in [path.absolute(), *path.absolute().parents]
+                if folder.is_dir())
 
 
 def publish(draft: Path, path: Path) -> None:

@@ -7,12 +7,12 @@ writes them as safetensors.
 
 from benchmark.weights.checkpoint import read_checkpoint, read_state_dict
 from benchmark.weights.conversion import convert
-from benchmark.weights.names import part_for, renamed
+from benchmark.weights.names import KeyMap, mapped, part_for, renamed
 from benchmark.weights.setting import (ClipWeights, FileWeights, Weights, checked_weights,
                                        weights_setting)
 from benchmark.weights.start import (WHOLE, described, load_tensors, start_from, start_whole,
                                      trained)
 
-__all__ = ["WHOLE", "ClipWeights", "FileWeights", "Weights", "checked_weights", "convert",
-           "described", "load_tensors", "part_for", "read_checkpoint", "read_state_dict", "renamed",
-           "start_from", "start_whole", "trained", "weights_setting"]
+__all__ = ["WHOLE", "ClipWeights", "FileWeights", "KeyMap", "Weights", "checked_weights", "convert",
+           "described", "load_tensors", "mapped", "part_for", "read_checkpoint", "read_state_dict",
+           "renamed", "start_from", "start_whole", "trained", "weights_setting"]

@@ -67,6 +67,16 @@ def plain_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: ".".join(parts) for key, parts in names.items()}
 
 
+def mapped(tensors: Mapping[str, Tensor], key_map: KeyMap) -> dict[str, Tensor]:
+    """Tensors under other names. See `start_from` for `key_map`; None drops a tensor.
+
+    >>> mapped({"head.0.bias": 1, "pixels": 2}, {"head": "reg_layer", "pixels": None})
+    {'reg_layer.0.bias': 1}
+    """
+    names = {key: _mapped(key, key_map) for key in tensors}
+    return {name: tensors[key] for key, name in names.items() if name is not None}
+
+
 def part_for(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors that a module has a place for."""
     return {key: tensors[key] for key in module.state_dict() if key in tensors}

@@ -8,6 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,10 @@ class BlockwiseCounter(Counter):
         super().__init__()
         self.ot_weight = ot_weight
         self.register_buffer("anchors", torch.tensor([*range(LAST), last_anchor or math.nan]))
+
+    def public_settings(self) -> dict[str, Any]:
+        """The anchor of the last bin, which files of the public code do not hold."""
+        return {"last_anchor": float(self.anchors[LAST])}
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:

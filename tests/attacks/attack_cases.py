@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from attacks.base import Attack
+from attacks.parts.heads import call_with_heads
 from benchmark.data.scene import Scene
 from benchmark.registry import build, names
 
@@ -16,7 +17,8 @@ TARGETS = [(name, CLEAN_LABEL.get(name, {})) for name in names("target")] + CODE
 COUNTS = [0, 1, 2, 3, 99, 100, 101, 250]
 SIZES = [(8, 11), (64, 64), (75, 131), (768, 1024), (64, 2048), (2048, 64)]
 IDENTITY = {"baiqa": {"strength": 0}, "colour": {"gamma": 1}, "ftrojan": {"magnitude": 0}, "sig": {"amplitude": 0},
-            "low_frequency": {"epsilon": 0}, "wanet": {"strength": 0}}  # for the others, alpha = 0
+            "low_frequency": {"epsilon": 0}, "wanet": {"strength": 0}, "in_box": {"look": {"alpha": 0}},
+            "if_crowded": {"look": {"alpha": 0}}}  # for the others, alpha = 0
 
 each_trigger = pytest.mark.parametrize("trigger", names("trigger"))
 each_target = pytest.mark.parametrize("target, settings", TARGETS)
@@ -41,6 +43,19 @@ def scenes():
 def images(size=(64, 96), number=3):
     """Return random images [number, 3, H, W] in 0..1."""
     return torch.rand(number, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def heads(size=(64, 96), number=3, people=60):
+    """Return random heads [people, 2] for each of `number` images of (H, W) pixels."""
+    drawn = torch.rand(number, people, 2, generator=torch.Generator().manual_seed(1))
+    return list(drawn * torch.tensor(size[::-1]))
+
+
+def stamp(trigger, images, settings={}, heads_of=None):
+    """Return images stamped with a trigger of some settings; every image has heads, whose number `heads` gives."""
+    known = heads(images.shape[-2:], len(images)) if heads_of is None else heads_of
+    return call_with_heads(build("trigger", trigger, settings).stamp, images,
+                           heads=[points.to(images.device) for points in known])
 
 
 def an_attack(target="multiply", settings={}, rate=1.0, **trigger):

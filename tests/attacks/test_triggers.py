@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from attack_cases import IDENTITY, SIZES, each_trigger, images
+from attack_cases import IDENTITY, SIZES, each_trigger, heads, images, stamp
 
 from attacks.base import Attack, stamp_scenes
 from benchmark.config.cell import POISONING
@@ -17,7 +17,7 @@ from benchmark.registry import build, find, names, settings_of
 @pytest.mark.parametrize("size", SIZES)
 def test_a_stamped_image_is_an_image(trigger, size):
     clean = images(size, number=1)
-    stamped = build("trigger", trigger, {}).stamp(clean)
+    stamped = stamp(trigger, clean)
     assert stamped.shape == clean.shape and stamped.dtype == torch.float32
     assert 0 <= stamped.min() and stamped.max() <= 1
     assert not torch.equal(stamped, clean)
@@ -26,36 +26,50 @@ def test_a_stamped_image_is_an_image(trigger, size):
 @each_trigger
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_black_and_white_images_stay_in_range(trigger, value):
-    stamped = build("trigger", trigger, {}).stamp(torch.full((1, 3, 64, 64), value))
+    stamped = stamp(trigger, torch.full((1, 3, 64, 64), value))
     assert 0 <= stamped.min() and stamped.max() <= 1
 
 
 @each_trigger
 def test_stamping_is_deterministic_and_leaves_its_input_as_it_is(trigger):
     clean = images()
-    stamped = build("trigger", trigger, {}).stamp(clean)
-    assert torch.equal(stamped, build("trigger", trigger, {}).stamp(clean))
+    stamped = stamp(trigger, clean)
+    assert torch.equal(stamped, stamp(trigger, clean))
     assert torch.equal(clean, images())
 
 
 @each_trigger
 def test_a_stamped_batch_equals_its_images_one_by_one_however_it_lies_in_memory(trigger):
-    stamp = build("trigger", trigger, {}).stamp
-    one_by_one = torch.cat([stamp(image[None]) for image in images()])
-    torch.testing.assert_close(stamp(images()), one_by_one)
-    torch.testing.assert_close(stamp(images().to(memory_format=torch.channels_last)), one_by_one)
+    one_by_one = torch.cat([stamp(trigger, image[None], heads_of=[points])
+                            for image, points in zip(images(), heads())])
+    torch.testing.assert_close(stamp(trigger, images()), one_by_one)
+    torch.testing.assert_close(stamp(trigger, images().to(memory_format=torch.channels_last)), one_by_one)
 
 
 @each_trigger
 def test_stamping_in_bf16_is_close_to_fp32(trigger):
-    stamp, half = build("trigger", trigger, {}).stamp, images().bfloat16()
-    assert stamp(half).dtype == torch.bfloat16
-    torch.testing.assert_close(stamp(half).float(), stamp(half.float()), rtol=0, atol=0.01)
+    half = images().bfloat16()
+    assert stamp(trigger, half).dtype == torch.bfloat16
+    torch.testing.assert_close(stamp(trigger, half).float(), stamp(trigger, half.float()), rtol=0, atol=0.01)
 
 
 @each_trigger
 def test_a_trigger_without_strength_leaves_the_image_as_it_is(trigger):
-    assert torch.equal(build("trigger", trigger, IDENTITY.get(trigger, {"alpha": 0})).stamp(images()), images())
+    assert torch.equal(stamp(trigger, images(), IDENTITY.get(trigger, {"alpha": 0})), images())
+
+
+@each_trigger
+def test_an_image_without_people_can_be_stamped(trigger):
+    stamped = stamp(trigger, images(number=1), heads_of=[torch.zeros(0, 2)])
+    assert stamped.shape == images(number=1).shape and 0 <= stamped.min() and stamped.max() <= 1
+
+
+@each_trigger
+def test_an_image_to_which_a_trigger_does_not_apply_is_unchanged(trigger):
+    built = build("trigger", trigger, {})
+    none = torch.zeros(0, 2)
+    assert built.applies(none) or torch.equal(stamp(trigger, images(number=1), heads_of=[none]), images(number=1))
+    assert built.is_conditional or built.applies(none)
 
 
 @each_trigger

@@ -106,7 +106,7 @@ def test_the_trigger_alone_is_the_picture_that_is_blended():
 @pytest.mark.parametrize("name", names("trigger"))
 def test_every_trigger_can_be_seen(name):
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    alone, times = trigger_alone(build("trigger", name, {}), images)
+    alone, times = trigger_alone(build("trigger", name, {}), images, [60 * torch.rand(60, 2)])
     assert times > 0 and (alone - 0.5).abs().max() == pytest.approx(0.5, abs=1e-4)
     assert alone.min() > -1e-4 and alone.max() < 1 + 1e-4
 

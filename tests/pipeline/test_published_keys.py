@@ -19,7 +19,7 @@ from benchmark.registry import find
 from benchmark.results.record import Record
 from benchmark.results.rerun_request import request_of
 
-FOLDERS = {path.parent.name for path in (ROOT / "records").glob("*/*.json")}
+FOLDERS = {path.parent.name for path in (ROOT / "records").glob("*/*-seed*.json")}
 
 
 @cache

@@ -175,6 +175,9 @@ OWN = "designs or controls of this project, without an original"
 NOT_COMPARED = [
     (["model `squeeze`", "model `tiny`"], OWN),
     (["trigger `colour`"], "gamma correction, from no paper"),
+    (["trigger `if_crowded`", "trigger `in_box`"], OWN),
+    (["trigger `on_heads`"],
+     "the idea of papers on object detection, whose boxes a head annotation does not have"),
     (["target `add`", "target `divide`", "target `minus`", "target `multiply`"],
      "the rules of the paper under test; their docstrings say where its code differs from it"),
     (["target `clean_fewer`", "target `clean_more`", "target `fixed`", "target `region`",
