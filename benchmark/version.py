@@ -1,3 +1,7 @@
-"""The version of the package."""
+"""The version of the package, and the day of its release.
 
-__version__ = "0.1.0"
+CITATION.cff and CHANGELOG.md name both, too; `tests/publication/test_citation.py` compares them.
+"""
+
+__version__ = "1.0.0"
+RELEASED = "2026-11-29"

@@ -15,8 +15,8 @@ from benchmark.utils.errors import UserError
 
 # The settings of a kind are compared among rows that share these names; other settings, among all.
 OWNERS = {"data": ("data",), "trigger": ("trigger",), "test_trigger": ("test_trigger",),
-          "target": ("target",), "also": ("also",), "model": ("model",), "training": ("model",),
-          "defense": ("model", "defense")}
+          "target": ("target",), "attack": ("trigger", "target"), "also": ("also",),
+          "model": ("model",), "training": ("model",), "defense": ("model", "defense")}
 
 Key = tuple[tuple[str, str], ...]  # the settings of a cell, sorted
 
@@ -82,8 +82,13 @@ def settings_of(record: Record) -> Settings:
     """The settings that define a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
     The seed is left out. The checksum of the test images and their true counts is included, and so
-    are the entry of the leaderboard and its victims that `leaderboard.load.collect` noted.
+    are the entries of the leaderboard and the victims that `leaderboard.load.label_entries` noted.
     """
+    return {key: _text(value) for key, value in setting_values(record).items()}
+
+
+def setting_values(record: Record) -> dict[str, Any]:
+    """The settings of `settings_of` with their values as the record has them, not as text."""
     flat: dict[str, Any] = {"audit": record.audit, "variant": record.variant,
                             "data.images": record.images.checksum[:8]}
     if "victims" in record.provenance:
@@ -94,11 +99,13 @@ def settings_of(record: Record) -> Settings:
         flat["defense.entry"] = entry["path"]
     if record.attack is not None:
         flat |= _attack_settings(record.attack)
+        attack_entry = entry_of(record, "attack_entry")
+        if attack_entry.get("path"):
+            flat["attack.entry"] = attack_entry["path"]
     training = record.training.get("given", {}) | record.training.get("resolved", {})
     training |= {key: value for key, value in record.training.items()
                  if key not in ("given", "resolved")}
-    flat |= {f"training.{key}": value for key, value in training.items()}
-    return {key: _text(value) for key, value in flat.items()}
+    return flat | {f"training.{key}": value for key, value in training.items()}
 
 
 def cell_of(record: Record) -> str:
@@ -106,12 +113,14 @@ def cell_of(record: Record) -> str:
     return json.dumps([settings_of(record), record.seed], sort_keys=True)
 
 
-def entry_of(record: Record) -> dict[str, str]:
-    """The leaderboard entry that `leaderboard.load.collect` noted in a record's provenance.
+def entry_of(record: Record, key: str = "entry") -> dict[str, str]:
+    """The leaderboard entry that `leaderboard.load.label_entries` noted in a record's provenance.
 
     {} for a record of no entry. A value of another type, which only a file can hold, is ignored.
+
+    key: 'entry' for that of its defense, 'attack_entry' for that of its attack.
     """
-    entry = record.provenance.get("entry")
+    entry = record.provenance.get(key)
     return entry if isinstance(entry, dict) else {}
 
 
