@@ -22,7 +22,7 @@ from benchmark.utils.device import accelerator as make_accelerator
 from benchmark.utils.device import resolve_precision, state
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
-from benchmark.utils.progress import Bar
+from benchmark.utils.progress import Bar, log
 
 if TYPE_CHECKING:
     from models.base import Counter
@@ -197,6 +197,7 @@ class TrainingRun:
         self.progress = Progress()
         if self.checkpoint is not None and self.checkpoint.is_file():
             self.progress = Progress(**self.snapshot.load(self.checkpoint))
+            log(f"{self.title}: goes on after epoch {self.progress.epoch} of {recipe.epochs}")
         self.saved_epoch = self.progress.epoch  # the epoch that the checkpoint holds, 0 if none
         limits = [limit for limit in (self.progress.micro_batch, self.micro_batch) if limit]
         self.progress.micro_batch = min(limits, default=None)
