@@ -196,15 +196,17 @@ def quoting_hint(key: str, value: Any) -> str:
 
     key: the key with that of its component, for instance 'data.root'.
     """
-    if not isinstance(value, bool | int | float | date | dict):
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, int | float | date) and len(quoted(value)) <= LONGEST_NAME:
+        text = str(value)
+    elif isinstance(value, dict):
+        text = "..."
+    else:
         return ""
-    # As an example, because the value does not tell how it was written: yes, on and true are alike.
-    example = "2024"
-    if not isinstance(value, bool | dict) and len(quoted(value)) <= LONGEST_NAME:
-        example = str(value)
-    in_file = f"{key.rpartition('.')[2]}: \"{example}\""
+    in_file = f"{key.rpartition('.')[2]}: \"{text}\""
     return ("; a name that reads as a number, a date, yes, no or a mapping is given in quotes, "
-            f"as {in_file} in a file or --set '{key}=\"{example}\"'")
+            f"for instance {in_file} in a file or --set '{key}=\"{text}\"'")
 
 
 class NoComponent(UserError):

@@ -17,11 +17,14 @@ def add(commands: Any) -> None:
                           "build a leaderboard entry from a run of a frozen grid")
     command.add_argument("run", type=Path, metavar="RUN",
                          help="the folder of the run, for instance runs/standard")
-    command.add_argument("--defense", required=True, help="the defense to submit")
-    command.add_argument("--set", action="append", default=[], metavar="defense.KEY=VALUE",
-                         help="a setting of the defense, where the run holds several")
+    subject = command.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--defense", help="the defense to submit")
+    subject.add_argument("--attack", metavar="TRIGGER/TARGET", help="the attack to submit")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="a setting of the defense (defense.KEY=VALUE) or of the attack "
+                              "(attack.KEY=VALUE), where the run holds several")
     for flag, text in (("name", "the name of the entry, as people know it"),
-                       ("paper", "where the defense is described, http://... or https://..."),
+                       ("paper", "where it is described, http://... or https://..."),
                        ("code", "where its code is, http://... or https://...")):
         command.add_argument(f"--{flag}", required=True, help=text)
     command.add_argument("--out", type=Path, default=ENTRIES,
@@ -50,10 +53,12 @@ def add(commands: Any) -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from benchmark.leaderboard.submit import submit
+    from benchmark.leaderboard.submit import submit, submit_attack
 
-    print(submit(options.run, options.defense, options.name, options.paper, options.code,
-                 options.out, options.set))
+    write, subject = ((submit, options.defense) if options.defense is not None
+                      else (submit_attack, options.attack))
+    print(write(options.run, subject, options.name, options.paper, options.code, options.out,
+                options.set))
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Scaffolds: a file to start one's own defense from, and its test."""
+"""Scaffolds: a file to start a component of one's own from, and its test."""
 
 import keyword
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,20 +12,38 @@ from benchmark.utils.files import write_atomically
 TEMPLATES = files("benchmark") / "templates"
 
 
+@dataclass(frozen=True)
+class Scaffold:
+    """The kinds of the components in a template, and the flags with which a run takes them."""
+
+    kinds: tuple[str, ...]
+    flags: str
+
+
+KINDS = {
+    "defense": Scaffold(("defense",), "--defense {0}"),
+    "detector": Scaffold(("defense",), "--defense {0}"),
+    "trigger": Scaffold(("trigger",), "--attack multiply --set attack.trigger={0}"),
+    "target": Scaffold(("target",), "--attack {0}"),
+    "attack": Scaffold(("trigger", "target"), "--attack {0} --set attack.trigger={0}"),
+}
+
+
 def write_new(template: str, name: str, folder: Path) -> list[Path]:
     """Write folder/NAME.py from a template and folder/test_NAME.py, and return the two paths.
 
-    template: 'defense' or 'detector'.
+    template: one of `KINDS`.
 
     Raises:
         UserError: the name is not that of a module or is registered, or one of the files exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(f"new {name!r}: expected a name of lower-case letters, digits and _, "
-                        "for instance my_defense")
-    if name in names("defense"):
-        raise UserError(f"new {name!r}: a defense of that name is registered; "
-                        "expected another name")
+                        f"for instance my_{template}")
+    for kind in KINDS[template].kinds:
+        if name in names(kind):
+            raise UserError(f"new {name!r}: a {kind} of that name is registered; "
+                            "expected another name")
     paths = {folder / f"{name}.py": f"{template}.txt", folder / f"test_{name}.py": "test.txt"}
     for path in paths:
         if path.exists():

@@ -18,10 +18,11 @@ def add(commands: Any) -> None:
     add_record_options(command)
 
     command = add_command(commands, "compare", _compare,
-                          "compare one defense with every other, "
+                          "compare one defense, or one attack, with every other, "
                           "with the significance of each difference")
-    command.add_argument("defense",
-                         help="a defense of the records, or the folder of a leaderboard entry")
+    command.add_argument("subject",
+                         help="a defense of the records, an attack as TRIGGER/TARGET, or the "
+                              "folder of a leaderboard entry")
     add_record_options(command)
 
     command = add_command(commands, "ablation", _ablation,
@@ -60,11 +61,11 @@ def _compare(options: argparse.Namespace) -> int:
     from benchmark.leaderboard.report import compare
     from benchmark.tables.formats import markdown
 
-    defense, paths = options.defense, options.records
-    entry = Path(defense)
+    subject, paths = options.subject, options.records
+    entry = Path(subject)
     if (entry / FILE).is_file():
-        defense, paths = read_manifest(entry).defense.name, [entry, *paths]
-    table = compare(read_records(paths), defense)
+        subject, paths = read_manifest(entry).subject, [entry, *paths]
+    table = compare(read_records(paths), subject)
     print(table.frame.to_json(orient="records") if options.json else markdown(table))
     return 0
 

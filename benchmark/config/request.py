@@ -21,7 +21,7 @@ ATTACKS = ("attack", "also")
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none",
             "training": None}
 # Keys of a preset that make it a frozen grid; no settings.
-FREEZING = ("protocol", "splits", "counted")
+FREEZING = ("protocol", "splits", "counted", "open", "most_poisoned")
 # A part of a flag's value: in quotes, where a comma is a comma, or up to the next comma.
 PART = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?=,|$)|[^,]*""")
 NOTHING = ("", "~", "null", "Null", "NULL")  # None in YAML

@@ -119,13 +119,13 @@ class _Loader(_Safe):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
         """A whole number; text where it is not decimal."""
-        decimal = DECIMAL.fullmatch(node.value)
-        return super().construct_yaml_int(node) if decimal else node.value
+        number = super().construct_yaml_int(node)
+        return number if DECIMAL.fullmatch(node.value) else node.value
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
         """A number; text where it is not decimal."""
-        odd = ":" in node.value or "_" in node.value
-        return node.value if odd else super().construct_yaml_float(node)
+        number = super().construct_yaml_float(node)
+        return node.value if ":" in node.value or "_" in node.value else number
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put what `<<` merges into a mapping, within a limit.

@@ -2,14 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmark.config.frozen_grids import FrozenGrid
+from benchmark.leaderboard.attack_slots import attack_slots, grid_defense, grid_defenses
 from benchmark.leaderboard.copies import CLEAN, TOLERANCE, FileProblem, Placed, check_copies
 from benchmark.leaderboard.grid_slots import GridSlot, find_slot, slots
-from benchmark.leaderboard.manifest import UNDEFENDED, identity
+from benchmark.leaderboard.manifest import UNDEFENDED, EnteredAttack, Manifest, identity
 from benchmark.leaderboard.record_checks import SPLITS, check_record
 from benchmark.leaderboard.required_fields import check_fields
 from benchmark.results.record import Choice, Record
@@ -19,26 +21,26 @@ Statement = tuple[str, str, str, Any]  # the key, the fact, its subject, and the
 NEEDED_CONTROL = "retrain"  # every entry has it on all its victims
 
 
-def check(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Iterator[FileProblem]:
-    """The problems of the records of an entry.
-
-    cells: the records, by the names of their files. defense: that of the entry, `without_given`.
-    """
+def check(cells: Mapping[str, Record], manifest: Manifest,
+          grid: FrozenGrid) -> Iterator[FileProblem]:
+    """The problems of the records of an entry. cells: the records, by the names of their files."""
+    entry_slots = slots_of(manifest, grid)
     placed: dict[str, tuple[Record, GridSlot]] = {}
     are_sound = True
     for file, record in cells.items():
         try:
             check_fields(record)
-            slot = find_slot(record, slots(grid.preset))
+            slot = find_slot(record, entry_slots)
         except InvalidFile as error:
             yield file, error.key, error.what
             are_sound = False
             continue
         placed[file] = record, slot
-        for key, message in check_record(file, record, slot, defense, grid):
+        for key, message in check_record(file, record, slot, manifest, grid):
             yield file, key, message
             are_sound = False
-    for check_together in (_check_repeated, _check_agreement, check_copies):
+    copies_of_entry = partial(check_copies, may_be_idle=manifest.attack is None)
+    for check_together in (_check_repeated, _check_agreement, copies_of_entry):
         if not are_sound:  # what follows would only repeat that
             return
         for problem in check_together(placed):
@@ -46,17 +48,28 @@ def check(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Ite
             are_sound = False
 
 
-def missing(cells: Mapping[str, Record], defense: Choice,
+def slots_of(manifest: Manifest, grid: FrozenGrid) -> tuple[GridSlot, ...]:
+    """The slots that the records of an entry fill: those of its attack, or of all of the grid."""
+    return attack_slots(grid, manifest.attack) if manifest.attack else slots(grid.preset)
+
+
+def missing(cells: Mapping[str, Record], manifest: Manifest,
             grid: FrozenGrid) -> Iterator[FileProblem]:
-    """The cells of the grid that an entry lacks: with its defense, with none and with the control.
+    """The cells of the grid that an entry lacks.
+
+    An entry of a defense has all slots of the grid with its defense, with none and with the
+    control; an entry of an attack has all slots of its attack with each defense of the grid.
 
     cells: records without problems, see `check`.
     """
+    if manifest.attack:
+        yield from _missing_of_attack(cells, manifest.attack, grid)
+        return
     grid_slots = slots(grid.preset)
     present = {(find_slot(record, grid_slots).title, identity(record.defense))
                for record in cells.values()}
-    needed = [defense, UNDEFENDED]
-    if defense.name != NEEDED_CONTROL:
+    needed = [manifest.defense, UNDEFENDED]
+    if manifest.defense.name != NEEDED_CONTROL:
         needed.append(_control(cells))
     for choice in needed:
         absent = [slot.title for slot in grid_slots
@@ -64,6 +77,21 @@ def missing(cells: Mapping[str, Record], defense: Choice,
         if absent:
             yield "", "cells", (f"{len(absent)} of {len(grid_slots)} cells with the defense "
                                 f"{choice.name} are missing, for instance {absent[0]}")
+
+
+def _missing_of_attack(cells: Mapping[str, Record], attack: EnteredAttack,
+                       grid: FrozenGrid) -> Iterator[FileProblem]:
+    """The cells that an entry of an attack lacks."""
+    entry_slots, present = attack_slots(grid, attack), set()
+    for record in cells.values():
+        defense = grid_defense(record.defense, grid)
+        present.add((find_slot(record, entry_slots).title, identity(defense)))
+    wanted = [(slot.title, defense) for defense in grid_defenses(grid) for slot in entry_slots]
+    absent = [f"{title} with the defense {defense.name}" for title, defense in wanted
+              if (title, identity(defense)) not in present]
+    if absent:
+        yield "", "cells", (f"{len(absent)} of {len(wanted)} cells of {grid.name} are missing, for "
+                            f"instance {absent[0]}")
 
 
 def _control(cells: Mapping[str, Record]) -> Choice:
@@ -150,6 +178,8 @@ def _weight_statements(record: Record, slot: GridSlot,
               else "a clean counter"}
     if weights["repaired"] != weights["victim"]:
         owners["repaired"] = f"a counter by {record.defense.name}"
+    if control in weights and weights[control] != weights["clean"]:
+        owners[control] = f"a counter by {record.defense.name}"
     for stage, owner in owners.items():
         yield f"provenance.stages.{stage}.weights_sha256", "owner", weights[stage], owner
 

@@ -19,6 +19,7 @@ from benchmark.tables.controls import SHARED
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-2}  # of one counter's counts by two devices
 MOST_ALIKE = 0.5  # share of the images on which two columns may agree
 PROBES = 16  # images on which columns are compared first
+PROPORTIONAL = 0.99  # correlation above which one column may be another one times a number
 TRUTH, CLEAN = "the truth", "clean"
 
 FileProblem = tuple[str, str, str]  # a record's file ('' for none), the key, and what is wrong
@@ -47,37 +48,75 @@ class Column:
         return bool(np.isclose(self.counts, self.counts[0], **TOLERANCE).all())
 
 
-def check_copies(placed: Placed) -> Iterator[FileProblem]:
-    """The columns that are copies of others in the entry, or of the true counts."""
+def check_copies(placed: Placed, may_be_idle: bool = True) -> Iterator[FileProblem]:
+    """The columns that are copies of others in the entry, or of the true counts.
+
+    may_be_idle: whether a defense may leave all counts as they were. The author of a defense has
+        nothing to gain from that, but the author of an attack would have.
+    """
     by_data: dict[str, dict[str, tuple[Record, GridSlot]]] = {}
     for file, (record, slot) in placed.items():
         by_data.setdefault(slot.data_key, {})[file] = (record, slot)
     for group in by_data.values():
         columns = _columns(group)
-        for copy, original, share in _copies(columns):
+        for copy, original, share in _copies(columns, may_be_idle):
             yield copy.file, f"images.{copy.key}", (
                 f"{share:.0%} of the counts agree with images.{original.key} of {original.file}; "
                 "expected counts of their own, since the weights or the images are others")
 
 
-def _copies(columns: Sequence[Column]) -> Iterator[tuple[Column, Column, float]]:
+def _copies(columns: Sequence[Column], may_be_idle: bool) -> Iterator[tuple[Column, Column, float]]:
     """The copies among columns, each with the first column that it agrees with, and how often."""
     counts = np.stack([column.counts for column in columns])
+    carriers, correlations = _carriers(columns), _correlations(counts)
     probes = np.linspace(0, counts.shape[1] - 1, min(PROBES, counts.shape[1])).astype(int)
     places = {(column.counter, column.images): i for i, column in enumerate(columns)}
     ignored = np.array([column.is_constant for column in columns])
     for i, column in enumerate(columns):
         unrepaired = places.get((column.repaired_from, column.images))
-        if unrepaired is not None and _agreement(counts[i], counts[unrepaired]) > MOST_ALIKE:
+        is_idle = (unrepaired is not None
+                   and _agreement(counts[i], counts[unrepaired]) > MOST_ALIKE)
+        if is_idle and may_be_idle:
             ignored[i] = True  # the defense changed next to nothing
         if ignored[i]:
             continue
         on_probes = np.isclose(counts[:i, probes], counts[i, probes], **TOLERANCE).mean(axis=1)
-        for j in np.flatnonzero(~ignored[:i] & (on_probes > MOST_ALIKE / 2)):
-            share = _agreement(counts[i], counts[j])
+        alike = (on_probes > MOST_ALIKE / 2) | (correlations[i, :i] > PROPORTIONAL)
+        for j in np.flatnonzero(~ignored[:i] & alike):
+            compared = _compared(column, columns[j], carriers)
+            agreement = _agreement if _are_related(column, columns[j]) else _agreement_scaled
+            share = agreement(counts[i, compared], counts[j, compared])
             if share > MOST_ALIKE and not _may_agree(column, columns[j]):
                 yield column, columns[j], share
                 break
+
+
+def _carriers(columns: Sequence[Column]) -> dict[str, np.ndarray]:
+    """For each trigger the images that carry it, bool [N]: some counter counts them otherwise.
+
+    A conditional trigger leaves the others as they are, so that every counter counts them alike.
+    """
+    clean = {column.counter: column.counts for column in columns if column.images == CLEAN}
+    carriers: dict[str, np.ndarray] = {}
+    for column in columns:
+        if column.images != CLEAN and column.counter in clean:
+            changed = ~np.isclose(column.counts, clean[column.counter], **TOLERANCE)
+            carriers[column.images] = carriers.get(column.images, False) | changed
+    return carriers
+
+
+def _compared(first: Column, second: Column, carriers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The images on which two columns may not agree: those that carry a trigger, if one has it.
+
+    If none carries it, all images are compared: a trigger that changes nothing is none.
+    """
+    compared = np.ones(len(first.counts), bool)
+    if first.counter == second.counter:
+        for column in (first, second):
+            carried = carriers.get(column.images)
+            if carried is not None and carried.any():
+                compared &= carried
+    return compared
 
 
 def _may_agree(first: Column, second: Column) -> bool:
@@ -88,6 +127,37 @@ def _may_agree(first: Column, second: Column) -> bool:
 def _agreement(first: np.ndarray, second: np.ndarray) -> float:
     """The share of the images on which two columns differ by no more than rounding."""
     return float(np.isclose(first, second, **TOLERANCE).mean())
+
+
+def _agreement_scaled(first: np.ndarray, second: np.ndarray) -> float:
+    """The share of the images on which one column is a x the other + b, up to rounding.
+
+    a and b are the least-squares fit, or the median ratio and 0, or 1 and 0, whichever fits best.
+    """
+    shares = [_agreement(first, second)]
+    counted = second >= 1
+    if counted.any() and np.ptp(second):
+        ratio = np.median(first[counted] / second[counted])
+        slope, shift = np.polyfit(second, first, 1)
+        shares += [_agreement(first, ratio * second), _agreement(first, slope * second + shift)]
+    return max(shares)
+
+
+def _correlations(counts: np.ndarray) -> np.ndarray:
+    """The correlation of each column with each other one, [C, C]; 0 for a constant column."""
+    centred = counts - counts.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
+    return unit @ unit.T
+
+
+def _are_related(first: Column, second: Column) -> bool:
+    """Whether one counter was made from the other, and both count the same images.
+
+    A mild repair can change all counts in about the same proportion.
+    """
+    origins = {first.repaired_from, second.repaired_from} - {""}
+    return first.images == second.images and bool(origins & {first.counter, second.counter})
 
 
 def _columns(group: Placed) -> list[Column]:
@@ -131,10 +201,13 @@ def _of_record(file: str, record: Record, slot: GridSlot,
 
 
 def _control_hashes(group: Placed) -> dict[tuple[str, str], str]:
-    """The weights of the repaired clean counters, by the clean counter and the defense."""
+    """The weights of the repaired clean counters, by the clean counter and the defense.
+
+    A record with an attack names them as its control; all records name the same ones.
+    """
     hashes = {}
     for record, slot in group.values():
-        if record.attack is None:
-            repaired = record.provenance["stages"]["repaired"]["weights_sha256"]
-            hashes[slot.counter_key, identity(record.defense)] = repaired
+        stage = record.provenance["stages"].get("control" if record.attack else "repaired")
+        if stage:
+            hashes[slot.counter_key, identity(record.defense)] = stage["weights_sha256"]
     return hashes

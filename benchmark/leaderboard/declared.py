@@ -6,6 +6,7 @@ loaded; for one, the numbers must be possible and go together.
 
 from collections.abc import Iterator
 
+from benchmark.leaderboard.component_checks import KeyProblem
 from benchmark.leaderboard.grid_slots import GridSlot
 from benchmark.leaderboard.manifest import UNDEFENDED
 from benchmark.leaderboard.training_images import training_images
@@ -15,7 +16,6 @@ from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
 from defenses.base import Defense, Detector, Inspector
 
-KeyProblem = tuple[str, str]  # the key, and what is wrong with its value
 FILTERS = "training images"  # the scores of a defense that looks for poisoned images
 
 

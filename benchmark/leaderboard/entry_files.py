@@ -7,15 +7,16 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import frozen_grids
+from benchmark.leaderboard.attack_checks import check_attack
+from benchmark.leaderboard.component_checks import KeyProblem, check_name, check_version
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL,
-                                            RERUNS, UNDEFENDED, Manifest, identity, revision)
-from benchmark.leaderboard.record_checks import check_defense_name, check_version
-from benchmark.results.record import Record
+                                            RERUNS, UNDEFENDED, EnteredAttack, Manifest, attack_of,
+                                            identity, revision)
+from benchmark.results.record import Choice, Record
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, one_line, parse_as, read_bytes
 
@@ -105,24 +106,43 @@ def read_entry(folder: Path) -> tuple[Manifest, dict[str, Record]]:
 def _check_manifest(folder: Path, manifest: Manifest, cells: dict[str, Record],
                     expected_revision: str) -> None:
     """Raise BrokenEntry if the path or the manifest do not fit the cells."""
-    expected = (manifest.protocol, manifest.defense.name, expected_revision)
+    expected = (manifest.protocol, manifest.folder, expected_revision)
     parts = Path(os.path.abspath(folder)).parts[-LEVELS:]
     if parts != expected:
         raise BrokenEntry(folder, "path", f"{'/'.join(parts)}; expected {'/'.join(expected)} for "
                           "this manifest and these cells")
-    grids = [grid.name for grid in frozen_grids.frozen()]
+    grids = {grid.name: grid for grid in frozen_grids.frozen()
+             if grid.takes_attacks == (manifest.attack is not None)}
     if manifest.protocol not in grids:
+        sort = "of attacks" if manifest.attack else "of defenses"
         raise BrokenEntry(folder / FILE, "protocol", f"{manifest.protocol!r}; expected a frozen "
-                          f"grid: {did_you_mean(manifest.protocol, grids)}")
-    own = manifest.defense
-    for key, what in chain(check_defense_name(own.name), check_version(own)):
+                          f"grid {sort}: {did_you_mean(manifest.protocol, grids)}")
+    problems = (_check_defense(manifest.defense, cells) if manifest.defense
+                else _check_attack(manifest.attack, grids[manifest.protocol], cells))
+    for key, what in problems:
         raise BrokenEntry(folder / FILE, key, what)
+
+
+def _check_defense(own: Choice, cells: dict[str, Record]) -> Iterator[KeyProblem]:
+    """The problems of an entry's defense, by its manifest."""
+    yield from check_name("defense", own.name)
+    yield from check_version("defense", own)
     if own.given or own.name == UNDEFENDED.name:
-        raise BrokenEntry(folder / FILE, "defense", f"{own.name}, given {str(own.given):.200}; "
-                          "expected the name, version and resolved settings of a defense")
+        yield "defense", (f"{own.name}, given {str(own.given):.200}; expected the name, version "
+                          "and resolved settings of a defense")
     if identity(own) not in map(identity, (record.defense for record in cells.values())):
-        raise BrokenEntry(folder / FILE, "defense", f"no cell has {own.name} "
-                          f"{str(own.resolved):.200}, version {own.version}; expected at least one")
+        yield "defense", (f"no cell has {own.name} {str(own.resolved):.200}, version "
+                          f"{own.version}; expected at least one")
+
+
+def _check_attack(own: EnteredAttack, grid: frozen_grids.FrozenGrid,
+                  cells: dict[str, Record]) -> Iterator[KeyProblem]:
+    """The problems of an entry's attack, by its manifest."""
+    yield from check_attack(own, grid)
+    attacks = [attack_of(record.attack) for record in cells.values() if record.attack]
+    if own.identity not in [attack.identity for attack in attacks]:
+        yield "attack", (f"no cell has {own.title} with the versions and settings of {FILE}; "
+                         "expected at least one")
 
 
 def read_reruns(folder: Path) -> dict[str, Record]:

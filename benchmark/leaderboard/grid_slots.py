@@ -1,5 +1,7 @@
 """Grid slots: the cells of a frozen grid without their defense, and the slot that a record fills.
 
+The slots of a grid of attacks are in `benchmark.leaderboard.attack_slots`.
+
 Only the cells of the grid, which is part of this project, are built. The settings in a record,
 which anybody may have written, are compared with theirs and never built or run.
 """
@@ -69,9 +71,13 @@ class GridSlot:
 
 
 @cache
-def slots(preset: str) -> tuple[GridSlot, ...]:
-    """The slots of a frozen grid, by the name of its preset."""
-    request = override(load_request(preset), ["defense=none"])
+def slots(preset: str, attack: str | None = None) -> tuple[GridSlot, ...]:
+    """The slots of a frozen grid, by the name of its preset.
+
+    attack: 'none' for the clean counters alone; None for the attacks of the preset.
+    """
+    closed = ["defense=none"] if attack is None else ["defense=none", f"attack={attack}"]
+    request = override(load_request(preset), closed)
     return tuple(_slot(cell) for cell in cells(request))
 
 
@@ -80,7 +86,7 @@ def victim_settings(record: Record) -> FlatSettings:
 
     Which of them were given, and what was measured, is left out.
     """
-    return dict(_flatten(record.model_dump(mode="json", include=_FIXED, exclude=_OPEN)))
+    return dict(flatten(record.model_dump(mode="json", include=_FIXED, exclude=_OPEN)))
 
 
 def find_slot(record: Record, grid_slots: Sequence[GridSlot]) -> GridSlot:
@@ -117,7 +123,7 @@ def _slot(cell: Cell) -> GridSlot:
         training=training)
     return GridSlot(f"{cell.model.name} {cell.attack_title} seed {settings.seed}",
                     victim_settings(record), _defaults(cell),
-                    _tau(cell.target.build()) if cell.target else None)
+                    tau_of_count(cell.target.build()) if cell.target else None)
 
 
 def _defaults(cell: Cell) -> FlatSettings:
@@ -125,30 +131,35 @@ def _defaults(cell: Cell) -> FlatSettings:
                   "attack.target": cell.target}
     defaults = {f"training.resolved.{key}": value for key, value in Recipe() if key not in RUNNING}
     for key, component in components.items():
-        if component is None:
-            continue
-        fields = settings_of(find(component.kind, component.name)).model_fields
-        values = {name: field.get_default(call_default_factory=True)
-                  for name, field in fields.items() if not field.is_required()}
-        as_json = Choice(name=key, resolved=values).model_dump(mode="json")["resolved"]
-        defaults |= _flatten(as_json, f"{key}.resolved.")
+        if component is not None:
+            defaults |= default_settings(component.kind, component.name, key)
     return defaults
 
 
-def _tau(target: Target) -> Callable[[int], int] | None:
+def default_settings(kind: str, name: str, key: str) -> FlatSettings:
+    """The defaults of a component's settings. key: that of the component, 'attack.trigger'."""
+    fields = settings_of(find(kind, name)).model_fields
+    values = {name: field.get_default(call_default_factory=True)
+              for name, field in fields.items() if not field.is_required()}
+    as_json = Choice(name=key, resolved=values).model_dump(mode="json")["resolved"]
+    return dict(flatten(as_json, f"{key}.resolved."))
+
+
+def tau_of_count(target: Target) -> Callable[[int], int] | None:
+    """The attacker's count for a true count; None where that alone does not determine it."""
     if type(target).fitted is not Target.fitted or type(target).tau is Target.tau:
         return None  # the count depends on the poisoned images, or on where people are
     return target.tau
 
 
-def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The settings of nested objects, with their dotted keys.
 
     An empty object is a value, except for the `resolved` of a component without settings.
     """
     for key, value in settings.items():
         if isinstance(value, dict) and (value or key == "resolved"):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -7,24 +7,33 @@ hold alike are kept once.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from benchmark.config import frozen_grids
-from benchmark.leaderboard.manifest import CELLS, FILE, MOST_MANIFEST, RERUNS, Manifest
+from benchmark.leaderboard.copies import TOLERANCE
+from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_MANIFEST, RERUNS, UNDEFENDED,
+                                            Manifest)
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.results.record import Record
-from benchmark.results.scenarios import cell_of
+from benchmark.results.scenarios import cell_of, settings_of
 from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.progress import log
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
-NOT_CELLS = (RERUNS, "tables")  # folders beside records whose JSON files are not cells
+# Folders beside records whose JSON files, at any depth, are not cells.
+NOT_CELLS = {RERUNS, "tables", "zoo", "dataset"}
 NO_ENTRY = "of no entry"  # the label of victims that no entry holds
+LABELS = ("entry", "attack_entry", "victims")  # keys of the provenance of a record
 RecordFiles = list[tuple[Path, Record]]
 Digests = dict[str, str]  # hashes of counts, by the cell
+CleanCounts = dict[str, list[float]]  # of clean counters, by their settings and seed
 
 
 def read_record_files(paths: Sequence[Path]) -> RecordFiles:
@@ -34,8 +43,13 @@ def read_record_files(paths: Sequence[Path]) -> RecordFiles:
     is left out, and each entry that has no rank, with the reason.
 
     Raises:
-        UserError: there is no record, or none that is sound; or two records of one cell differ.
+        UserError: a path does not exist; there is no record, or none that is sound; or two records
+            of one cell differ.
     """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{shown(path)}: no such file or folder; expected record files, or "
+                            "folders that hold them")
     found, where = _find(paths), shown(", ".join(map(str, paths)))
     if not found.loose and not found.entries:
         raise UserError(f"{where}: no record (*.json) found; expected record files, or folders "
@@ -118,10 +132,11 @@ def _find(paths: Sequence[Path]) -> _Found:
 
 def _may_be_record(file: Path, root: Path) -> bool:
     """Whether a JSON file outside of entries can be a record, by its name and folder."""
-    if file.parent.name in NOT_CELLS:
+    inside = file.relative_to(root).parts
+    if file.parent.name == RERUNS or NOT_CELLS.intersection(inside[:-1]):
         return False
     # Hidden files and folders are drafts that a killed process left.
-    return not any(part.startswith(".") for part in file.relative_to(root).parts)
+    return not any(part.startswith(".") for part in inside)
 
 
 def _entry_folder(file: Path, root: Path) -> Path | None:
@@ -137,7 +152,7 @@ def _entry_folder(file: Path, root: Path) -> Path | None:
 
 
 def _is_place_of_entry(folder: Path) -> bool:
-    """Whether the path of a folder is that of an entry, GRID/DEFENSE/REVISION."""
+    """Whether the path of a folder is that of an entry, GRID/SUBJECT/REVISION."""
     parts = folder.absolute().parts
     return len(parts) > 3 and parts[-3] in [grid.name for grid in frozen_grids.frozen()]
 
@@ -174,27 +189,36 @@ def label_entries(loose: RecordFiles,
 
     `provenance["entry"]` gets the entry's path, the name, paper and code of its manifest, its tier
     (see `reruns`), and what it lacks to be ranked. The records of no defense and of the controls do
-    not get it. Neither does a record outside of any entry, whatever its file says.
+    not get it. All records of an entry of an attack get the same under `attack_entry` instead. A
+    record outside of any entry gets neither, whatever its file says.
     `provenance["victims"]` gets the path of the first entry with the same victims, or NO_ENTRY; no
-    record gets it where there is no entry at all.
+    record gets it where there is no entry at all. The victims of an entry of an attack are its own;
+    where it started from the clean counters of others, it gets the label of these.
     A record is dropped if it is the same as an earlier one. An entry's is dropped already if its
     cell and counts are those of a record outside of entries or of an earlier entry.
     """
     entries = list(entries)
     known_victims: list[tuple[str | None, Digests]] = []
+    known_clean: list[tuple[str | None, CleanCounts]] = []
+    has_attacks = any(entry.manifest.attack for entry, _ in entries)
     labelled: RecordFiles = []
     kept: dict[str, list[Record]] = {}
     seen = set()
     groups = [(None, loose)] if loose else []
     for entry, files in [*groups, *entries]:
         facts = entry and _describe(entry)
-        plain = [(path, _labelled(record, None, None)) for path, record in files]
+        plain = [(path, _labelled(record)) for path, record in files]
         own_label = facts["path"] if facts else (NO_ENTRY if entries else None)
         whole = entry.cells.values() if entry else [record for _, record in plain]
-        victims = _victims_label([_labelled(record, None, None) for record in whole],
-                                 known_victims, own_label)
+        whole = [_labelled(record) for record in whole]
+        if entry and entry.manifest.attack:
+            victims = _clean_label(whole, known_clean, own_label)
+        else:
+            victims = _victims_label(whole, known_victims, own_label)
+        if has_attacks:
+            known_clean.append((victims, _clean_counts(whole)))
         for path, record in plain:
-            record = _labelled(record, None if record.defense.name in SHARED else facts, victims)
+            record = _labelled(record, victims=victims, **_entry_label(entry, facts, record))
             cell = cell_of(record)
             identity = cell, _digest(record)
             is_repeated = record in kept.setdefault(cell, [])
@@ -222,13 +246,20 @@ def _describe(entry: CheckedEntry) -> dict[str, str]:
     return facts | ({"lacks": lacks} if lacks else {})
 
 
-def _labelled(record: Record, entry: dict[str, str] | None, victims: str | None) -> Record:
+def _entry_label(entry: CheckedEntry | None, facts: dict[str, str] | None,
+                 record: Record) -> dict[str, Any]:
+    """The label of a record of an entry, by its key in the provenance; {} for none."""
+    if entry is None:
+        return {}
+    if entry.manifest.attack:
+        return {"attack_entry": facts}
+    return {} if record.defense.name in SHARED else {"entry": facts}
+
+
+def _labelled(record: Record, **labels: Any) -> Record:
     """A record with these labels, or without, in place of those in its file."""
-    provenance = {**record.provenance}
-    for key, label in (("entry", entry), ("victims", victims)):
-        provenance.pop(key, None)
-        if label:
-            provenance[key] = label
+    provenance = {key: value for key, value in record.provenance.items() if key not in LABELS}
+    provenance |= {key: label for key, label in labels.items() if label}
     return record.model_copy(update={"provenance": provenance})
 
 
@@ -245,6 +276,32 @@ def _victims_label(records: Sequence[Record], known: list[tuple[str | None, Dige
             return label
     known.append((own_label, own))
     return own_label
+
+
+def _clean_label(records: Sequence[Record], known: list[tuple[str | None, CleanCounts]],
+                 own_label: str | None) -> str | None:
+    """The label of the first known clean counters that are those of these records, or the own one.
+
+    The same counter counts alike on another machine, but for rounding.
+    """
+    own = _clean_counts(records)
+    for label, clean in known:
+        if own and own.keys() <= clean.keys() and all(
+                np.allclose(own[counter], clean[counter], **TOLERANCE) for counter in own):
+            return label
+    return own_label
+
+
+def _clean_counts(records: Iterable[Record]) -> CleanCounts:
+    """The counts of the clean counters of some records on clean images, by their settings."""
+    counts = {}
+    for record in records:
+        if record.images.reference_clean is not None:
+            settings = settings_of(record.model_copy(update={"attack": None,
+                                                             "defense": UNDEFENDED}))
+            key = json.dumps([settings, record.seed], sort_keys=True)
+            counts[key] = record.images.reference_clean
+    return counts
 
 
 def _digest(record: Record) -> str:

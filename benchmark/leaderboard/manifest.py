@@ -1,22 +1,24 @@
 """Manifests: the layout of a leaderboard entry on disk, and what its entry.json says.
 
-An entry is a folder PROTOCOL/DEFENSE/REVISION with entry.json and cells/*.json. The cells are
-records, byte for byte as a run wrote them: those of one defense, of no defense, and of the
-controls. The revision is a hash of the cells, so the path determines what the folder must hold.
-The folder may also have reruns/*.json, the records of cells that somebody else ran again.
+An entry is a folder PROTOCOL/DEFENSE/REVISION, or PROTOCOL/TRIGGER-TARGET/REVISION, with entry.json
+and cells/*.json. The cells are records, byte for byte as a run wrote them. An entry of a defense
+holds those of the defense, of no defense, and of the controls; an entry of an attack holds those of
+its victims after each defense of the grid. The revision is a hash of the cells, so the path
+determines what the folder must hold. The folder may also have reruns/*.json, the records of cells
+that somebody else ran again.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.registry import Settings
-from benchmark.results.record import Choice
+from benchmark.results.record import AttackChoice, Choice
 
 FILE, CELLS, RERUNS = "entry.json", "cells", "reruns"
 UNDEFENDED = Choice(name="none")
@@ -50,12 +52,50 @@ Text = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_print
 Url = Annotated[str, Field(max_length=300), AfterValidator(_web_address)]
 
 
+class EnteredAttack(Settings):
+    """An attack as an entry identifies it: `AttackChoice` without what was measured.
+
+    None of its components has settings in `given`, since those in `resolved` are all of them.
+    """
+
+    trigger: Choice
+    target: Choice
+    poison_rate: float
+    increases: bool | None
+    test_trigger: Choice | None = None
+    choose: str | None = None
+    latent: float = 0.0
+    also: "EnteredAttack | None" = None
+
+    @property
+    def title(self) -> str:
+        """Trigger and target, 'blended/multiply'."""
+        return f"{self.trigger.name}/{self.target.name}"
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its entries."""
+        return f"{self.trigger.name}-{self.target.name}"
+
+    @property
+    def poisoned_share(self) -> float:
+        """The poisoned images of all attacks on the victim, as a share of the training images."""
+        return self.poison_rate + (self.also.poisoned_share if self.also else 0)
+
+    @property
+    def identity(self) -> str:
+        """All settings as JSON, in which 1, 1.0 and true differ."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
 class Manifest(Settings):
     """The contents of entry.json.
 
     name, paper, code: the words of the submitter. All other fields follow from the cells. The
         addresses of the paper and of the code may be corrected after publication.
-    protocol: the frozen grid. defense: its name, version and settings.
+    protocol: the frozen grid.
+    defense, attack: the one of the two that the entry is about, with its version and settings. The
+        other is None, and the file does not name it.
     cells: the SHA-256 of each record, by the name of its file.
     crowdbench: the version of this package that wrote the manifest.
     """
@@ -65,14 +105,31 @@ class Manifest(Settings):
     paper: Url
     code: Url
     protocol: PathPart
-    defense: Choice
+    defense: Choice | None = None
+    attack: EnteredAttack | None = None
     tier: Literal["self-reported"] = "self-reported"
     cells: dict[PathPart, Sha256]
     crowdbench: Text
 
+    @model_validator(mode="after")
+    def _is_about_one(self) -> Self:
+        if (self.defense is None) == (self.attack is None):
+            raise ValueError("expected either a defense or an attack")
+        return self
+
+    @property
+    def subject(self) -> str:
+        """The name of the defense, or the title of the attack."""
+        return self.defense.name if self.defense else self.attack.title
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder with the revisions of this entry."""
+        return self.defense.name if self.defense else self.attack.folder
+
     def dumps(self) -> str:
         """The manifest as JSON text; the same manifest gives the same bytes."""
-        fields = self.model_dump(mode="json")
+        fields = self.model_dump(mode="json", exclude={"attack" if self.defense else "defense"})
         return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -88,9 +145,9 @@ def revision(cells: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
-def without_given(defense: Choice) -> Choice:
-    """A defense as an entry identifies it: by all its settings, whichever of them were given."""
-    return defense.model_copy(update={"given": {}})
+def without_given(component: Choice) -> Choice:
+    """A component as an entry identifies it: by all its settings, whichever of them were given."""
+    return component.model_copy(update={"given": {}})
 
 
 def identity(defense: Choice) -> str:
@@ -99,3 +156,12 @@ def identity(defense: Choice) -> str:
     The same defense gives the same text, whichever settings were given and in whichever order.
     """
     return json.dumps(without_given(defense).model_dump(mode="json"), sort_keys=True)
+
+
+def attack_of(attack: AttackChoice) -> EnteredAttack:
+    """An attack of a record as an entry identifies it."""
+    return EnteredAttack(
+        trigger=without_given(attack.trigger), target=without_given(attack.target),
+        poison_rate=attack.poison_rate, increases=attack.increases, choose=attack.choose,
+        latent=attack.latent, also=attack_of(attack.also) if attack.also else None,
+        test_trigger=without_given(attack.test_trigger) if attack.test_trigger else None)

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from benchmark.leaderboard.reruns import RECOMPUTED
 from benchmark.metrics import counting
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import interval
-from benchmark.results.record import Record
+from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
 from benchmark.tables.controls import SHARED, chance_flips
@@ -29,10 +29,10 @@ from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import unchanged_notes
 from benchmark.tables.formats import NONE, Table, number, with_interval
 from benchmark.tables.two_levels import few_seeds, level_cells, level_legend
-from benchmark.utils.strict_json import InvalidFile
 
 if TYPE_CHECKING:
     from benchmark.config.frozen_grids import FrozenGrid
+    from benchmark.leaderboard.strongest_attack import EnteredAttacks
 
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
          "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
@@ -66,6 +66,10 @@ class GridResults:
     @property
     def first(self) -> Result:
         return next(iter(self.results.values()))
+
+    @property
+    def choice(self) -> Choice:
+        return self.first.records[0].defense
 
     @property
     def source(self) -> str:
@@ -121,12 +125,22 @@ def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     # The slots of a grid import torch, which the tables of other records do without.
     from benchmark.config.frozen_grids import frozen
 
+    has_attacks = any(scenario.settings.get("attack.entry") for scenario in scenarios)
     tables = []
     for grid in frozen():
-        defenses = _defenses(scenarios, grid)
+        defenses = [] if grid.takes_attacks else _defenses(scenarios, grid)
         if any(defense.complete and not defense.is_control for defense in defenses):
-            tables.append(_table(grid.name, defenses))
+            attacks = _entered_attacks(grid, scenarios) if has_attacks else None
+            tables.append(_table(grid.name, defenses, attacks))
     return tables
+
+
+def _entered_attacks(grid: "FrozenGrid", scenarios: Sequence[Scenario]) -> "EnteredAttacks | None":
+    """The attacks that were entered against the defenses of a grid; None without any."""
+    from benchmark.leaderboard.strongest_attack import entered_attacks
+
+    attacks = entered_attacks(grid, scenarios)
+    return attacks if attacks.names else None
 
 
 def _defenses(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[GridResults]:
@@ -137,9 +151,14 @@ def _defenses(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[GridRes
     for scenario in scenarios:
         victim = json.dumps(scenario.grid, sort_keys=True)
         source = scenario.settings.get("victims", "")
+        if scenario.settings.get("attack.entry"):
+            continue  # the entry of an attack is on the other side
         for result in scenario.results:
-            if result.detects or not all(_belongs(record, grid) for record in result.records):
+            records = tuple(record for record in result.records if _belongs(record, grid))
+            if result.detects or not records:
                 continue
+            if len(records) < len(result.records):  # the others are of seeds outside of the grid
+                result = replace(result, records=records)
             settings = defense_settings(result)
             del settings["model"]
             defense = json.dumps([settings, source], sort_keys=True)
@@ -150,21 +169,17 @@ def _defenses(scenarios: Sequence[Scenario], grid: "FrozenGrid") -> list[GridRes
 
 def _belongs(record: Record, grid: "FrozenGrid") -> bool:
     """Whether a record has the settings and images of a cell of the grid, and not only its name."""
-    from benchmark.leaderboard.grid_slots import find_slot, slots
+    from benchmark.leaderboard.attack_slots import belongs
 
-    if record.protocol != grid.name or grid.counted not in (None, record.images.checksum):
-        return False
-    try:
-        find_slot(record, slots(grid.preset))
-    except InvalidFile:
-        return False
-    return True
+    return record.protocol == grid.name and belongs(record, grid)
 
 
-def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
+def _table(protocol: str, defenses: Sequence[GridResults],
+           attacks: "EnteredAttacks | None" = None) -> Table:
+    """The leaderboard of a grid. attacks: those that were entered, which lower the defenses."""
     names = _names(defenses)
     complete = [defense for defense in defenses if defense.complete]
-    complete.sort(key=lambda defense: (-defense.mean("ra")[0], names[defense]))
+    complete.sort(key=lambda defense: (-_lowest_ra(defense, attacks), names[defense]))
     undefended = {defense.source: defense for defense in complete
                   if defense.first.defense == "none"}
     differences, legend = _differences(complete, undefended)
@@ -173,7 +188,7 @@ def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
     for defense in complete:
         row = {"rank": "control" if defense.is_control else str(next(ranks)),
                "defense": names[defense]}
-        row |= _numbers(defense, undefended.get(defense.source))
+        row |= _numbers(defense, undefended.get(defense.source), attacks)
         rows.append(row | differences[defense])
     for defense in defenses:
         if not defense.complete:
@@ -182,13 +197,21 @@ def _table(protocol: str, defenses: Sequence[GridResults]) -> Table:
     frame = pd.DataFrame(rows).fillna(NONE)
     if not any(entry_of(defense.first.records[0]) for defense in defenses):
         frame = frame.drop(columns=["entry", "tier"])
-    notes = [*LEGEND, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
+    rule = [attacks.legend] if attacks else []
+    notes = [*LEGEND, *rule, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
                  notes + unchanged_notes(named_results))
+
+
+def _lowest_ra(defense: GridResults, attacks: "EnteredAttacks | None") -> float:
+    """The lower of the RA over the attacks of the grid and that after the strongest attack."""
+    strongest = attacks and attacks.strongest(defense.choice)
+    ra, _, _ = defense.mean("ra")
+    return min(ra, strongest[1]) if strongest else ra
 
 
 def _victim(result: Result) -> str:
@@ -235,7 +258,8 @@ def _differences(complete: Sequence[GridResults], undefended: Mapping[str, GridR
         f"{level_legend(len(pairs))} Where none is shown, the order of two defenses may be chance.")
 
 
-def _numbers(defense: GridResults, undefended: GridResults | None) -> dict[str, str]:
+def _numbers(defense: GridResults, undefended: GridResults | None,
+             attacks: "EnteredAttacks | None") -> dict[str, str]:
     """The columns with the entry and the numbers of one defense."""
     results = list(defense.results.values())
     entry = entry_of(defense.first.records[0])
@@ -244,6 +268,8 @@ def _numbers(defense: GridResults, undefended: GridResults | None) -> dict[str, 
     for heading, key in MEANS.items():
         digits = 2 if key in ("mae", "rmse") else 3
         columns[heading] = with_interval(*defense.mean(key), digits)
+        if heading == "RA" and attacks:
+            columns |= attacks.columns(defense.choice)
     clean = [result.numbers["rho_acc"] for result in results if not result.records[0].attack]
     columns["clean rho_Acc"] = number(float(np.mean(clean))) if clean else NONE
     chance = [chance_flips(result) for result in defense.attacked.values()]

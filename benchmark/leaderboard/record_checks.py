@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.config import frozen_grids
 from benchmark.config.frozen_grids import FrozenGrid
-from benchmark.leaderboard.declared import KeyProblem, check_declared
+from benchmark.leaderboard.attack_checks import check_attack_record
+from benchmark.leaderboard.attack_slots import belongs, grid_defense, grid_defenses
+from benchmark.leaderboard.component_checks import KeyProblem, check_version
+from benchmark.leaderboard.declared import check_declared
 from benchmark.leaderboard.grid_slots import GridSlot
-from benchmark.leaderboard.manifest import UNDEFENDED, identity, without_given
+from benchmark.leaderboard.manifest import UNDEFENDED, Manifest, identity, without_given
 from benchmark.leaderboard.reruns import COUNTS
 from benchmark.leaderboard.training_images import training_images
 from benchmark.metrics import counting
 from benchmark.recipe import RUNNING
-from benchmark.registry import find, is_plugin, names, resolve
+from benchmark.registry import find, names, resolve
 from benchmark.results.record import AttackChoice, Choice, Record
 from benchmark.results.result import SUMMARISED
 from benchmark.tables.controls import SHARED
@@ -29,11 +33,12 @@ from benchmark.utils.errors import UserError
 SPLITS = ("train", "test")
 
 
-def check_record(file: str, record: Record, slot: GridSlot, entry_defense: Choice,
+def check_record(file: str, record: Record, slot: GridSlot, manifest: Manifest,
                  grid: FrozenGrid) -> Iterator[KeyProblem]:
-    """The problems of one record. file: its name. entry_defense: `without_given`."""
-    return chain(_check_name(file, record, grid), _check_defense(record, entry_defense),
-                 check_content(record, slot, grid))
+    """The problems of one record of an entry. file: its name."""
+    of_kind = (_check_defense(record, manifest.defense, grid) if manifest.defense
+               else _check_attacked(record, grid))
+    return chain(_check_name(file, record), of_kind, check_content(record, slot, grid))
 
 
 def check_content(record: Record, slot: GridSlot, grid: FrozenGrid) -> Iterator[KeyProblem]:
@@ -44,33 +49,19 @@ def check_content(record: Record, slot: GridSlot, grid: FrozenGrid) -> Iterator[
                  _check_counts(record))
 
 
-def check_defense_name(name: str) -> Iterator[KeyProblem]:
-    """The name is that of a file of Python, and does not look like another of this project."""
-    if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
-        yield "defense.name", (f"{name[:60]!r}; expected the name of a defense, at most 100 "
-                               "letters, digits and _")
-        return
-    similar = {_letters(known): known for known in names("defense")}.get(_letters(name), name)
-    if similar != name:
-        yield "defense.name", f"{name!r}; expected a name that is not so similar to {similar!r}"
-
-
-def _letters(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
-def _check_name(file: str, record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
-    """The record is of this grid, and the name of its file begins with those of its components."""
-    if record.protocol != grid.name:
-        yield "protocol", f"{record.protocol!r:.60}; expected {grid.name!r} as in the manifest"
+def _check_name(file: str, record: Record) -> Iterator[KeyProblem]:
+    """The name of the file begins with those of the record's components."""
     target = record.attack.target.name if record.attack else "clean"
     name = f"{record.model.name}-{target}-{record.defense.name}-seed{record.seed}-"
     if not re.fullmatch(re.escape(name) + r"[0-9a-f]{8}\.json", file):
         yield "file", f"the name does not fit the record; expected {name}XXXXXXXX.json"
 
 
-def _check_defense(record: Record, entry_defense: Choice) -> Iterator[KeyProblem]:
-    """The defense is that of the entry, none or a control, and its version exists."""
+def _check_defense(record: Record, entry_defense: Choice,
+                   grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The record is of this grid; its defense is the entry's, none or a control, and exists."""
+    if record.protocol != grid.name:
+        yield "protocol", f"{record.protocol!r:.60}; expected {grid.name!r} as in the manifest"
     own = record.defense
     described = f"{own.name}, version {own.version}, settings {own.resolved}"
     if own.name == UNDEFENDED.name and without_given(own) != UNDEFENDED:
@@ -78,21 +69,26 @@ def _check_defense(record: Record, entry_defense: Choice) -> Iterator[KeyProblem
     elif own.name not in SHARED and identity(own) != identity(entry_defense):
         yield "defense", (f"{described:.200}; expected the defense of the entry, none or a "
                           "control")
-    yield from check_version(own)
+    yield from check_version("defense", own)
 
 
-def check_version(defense: Choice) -> Iterator[KeyProblem]:
-    """The version is one of this project's, or can be that of a plugin or of a fork."""
-    name, version = defense.name, defense.version
-    if name in names("defense") and not is_plugin("defense", name):
-        latest = find("defense", name).version
-        if version not in range(1, latest + 1):
-            yield "defense.version", (f"{version!r:.60}; expected 1 to {latest}, because {name} is "
-                                      "not a plugin")
-    elif isinstance(version, str) and not re.fullmatch("[0-9a-f]{12}", version):
-        yield "defense.version", f"{version[:60]!r}; expected 12 hex digits, the hash of a plugin"
-    elif isinstance(version, int) and version < 1:
-        yield "defense.version", f"{version}; expected a whole number from 1"
+def _check_attacked(record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
+    """The defense is one of the grid of attacks, and the protocol a grid of the record.
+
+    A record names the first grid that it belongs to, which may be another one.
+    """
+    own = record.defense
+    if grid_defense(own, grid) is None:
+        known = ", ".join(sorted({defense.name for defense in grid_defenses(grid)}))
+        described = f"{own.name}, version {own.version}, settings {own.resolved}"
+        yield "defense", (f"{described:.200}; expected one of {grid.name}, with its version and "
+                          f"settings there: {known}")
+        return
+    named = [other for other in frozen_grids.frozen() if other.name == record.protocol]
+    if not named or not belongs(record, named[0]):
+        yield "protocol", (f"{record.protocol!r:.60}; expected {grid.name!r}, or another frozen "
+                           "grid that has this cell")
+    yield from check_attack_record(record)
 
 
 def _check_defense_settings(own: Choice) -> Iterator[KeyProblem]:
@@ -161,6 +157,8 @@ def _check_attack(record: Record, slot: GridSlot) -> Iterator[KeyProblem]:
     if attack is None:
         return
     yield from _check_poisoned(attack, slot)
+    if attack.also:
+        yield from _check_poisoned(attack.also, slot)
     if slot.tau is None:
         return
     for image, truth, target in zip(images.id, images.truth, images.target):

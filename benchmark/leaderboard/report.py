@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.leaderboard.attack_ranking import attack_tables
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.paper.tables import table1, table2, table3
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
 from benchmark.tables.all_results import results_table
+from benchmark.tables.attack_comparison import attack_difference_table
 from benchmark.tables.audit import audit_table
 from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import CONTROLS, control_numbers, control_table
@@ -43,8 +45,8 @@ class Board:
 
     @cached_property
     def rankings(self) -> list[Table]:
-        """The leaderboard of each frozen grid that was run in full."""
-        return ranking_tables(self.scenarios)
+        """The leaderboard of each frozen grid that was run in full: defenses, then attacks."""
+        return [*ranking_tables(self.scenarios), *attack_tables(self.scenarios)]
 
     @cached_property
     def verdicts(self) -> list[Table]:
@@ -120,13 +122,16 @@ def board(records: Iterable[Record], other_audits: Iterable[Record] = ()) -> Boa
     return Board(scenarios(records), scenarios(other_audits))
 
 
-def compare(records: Iterable[Record], defense: str) -> Table:
-    """The differences between one defense and each other one, and their significance.
+def compare(records: Iterable[Record], subject: str) -> Table:
+    """The differences between one defense or attack and each other one, and their significance.
+
+    subject: a defense, or an attack as TRIGGER/TARGET.
 
     Raises:
-        UserError: no record has the defense, or the records contradict each other.
+        UserError: no record has the subject, or the records contradict each other.
     """
-    return difference_table(scenarios(records), defense)
+    build = attack_difference_table if "/" in subject else difference_table
+    return build(scenarios(records), subject)
 
 
 def related_records(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.config.request import override
+from benchmark.config import frozen_grids
+from benchmark.leaderboard.attack_slots import belongs
+from benchmark.leaderboard.choosing import choosing_flags, find_attack, wanted_settings
+from benchmark.leaderboard.component_checks import check_name
 from benchmark.leaderboard.grid_slots import victim_settings
 from benchmark.leaderboard.load import read_sound
-from benchmark.leaderboard.manifest import (CELLS, FILE, UNDEFENDED, Manifest, identity, revision,
-                                            without_given)
-from benchmark.leaderboard.record_checks import check_defense_name
+from benchmark.leaderboard.manifest import (CELLS, FILE, UNDEFENDED, Manifest, attack_of, identity,
+                                            revision, without_given)
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.registry import checked
 from benchmark.results.record import Choice, Record
@@ -47,16 +49,54 @@ def submit(run: Path, defense: str, name: str, paper: str, code: str, out: Path,
         UserError: the run has no such defense in a frozen grid, or several; the entry would have an
             error; or it exists already, with the same addresses or under another name.
     """
-    records = _frozen_records(run)
+    of_attacks = {grid.name for grid in frozen_grids.frozen() if grid.takes_attacks}
+    records = {path: record for path, record in
+               _frozen_records(run, "standard --defense NAME").items()
+               if record.protocol not in of_attacks}
     choice = _find_defense(records, defense, settings)
     cells = _cells(records, choice)
+    protocol = next(iter(cells.values())).protocol
+    return _enter(out, cells, defense, name=name, paper=paper, code=code, protocol=protocol,
+                  defense=choice)
+
+
+def submit_attack(run: Path, attack: str, name: str, paper: str, code: str, out: Path,
+                  settings: Sequence[str] = ()) -> Path:
+    """Write the entry out/PROTOCOL/TRIGGER-TARGET/REVISION of an attack, as `submit` does.
+
+    The entry holds the records of the attack in the grid of attacks that most of them belong to.
+
+    attack: 'TRIGGER/TARGET'.
+    settings: 'attack.KEY=VALUE', to choose one if the run holds several settings of the attack, or
+        'attack.trigger_version=VERSION' (or target_version) if it holds several versions.
+
+    Raises:
+        UserError: as `submit` does.
+    """
+    records = _frozen_records(run, "attacks --attack TARGET --set attack.trigger=TRIGGER")
+    choice = find_attack(records.values(), attack, settings)
+    own = {path: record for path, record in records.items()
+           if record.attack and attack_of(record.attack).identity == choice.identity}
+    by_grid = {grid.name: {path: record for path, record in own.items() if belongs(record, grid)}
+               for grid in frozen_grids.frozen() if grid.takes_attacks}
+    protocol = max(by_grid, key=lambda grid: len(by_grid[grid]), default="")
+    if not by_grid.get(protocol):
+        raise UserError(f"submit {attack}: none of its {len(own)} records belongs to a frozen grid "
+                        "of attacks; expected those of `crowdbench run attacks`")
+    return _enter(out, by_grid[protocol], attack, name=name, paper=paper, code=code,
+                  protocol=protocol, attack=choice)
+
+
+def _enter(out: Path, cells: Records, subject: str, **facts: Any) -> Path:
+    """Write the entry of some records, or correct its addresses, and return its folder.
+
+    subject: the defense or the attack, for messages. facts: fields of the manifest.
+    """
     contents = {path.name: path.read_bytes() for path in cells}
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-    protocol = next(iter(cells.values())).protocol
-    manifest = checked(Manifest, {
-        "name": name, "paper": paper, "code": code, "protocol": protocol, "defense": choice,
-        "cells": digests, "crowdbench": __version__}, f"submit {defense}")
-    entry = out / manifest.protocol / defense / revision(digests)
+    manifest = checked(Manifest, facts | {"cells": digests, "crowdbench": __version__},
+                       f"submit {subject}")
+    entry = out / manifest.protocol / manifest.folder / revision(digests)
     if entry.exists():
         _correct(entry, manifest)
     else:
@@ -92,7 +132,7 @@ def _refuse(draft: CheckedEntry, manifest: Manifest) -> NoReturn:
     first, *more = (problem for problem in draft.problems if problem.grave)
     file = os.path.relpath(first.path, draft.folder)
     others = f" (and {len(more)} more errors)" if more else ""
-    raise UserError(one_line(f"submit {manifest.defense.name}: {file}: {first.key}: {first.what}")
+    raise UserError(one_line(f"submit {manifest.subject}: {file}: {first.key}: {first.what}")
                     + others)
 
 
@@ -102,7 +142,7 @@ def _correct(entry: Path, manifest: Manifest) -> None:
     Raises:
         UserError: they are there already, or the entry has another name or is broken.
     """
-    where = f"submit {manifest.defense.name}: {entry}"
+    where = f"submit {manifest.subject}: {entry}"
     published = check_entry(entry)
     if published.manifest is None or not published.is_sound:
         raise UserError(one_line(f"{where} exists and has an error: {published.problems[0].what}"))
@@ -118,8 +158,11 @@ def _correct(entry: Path, manifest: Manifest) -> None:
     log(f"the addresses in {entry / FILE} were written again")
 
 
-def _frozen_records(run: Path) -> Records:
-    """The records of a run that belong to a frozen grid, each once."""
+def _frozen_records(run: Path, command: str) -> Records:
+    """The records of a run that belong to a frozen grid, each once.
+
+    command: the run that makes such records, for the message.
+    """
     folder = run / "records" if (run / "records").is_dir() else run
     if not folder.is_dir():
         raise UserError(f"submit: {run} is not a folder; expected the folder of a run")
@@ -130,7 +173,7 @@ def _frozen_records(run: Path) -> Records:
             frozen[path] = record
     if not frozen:
         raise UserError(f"submit: none of the {len(records)} records in {folder} belongs to a "
-                        "frozen grid; expected those of `crowdbench run standard --defense NAME`")
+                        f"frozen grid; expected those of `crowdbench run {command}`")
     for line in broken:
         log(line)
     return frozen
@@ -138,13 +181,13 @@ def _frozen_records(run: Path) -> Records:
 
 def _find_defense(records: Records, defense: str, settings: Sequence[str]) -> Choice:
     """The version and the settings of the defense that the records hold and the user chose."""
-    for _, what in check_defense_name(defense):
+    for _, what in check_name("defense", defense):
         raise UserError(f"submit: --defense {what}")
     names = {record.defense.name for record in records.values()} - {UNDEFENDED.name}
     if defense not in names:
         raise UserError(f"submit: --defense {defense!r}: no record of a frozen grid has this "
                         f"defense; expected one of the run's: {did_you_mean(defense, names)}")
-    wanted = _wanted_settings(defense, settings)
+    wanted = wanted_settings("defense", {"name": defense}, settings)
     distinct = {identity(record.defense): without_given(record.defense)
                 for record in records.values() if record.defense.name == defense}
     choices = list(distinct.values())
@@ -152,40 +195,12 @@ def _find_defense(records: Records, defense: str, settings: Sequence[str]) -> Ch
     if len(matching) != 1:
         raise UserError(f"submit {defense}: {len(matching)} of the {len(choices)} settings of the "
                         f"defense in the run match; expected one, chosen by "
-                        f"{_choosing_flags(choices, wanted)}")
+                        f"{choosing_flags('defense', map(_with_version, choices), wanted)}")
     return matching[0]
 
 
 def _with_version(choice: Choice) -> dict[str, Any]:
     return choice.resolved | {"version": choice.version}
-
-
-def _choosing_flags(choices: Sequence[Choice], wanted: Mapping[str, Any]) -> str:
-    """The flags for each choice, with the settings in which they differ and the wanted ones."""
-    settings = [_with_version(choice) for choice in choices]
-    keys = set(wanted)
-    for key in set().union(*settings):
-        if any(other.get(key) != settings[0].get(key) for other in settings):
-            keys.add(key)
-    alternatives = []
-    for values in settings:
-        flags = [f"--set defense.{key}={_plain(values.get(key))}" for key in sorted(keys)]
-        alternatives.append(" ".join(flags))
-    return " or ".join(alternatives)
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _wanted_settings(defense: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """The settings of the defense that the user assigned, as values."""
-    request = override({"defense": [{"name": defense}]}, list(assignments))
-    choices = request.pop("defense")
-    if request or not isinstance(choices, list):
-        raise UserError(f"submit --set {' '.join(assignments)}: expected only settings of the "
-                        "defense, defense.KEY=VALUE")
-    return {key: value for key, value in choices[0].items() if key != "name"}
 
 
 def _cells(records: Records, choice: Choice) -> Records:
@@ -199,8 +214,8 @@ def _cells(records: Records, choice: Choice) -> Records:
     cells = {}
     for path, record in records.items():
         is_own = identity(record.defense) == identity(choice)
-        belongs = is_own or record.defense.name in SHARED
-        if belongs and _victim(record) in victims:
+        is_of_entry = is_own or record.defense.name in SHARED
+        if is_of_entry and _victim(record) in victims:
             cells[path] = record
     return cells
 

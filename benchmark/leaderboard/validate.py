@@ -10,15 +10,16 @@ import filecmp
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import frozen_grids
 from benchmark.leaderboard import consistency, reruns
+from benchmark.leaderboard.attack_checks import check_attack_record
 from benchmark.leaderboard.entry_files import (BrokenEntry, Problem, find_entries, read_entry,
                                                read_reruns)
-from benchmark.leaderboard.grid_slots import find_slot, slots
+from benchmark.leaderboard.grid_slots import find_slot
 from benchmark.leaderboard.manifest import CELLS, FILE, MOST_MANIFEST, RERUNS, Manifest
 from benchmark.leaderboard.record_checks import check_content
 from benchmark.leaderboard.required_fields import check_fields
@@ -51,8 +52,10 @@ class CheckedEntry:
     @property
     def detects(self) -> bool:
         """Whether its defense is a detector, which repairs nothing and so has no rank."""
-        return any(record.defense.name == self.manifest.defense.name and record.detection
-                   and record.detection.of != "training images" for record in self.cells.values())
+        own = self.manifest.defense
+        return own is not None and any(
+            record.defense.name == own.name and record.detection
+            and record.detection.of != "training images" for record in self.cells.values())
 
     @property
     def complete(self) -> bool:
@@ -64,15 +67,17 @@ class CheckedEntry:
         return str(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "protocol": self.manifest.protocol,
-                "defense": self.manifest.defense.name, "cells": len(self.cells),
+        manifest = self.manifest
+        return {"path": self.path, "protocol": manifest.protocol,
+                "defense" if manifest.defense else "attack": manifest.subject,
+                "cells": len(self.cells),
                 "seeds": sorted({record.seed for record in self.cells.values()}),
                 "complete": self.complete, "tier": self.tier}
 
     def line(self) -> str:
         facts = self.to_dict()
         seeds = ", ".join(map(str, facts["seeds"]))
-        return one_line(f"ok: {self.folder}: {facts['defense']} on {facts['protocol']}: "
+        return one_line(f"ok: {self.folder}: {self.manifest.subject} on {facts['protocol']}: "
                         f"{facts['cells']} cells, seeds {seeds}, tier: {self.tier}")
 
 
@@ -140,22 +145,21 @@ def check_entry(folder: Path) -> CheckedEntry:
     except OSError as error:
         path, reason = error.filename or folder, error.strerror or str(error)
         return CheckedEntry(folder, None, {}, [Problem(str(path), "file", reason)])
-    defense = manifest.defense
     grid = next(grid for grid in frozen_grids.frozen() if grid.name == manifest.protocol)
     problems = [Problem(str(folder / CELLS / file), key, message) for file, key, message in
-                islice(consistency.check(cells, defense, grid), MOST_SHOWN)]
+                islice(consistency.check(cells, manifest, grid), MOST_SHOWN)]
     records, rerun_records = list(cells.values()), list(rerun_files.values())
     if not problems:
         problems = [Problem(str(folder / RERUNS / file), key, message) for file, key, message in
-                    islice(_check_reruns(records, rerun_files, grid), MOST_SHOWN)]
+                    islice(_check_reruns(records, rerun_files, manifest, grid), MOST_SHOWN)]
     if problems:
         return CheckedEntry(folder, manifest, cells, problems)
     problems = [Problem(str(folder), key, message, grave=False)
-                for _, key, message in consistency.missing(cells, defense, grid)]
+                for _, key, message in consistency.missing(cells, manifest, grid)]
     return CheckedEntry(folder, manifest, cells, problems, reruns.tier(records, rerun_records))
 
 
-def _check_reruns(cells: Sequence[Record], rerun_files: Mapping[str, Record],
+def _check_reruns(cells: Sequence[Record], rerun_files: Mapping[str, Record], manifest: Manifest,
                   grid: frozen_grids.FrozenGrid) -> Iterator[consistency.FileProblem]:
     """The problems of the reruns of an entry: each is a sound record of another run of a cell."""
     verdicts = reruns.verdicts(cells, list(rerun_files.values()))
@@ -166,11 +170,12 @@ def _check_reruns(cells: Sequence[Record], rerun_files: Mapping[str, Record],
             continue
         try:
             check_fields(record)
-            slot = find_slot(record, slots(grid.preset))
+            slot = find_slot(record, consistency.slots_of(manifest, grid))
         except InvalidFile as error:
             yield file, error.key, error.what
             continue
-        for key, message in check_content(record, slot, grid):
+        measured = check_attack_record(record) if manifest.attack else ()
+        for key, message in chain(check_content(record, slot, grid), measured):
             yield file, key, message
 
 

@@ -49,7 +49,7 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     inferences = iter(infer([tested])[0])
     for heading, pairs, better in (("flip rate", flips, -1), ("rho_Acc", counts, 1)):
         for line, pair in zip(lines, pairs):
-            line |= _cells(heading, next(inferences) if pair.exists else None, better)
+            line |= difference_cells(heading, next(inferences) if pair.exists else None, better)
     notes = [_legend(defense, len(tested)),
              *few_seeds(len(comparison.own.seeds) for comparison in compared)]
     if len(compared) < len(every):
@@ -111,7 +111,7 @@ def _pairs(compared: Sequence[Comparison], key: str) -> list[Paired]:
             for comparison in compared]
 
 
-def _cells(heading: str, inference: Inference | None, better: int) -> dict[str, str]:
+def difference_cells(heading: str, inference: Inference | None, better: int) -> dict[str, str]:
     """The cells of one difference; / if it does not exist (None).
 
     better: the sign of an improvement.

@@ -16,7 +16,7 @@ from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import row_notes
 from benchmark.tables.formats import Table, interval, number
 
-ATTACK = {"trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
+ATTACK = {"attack", "trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
 RATES = (0.01, 0.05)  # of false alarms
 LEGEND = [
     "scored says what the detector gave a score: test images; training images, which a defense "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.pipeline.stage_folder import acquire, hidden, incomplete, lock_of, put_aside
 from benchmark.utils.errors import UserError, shown
-from benchmark.utils.files import publish
+from benchmark.utils.files import free_space, publish
 from benchmark.utils.hashing import file_sha256
 from benchmark.utils.human import size
 from benchmark.utils.progress import Bar
@@ -41,12 +41,10 @@ def check_space(stages: Mapping[str, SharedStage], store: Path, most: int | None
     if most is not None and total > most:
         raise UserError(f"zoo pull: {size(total)} in {len(stages)} stages; expected at most "
                         f"{size(most)}: choose with --grid, or allow more with --most")
-    existing = next(folder for folder in [store.absolute(), *store.absolute().parents]
-                    if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_space(store)
     if total > free:
         raise UserError(f"zoo pull: {size(total)} in {len(stages)} stages, and {size(free)} are "
-                        f"free in {shown(existing)}")
+                        f"free where the store {shown(store)} is")
 
 
 def pull(place: Source, stages: Mapping[str, SharedStage], store: Path) -> None:

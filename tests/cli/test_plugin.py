@@ -1,4 +1,4 @@
-"""`crowdbench check` says in a line whether a defense keeps the contract."""
+"""`crowdbench check` says in a line whether a defense, trigger or target keeps the contract."""
 
 import os
 import re
@@ -73,9 +73,10 @@ def test_a_setting_of_the_defense_may_be_given(desk, capsys, setting, code, mess
     ("class:\n", "plugin mine.py: SyntaxError"),
     (None, "plugin mine.py: expected an existing .py file"),
     ("raise SystemExit(0)\n", "plugin mine.py: SystemExit: 0"),
-    ("from attacks.targets.add import Add\nfrom benchmark.registry import register\n\n\n"
-     "@register\nclass More(Add):\n    pass\n", "check mine.py: expected a defense, found target mine")])
-def test_a_file_without_a_defense_is_a_wrong_request(desk, capsys, text, message):
+    ("from models.tiny import Tiny\nfrom benchmark.registry import register\n\n\n"
+     "@register\nclass More(Tiny):\n    pass\n",
+     "check mine.py: expected a defense, trigger or target, found model mine; only these have a check")])
+def test_a_file_without_anything_to_check_is_a_wrong_request(desk, capsys, text, message):
     if text is not None:
         (desk / "mine.py").write_text(text)
     assert main(["check", "mine.py"]) == 2
@@ -89,6 +90,43 @@ def test_list_tells_a_plugin_without_a_component_and_other_commands_refuse_it(de
     out, err = capsys.readouterr()
     assert "csrnet" in out and err.count("\n") == 1 and "expected a class decorated with @register" in err
     assert main(["run", "quick", "--dry-run", "--plugin", "helper.py"]) == 2
+
+
+@pytest.mark.parametrize("what, checked", [("trigger", ["trigger"]), ("target", ["target"]),
+                                           ("attack", ["trigger", "target"])])
+def test_what_new_writes_for_an_attack_keeps_the_contract(desk, capsys, what, checked):
+    write_new(what, "mine", desk)
+    assert main(["check", "mine.py"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"ok: {kind} mine: it keeps the contract" for kind in checked]
+    assert all(len(line) <= 100 for line in (desk / "mine.py").read_text().splitlines())
+
+
+def test_a_broken_trigger_and_its_sound_target_get_a_line_each(desk, capsys):
+    path, _ = write_new("attack", "mine", desk)
+    path.write_text(path.read_text().replace("return images.lerp(", "return images.mul_(0.9).lerp("))
+    assert main(["check", "mine.py"]) == 1
+    wrong, ok = capsys.readouterr().out.splitlines()
+    assert wrong.startswith("wrong: trigger mine: of images 64 x 96, it changes its input; expected")
+    assert ok == "ok: target mine: it keeps the contract"
+
+
+@pytest.mark.parametrize("settings, code, message", [
+    (["attack.alpha=0.5"], 0, ""), (["alpha=2"], 2, "trigger mine: alpha = 2: "), (["attack.beta=1"], 2, "unknown key 'beta'"),
+    (["attack.alpha=0.5", "defense.epochs=1"], 0, "")])
+def test_each_component_gets_the_settings_that_it_has(desk, capsys, settings, code, message):
+    write_new("attack", "mine", desk)
+    names = ["mine.py"] + ([a_defense(desk, "theirs")] if len(settings) > 1 else [])
+    assert main(["check", *names, *(word for text in settings for word in ("--set", text))]) == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what, name, message", [
+    ("trigger", "blended", "a trigger of that name is registered"), ("target", "add", "a target of that name is registered"),
+    ("attack", "patch", "a trigger of that name"), ("attack", "minus", "a target of that name"),
+    ("trigger", "Mine", "for instance my_trigger"), ("attack", "a-b", "for instance my_attack"), ("target", "class", "my_target")])
+def test_new_refuses_a_name_and_writes_nothing(desk, capsys, what, name, message):
+    assert main(["new", what, name]) == 2
+    assert message in capsys.readouterr().err and not list(desk.iterdir())
 
 
 @pytest.mark.slow

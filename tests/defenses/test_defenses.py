@@ -173,7 +173,7 @@ class Blind(Defense):
     (Blind, "counts")])
 def test_the_check_finds_a_defense_that_breaks_the_contract(cls, message, monkeypatch):
     attacked.cache_clear()  # one of them spoils it
-    monkeypatch.setattr("benchmark.testing.build", lambda kind, name, given: cls() if kind == "defense" else
+    monkeypatch.setattr("benchmark.testing.defenses.build", lambda kind, name, given: cls() if kind == "defense" else
                         build(kind, name, given))
     with pytest.raises(AssertionError, match=message):
         check_defense("bad")

@@ -104,21 +104,22 @@ def test_a_record_of_no_entry_cannot_say_that_it_is_of_one(tmp_path):
 
 # Cells that were run again
 
-def test_a_rerun_with_the_same_counts_on_another_machine_proves_a_cell():
+def test_a_rerun_whose_counts_differ_by_rounding_proves_a_cell():
     cells = [make_record("add", effect=0.4), make_record("add", effect=0.1, defense="jpeg")]
-    again = cells[1].model_copy(update={"provenance": {"device_name": "another"}})
+    rounded = {"triggered": [count * (1 + 2e-6) for count in cells[1].images.triggered]}
+    again = cells[1].model_copy(update={"images": cells[1].images.model_copy(update=rounded)})
     assert tier(cells, []) == "recomputed from counts"
     assert verdicts(cells, [again]) == ["the same"] and tier(cells, [again]) == "re-run, 1 of 2 cells"
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"provenance": {"commit": "1" * 40}}, {"provenance": {"stages": {"repaired": {"seconds": 7.0}}}},
+    {}, {"provenance": {"commit": "1" * 40}}, {"provenance": {"device_name": "another"}}, {"provenance": {"stages": {"repaired": {"seconds": 7.0}}}},
     {"provenance": {"threads": 77, "python": "3.99"}}, {"warnings": ["elsewhere"]}])
 def test_a_copy_of_ones_own_cell_is_no_rerun_whatever_else_it_says(change):
     cells = [make_record("add", effect=0.1, defense="jpeg")]
     copy = cells[0].model_copy(update=change)
     [verdict] = verdicts(cells, [copy])
-    assert "the same counts on the same machine" in verdict and tier(cells, [copy]) == "recomputed from counts"
+    assert "its counts to the last digit" in verdict and tier(cells, [copy]) == "recomputed from counts"
 
 
 def test_noise_below_what_a_counter_gives_makes_no_rerun_of_a_copy():
@@ -281,3 +282,9 @@ def test_two_entries_are_compared_by_their_folders(grid, run, tmp_path, capsys):
     assert main(["compare", str(second), str(first), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {(row["defense"], row["compared with"]) for row in rows} >= {("theirs", "none"), ("theirs", "mine")}
+
+
+def test_a_path_that_is_mistyped_among_others_is_told(tmp_path):
+    (tmp_path / "one.json").write_text(make_record("add").dumps())
+    with pytest.raises(UserError, match="nothere: no such file or folder; expected record files"):
+        read_record_files([tmp_path / "one.json", tmp_path / "nothere"])

@@ -117,7 +117,7 @@ def test_more_than_was_allowed_and_more_than_is_free_are_refused(zoo, desk, monk
     with pytest.raises(UserError, match="in 2 stages; expected at most 1.0 kB: choose with --grid, or allow more"):
         check_space(stages, desk / "store", 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 8, 2))
-    with pytest.raises(UserError, match="in 2 stages, and 2 bytes are free in"):
+    with pytest.raises(UserError, match="in 2 stages, and 2 bytes are free where the store"):
         check_space(stages, desk / "store", None)
 
 

@@ -1,11 +1,7 @@
-"""The contract of a defense as a check that anyone can run on their own: `check_defense("mine")`.
+"""The contract of a defense: it is run twice on a small victim, stored and loaded.
 
 The victim is trained on noise within a second. One that takes half a minute would show no more.
 """
-
-from benchmark.utils.packages import check_not_hidden
-
-check_not_hidden()  # before the imports of our packages, which would fail less clearly
 
 from functools import cache
 from typing import Any
@@ -20,6 +16,7 @@ from benchmark.pipeline.defender import make_trainer
 from benchmark.pipeline.storage_check import check_storable
 from benchmark.recipe import Recipe
 from benchmark.registry import build
+from benchmark.testing.contract import require
 from benchmark.training.evaluation import count_people
 from benchmark.utils.device import state
 from benchmark.utils.switches import changed, switches
@@ -33,10 +30,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 16}, "mcnn": {}, "clip_ebc": SCRATCH | {"clip": "tiny"},
     **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count", "sfanet",
                                   "squeeze")}}
-
-
-class BrokenContract(AssertionError):
-    """A defense does not keep the contract. The message is one line."""
 
 
 def check_defense(name: str, settings: dict[str, Any] | None = None,
@@ -54,44 +47,38 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
     switches_before = switches()
     repaired, knowledge, scores = run(defense, model)
     change = changed(switches_before, switches())
-    _require(
+    require(
         change is None,
         f"defense {name}: {change}; expected it to change a switch only within a `with` block")
     repaired_again, _, scores_again = run(defense, model)
-    _require(
+    require(
         torch.equal(weights(attacked(model)), weights_before),
         f"defense {name}: it changes the victim; expected it to work on victim.copy()")
-    _require(
+    require(
         _image_bytes() == images_before,
         f"defense {name}: it changes the images that it is given; expected it to copy them")
-    _require(
+    require(
         bool(scores.isfinite().all()),
         f"defense {name}: its scores are {scores}; expected finite numbers")
     counts = count_people(repaired, scenes("clean"), "fp32")
-    _require(
+    require(
         counts.shape == (len(scenes("clean")),) and bool(np.isfinite(counts).all()),
         f"defense {name}: its counter counts {counts}; expected a finite number for each image")
     if defense.repairs:
         problem = check_storable(repaired, lambda: _stored_and_loaded(repaired, defense, model))
-        _require(problem is None, f"defense {name}: {problem}")
+        require(problem is None, f"defense {name}: {problem}")
     same_weights = torch.equal(weights(repaired), weights(repaired_again))
-    _require(
+    require(
         same_weights and torch.equal(scores, scores_again),
         f"defense {name}: a second run ends in other weights or scores; expected all draws to come "
         "from torch's global generator, which is seeded before, or from one with a fixed seed, for "
         "instance numpy.random.default_rng(0)")
     declared = {sort: len(scenes(sort)) if getattr(defense.knows, sort) else 0 for sort in SORTS}
-    _require(
+    require(
         knowledge.used() == declared,
         f"defense {name}: it declares {declared} and uses {knowledge.used()}; "
         "expected it to use what it declares")
     return repaired
-
-
-def _require(kept: bool, message: str) -> None:
-    """Raise BrokenContract unless a rule is kept, also where Python leaves out assertions (-O)."""
-    if not kept:
-        raise BrokenContract(message)
 
 
 def _stored_and_loaded(repaired: Counter, defense: Defense, model: str) -> Counter:
@@ -115,8 +102,8 @@ def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
     if isinstance(defense, Detector):
         images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
         scores = defense.scorer(victim, knowledge)(images.to(state().device)).cpu()
-        _require(scores.shape == (3,), f"defense {defense.name}: expected a score of each image, "
-                                       f"[3], got {tuple(scores.shape)}")
+        require(scores.shape == (3,), f"defense {defense.name}: expected a score of each image, "
+                                      f"[3], got {tuple(scores.shape)}")
     if isinstance(defense, Inspector):
         scores = torch.tensor([defense.suspicion(victim, knowledge)])
     return repaired, knowledge, scores
