@@ -317,7 +317,7 @@ def test_an_edited_defense_takes_the_place_of_what_it_was():
 
 
 
-@pytest.mark.parametrize("name", ["standard-quick", "laptop", "audit-csrnet"])
+@pytest.mark.parametrize("name", ["standard-quick", "laptop", "audit-csrnet", "real"])
 def test_the_committed_page_is_what_its_records_say(name):
     records = [Record.read(path) for path in sorted((ROOT / "records" / name).glob("*.json"))]
     assert (ROOT / f"docs/{name}.md").read_text() == board(records).text() + "\n"
