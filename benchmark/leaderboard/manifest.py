@@ -33,6 +33,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _with_letters(text: str) -> str:
+    if not any(character.isalpha() for character in text):
+        raise ValueError("expected a name with letters")
+    return text
+
+
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -49,6 +55,7 @@ def _web_address(text: str) -> str:
 PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_printable)]
+Name = Annotated[Text, AfterValidator(_with_letters)]
 Url = Annotated[str, Field(max_length=300), AfterValidator(_web_address)]
 
 
@@ -101,7 +108,7 @@ class Manifest(Settings):
     """
 
     schema_version: Literal[1] = 1
-    name: Text
+    name: Name
     paper: Url
     code: Url
     protocol: PathPart

@@ -4,7 +4,7 @@ These fields may be missing, and hold other keys, in a record of one's own. In a
 a run writes them, so that nothing stands in it that nobody checks.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -18,6 +18,8 @@ Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Line = Annotated[str, Field(max_length=300)]
 Given = Annotated[int, Field(ge=0, le=MOST_IMAGES)]
 Number = Annotated[int, Field(ge=0, le=10**9)]
+StageKey = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{7,40}$")]
 
 
 def _tenths(seconds: float) -> float:
@@ -40,7 +42,7 @@ class _Fields(BaseModel):
 
 
 class _Scoring(_Fields):
-    key: Line | None = None
+    key: StageKey | None = None
     seconds: Seconds | None = None
     device: Line | None = None
 
@@ -74,7 +76,7 @@ class _Provenance(_Fields):
     data: _Splits
     stages: _Stages
     weights: Line | None = None
-    commit: Line | None = None
+    commit: Commit | None = None
     dirty: bool | None = None
     crowdbench: Line | None = None
     python: Line | None = None
@@ -85,7 +87,7 @@ class _Provenance(_Fields):
     cores: Number | None = None
     threads: Number | None = None
     processes: Number | None = None
-    precision: Line | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
     switches: dict[Line, Any] = {}
     also_made_with: dict[Line, list[Any]] = {}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from benchmark.utils.device import state
+from benchmark.utils.errors import UserError
 from models.base import Counter
 
 SIZE = (96, 128)  # of the images of noise that are counted, in pixels
@@ -22,7 +23,8 @@ ADVICE = ("expected everything that changes the counts in the state dict, and mo
 def check_storable(counter: Counter, restore: Callable[[], Counter]) -> str | None:
     """Compare the counts of a counter with those of the same one after storing.
 
-    restore: loads the stored counter. It raises RuntimeError where the stored tensors do not fit.
+    restore: loads the stored counter. It raises RuntimeError or UserError where the stored tensors do
+        not fit.
     Returns one line that says what is wrong and what was expected; None if the counts agree.
     """
     counts, again = _counts(counter), _counts(counter)
@@ -31,7 +33,7 @@ def check_storable(counter: Counter, restore: Callable[[], Counter]) -> str | No
                 "counts them again; expected a counter that draws no random numbers")
     try:
         restored = _counts(restore())
-    except RuntimeError as error:
+    except (RuntimeError, UserError) as error:
         reason = " ".join(str(error).split())[:150]
         return f"its weights cannot be loaded again ({reason}); {ADVICE}"
     if not torch.allclose(counts, restored, rtol=TOLERANCE, equal_nan=True):

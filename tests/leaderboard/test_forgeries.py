@@ -14,6 +14,7 @@ from forging import cell, elsewhere, forged, put, refused, root_of, sealed
 from benchmark.config import frozen_grids
 from benchmark.config.frozen_grids import FrozenGrid, frozen
 from benchmark.leaderboard.grid_slots import slots
+from benchmark.leaderboard.submit import submit
 from benchmark.leaderboard.training_images import numbered_images, training_images
 from benchmark.leaderboard.validate import validate
 from benchmark.registry import find
@@ -362,6 +363,19 @@ def test_of_what_was_published_only_addresses_are_corrected(entry, tmp_path, cha
     path = entry / "entry.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     assert validate([root_of(entry)], base).ok == is_correction
+
+
+@pytest.mark.parametrize("name", [" ", "...", "123", "-"])
+def test_a_name_without_letters_is_refused(run, tmp_path, name):
+    with pytest.raises(UserError, match="name = .*expected a name with letters"):
+        submit(run, "mine", name, "https://example.org/paper", "https://example.org/code", tmp_path / "entries")
+
+
+@pytest.mark.parametrize("keys, value", [
+    (["commit"], "z"), (["commit"], "HEAD"), (["precision"], "fp64"), (["stages", "victim", "key"], "../../x"),
+    (["stages", "clean", "key"], "0" * 19)])
+def test_facts_that_no_run_writes_are_refused(entry, keys, value):
+    forged(entry, MINE, put("provenance", *keys, value), ".".join(["provenance", *keys]))
 
 
 # Reruns are checked as carefully as cells.
