@@ -102,14 +102,16 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _pull_counters(zoo: str, grid: list[Any], graph: Any) -> None:
     """Take the counters of some cells from a zoo into the store of a graph."""
+    from benchmark.zoo.index import KINDS
     from benchmark.zoo.pull import check_space, index_of, missing, pull
     from benchmark.zoo.sources import source
 
     place = source(zoo)
     index = index_of(place)
-    keys = {stage.key for cell in grid for stage in graph.stages(cell) if stage.kind != "counts"}
-    stages = missing(index, graph.store.root, keys)
+    wanted = {stage.key: stage.title for cell in grid for stage in graph.stages(cell)
+              if stage.kind in KINDS}
+    stages = missing(index, graph.store.root, wanted.keys())
     check_space(stages, graph.store.root)
     pull(place, stages, graph.store.root)
-    for absent in sorted(keys - index.stages.keys()):
-        print(f"zoo {zoo}: no stage {absent}; it is made here", file=sys.stderr)
+    for key in wanted.keys() - index.stages.keys():
+        print(f"zoo {zoo}: it lacks a stage, which is made here: {wanted[key]}", file=sys.stderr)

@@ -61,7 +61,7 @@ def _record(source: str) -> Any:
 
 
 def _rerun(options: argparse.Namespace) -> str:
-    """How to get the victim of a record that is not in the store."""
+    """Advice for a record whose victim is not in the store, for the message."""
     again = ["crowdbench", "reproduce", options.source, "--out", "runs/reproduce"]
     for flag in ("set", "plugin"):
         for value in getattr(options, flag) or []:

@@ -190,6 +190,11 @@ class Cell:
         return not self.settings.audit or bool(asks_for_images)
 
     @property
+    def without_attack(self) -> "Cell":
+        """The cell of the clean counter, with the same defense."""
+        return replace(self, trigger=None, target=None, test_trigger=None, also=None)
+
+    @property
     def without_given_weights(self) -> "Cell":
         """In an audit, the cell that trains from the model's initial weights; else this cell."""
         if not self.settings.audit:

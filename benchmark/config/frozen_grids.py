@@ -11,7 +11,7 @@ In both, the images must be the same.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ class FrozenGrid:
             return False
         if not self.takes_attacks:
             return signature(cell) in self.signatures
-        if cell.trigger is None or signature(without_attack(cell)) not in self.signatures:
+        if cell.trigger is None or signature(cell.without_attack) not in self.signatures:
             return False
         defenses = [content_key(defense.cache_key) for defense in self.defenses]
         return (content_key(cell.defense.cache_key) in defenses
@@ -111,11 +111,6 @@ def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | N
         if grid.has(cell) and (not grid.splits or splits(cell).items() <= grid.splits.items()):
             return grid.name
     return None
-
-
-def without_attack(cell: Cell) -> Cell:
-    """The cell of the clean counter with the same defense."""
-    return replace(cell, trigger=None, target=None, test_trigger=None, also=None)
 
 
 def poisoned_share(cell: Cell) -> float:

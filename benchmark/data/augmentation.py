@@ -73,7 +73,7 @@ class View:
 
     @property
     def heads(self) -> np.ndarray:
-        """Where people are, also in a poisoned image, float32 [N, 2] as (x, y)."""
+        """The true heads, also in a poisoned image, float32 [N, 2] as (x, y)."""
         return self.points if self.true_points is None else self.true_points
 
 

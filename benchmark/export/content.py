@@ -1,6 +1,5 @@
 """Content of an export: the images of a cell's attack and its victim, taken from store and data."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +23,7 @@ MOST_BYTES = 255  # in a name, on most file systems
 
 @dataclass(frozen=True)
 class Content:
-    """What is exported of a cell.
+    """The images and the victim of a cell, as an export writes them.
 
     graph: with the store of the victim. advice: how to get a victim that is not in it, for the
     error message. record: that of the cell, where one was given.
@@ -149,7 +148,7 @@ class Content:
         stage = self.graph.counts(self.cell, self.victim_stage, triggered)
         if not self.graph.store.has(stage):
             return None
-        return json.loads((self.graph.store.get(stage) / "counts.json").read_text())
+        return self.graph.stored_counts(self.cell, self.victim_stage, triggered)
 
 
 def _check_names(ids: list[str]) -> None:

@@ -9,7 +9,9 @@ from benchmark.export.content import Content
 from benchmark.export.victim import SAFETENSORS, TORCH, conversion
 from benchmark.results.describe import describe_attack, describe_component
 from benchmark.utils.environment import commit
+from benchmark.utils.hashing import by_content
 from benchmark.version import __version__
+from benchmark.weights.published import licence_of
 from models.base import Counter
 
 WIDTH = 100
@@ -72,7 +74,9 @@ def readme(content: Content, counter: Counter, part: str) -> str:
         title=content.victim_stage.title.partition(" ")[2], version=__version__,
         size=f"that of the dataset{scaled}",
         files=_files(content, part), attack=_attack(content), victim=_victim(counter, cell),
-        hashes=_lines(hashes), data=cell.data.name, licence=counter.licence)
+        hashes=_lines(hashes), data=cell.data.name,
+        licence=licence_of(cell.model.name, by_content(cell.model.changed.get("weights")))
+        or f"not known; they are from {content.info['weights']}")
 
 
 def _files(content: Content, part: str) -> str:
@@ -133,7 +137,7 @@ def _attack(content: Content) -> str:
 
 
 def _victim(counter: Counter, cell: Cell) -> str:
-    """How the victim is loaded by public code, what it is given, and how it counts."""
+    """The victim's public code, its input, and its way of counting."""
     if counter.public_code:
         names = (f"{TORCH} has the tensor names of https://github.com/{counter.public_code}. "
                  f"{counter.public_note}")

@@ -191,7 +191,7 @@ def _damage(attack: AttackResults) -> Row:
 
 
 def _undefended(attack: AttackResults) -> Row:
-    """What the attack does to a victim that nobody repairs, and what it costs."""
+    """The effect of the attack on victims without a defense, and its cost on clean images."""
     return _means(attack, EFFECT | {"chance flips": "reference_flip_rate"} | ACCURACIES)
 
 
@@ -202,7 +202,7 @@ def _means(attack: AttackResults, headings: Mapping[str, str]) -> Row:
 
 
 def _stealth(attack: AttackResults) -> Row:
-    """How visible the attack is in the images and in the labels."""
+    """The visibility of the attack in the images and in the labels."""
     similarity: dict[str, list[float]] = {"psnr": [], "ssim": []}
     for result in attack.undefended:
         for record, key in itertools.product(result.records, similarity):

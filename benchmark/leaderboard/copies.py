@@ -145,10 +145,8 @@ def _agreement_scaled(first: np.ndarray, second: np.ndarray) -> float:
 
 def _correlations(counts: np.ndarray) -> np.ndarray:
     """The correlation of each column with each other one, [C, C]; 0 for a constant column."""
-    centred = counts - counts.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
-    return unit @ unit.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(np.atleast_2d(np.corrcoef(counts)))
 
 
 def _are_related(first: Column, second: Column) -> bool:

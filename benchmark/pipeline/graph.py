@@ -7,6 +7,7 @@ Each stage is stored under a hash of its cache key, so cells share the stages th
 common.
 """
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -126,7 +127,12 @@ class StageGraph:
         repairs = cell.repairs and cell.defense.name != "none"
         if not cell.trigger or cell.settings.audit or not repairs:
             return None
-        return self.repaired(replace(cell, trigger=None, target=None, test_trigger=None, also=None))
+        return self.repaired(cell.without_attack)
+
+    def stored_counts(self, cell: Cell, counter: Stage, triggered: bool) -> list[float]:
+        """A counter's counts of the test images, from the store; they are made if missing."""
+        folder = self.store.get(self.counts(cell, counter, triggered))
+        return json.loads((folder / stage_functions.COUNTS).read_text())
 
     def counts(self, cell: Cell, counter: Stage, triggered: bool) -> Stage:
         """A counter's counts of the test images, clean or triggered."""

@@ -78,9 +78,8 @@ def _images(graph: StageGraph, cell: Cell, stages: dict[str, Stage]) -> Images:
         if name not in stages:
             continue
         for triggered in [False, True] if attack else [False]:
-            folder = graph.store.get(graph.counts(cell, stages[name], triggered))
             kind = "triggered" if triggered else "clean"
-            columns[f"{prefix}{kind}"] = _read_json(folder / "counts.json")
+            columns[f"{prefix}{kind}"] = graph.stored_counts(cell, stages[name], triggered)
     return Images(**columns)
 
 

@@ -23,8 +23,8 @@ ADVICE = ("expected everything that changes the counts in the state dict, and mo
 def check_storable(counter: Counter, restore: Callable[[], Counter]) -> str | None:
     """Compare the counts of a counter with those of the same one after storing.
 
-    restore: loads the stored counter. It raises RuntimeError or UserError where the stored tensors do
-        not fit.
+    restore: loads the stored counter. It raises RuntimeError or UserError where the stored tensors
+        do not fit.
     Returns one line that says what is wrong and what was expected; None if the counts agree.
     """
     counts, again = _counts(counter), _counts(counter)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.metrics import detection
-from benchmark.publication.data_table import Column, DataTable, Kind
+from benchmark.publication.data_table import PROTOCOL, SEED, Column, DataTable, Kind
 from benchmark.publication.measures import MEASURES
 from benchmark.publication.sources import Source
 from benchmark.results.record import Record
@@ -21,13 +21,11 @@ STAGES = ("clean", "victim", "repaired")
 BEFORE = (
     Column("record", "text", "SHA-256 of the record's JSON file."),
     Column("file", "text", "The name of the record's JSON file."),
-    Column("protocol", "text", "The frozen grid that the cell belongs to; missing for other "
-                               "cells."),
+    PROTOCOL,
     Column("entry_name", "text", "The name of the leaderboard entry of the record; missing for "
                                  "records of no entry."),
     Column("tier", "text", "How far the numbers of the entry were checked by others."),
-    Column("seed", "integer", "The seed of the weights, the order and the choice of poisoned "
-                              "images."),
+    SEED,
 )
 ORIGIN = (
     Column("poisoned_images", "integer", "The number of poisoned training images."),

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.publication.data_table import Column, DataTable, Piece
+from benchmark.publication.data_table import PROTOCOL, SEED, Column, DataTable, Piece
 from benchmark.publication.sources import Source
 from benchmark.results.record import Choice, Record
 from benchmark.results.scenarios import entry_of
 
 OF_RECORD = (
     Column("record", "text", "SHA-256 of the record's JSON file; it identifies the row of cells."),
-    Column("protocol", "text", "The frozen grid that the cell belongs to; missing for other "
-                               "cells."),
+    PROTOCOL,
     Column("entry", "text", "The leaderboard entry of the record, as NAME/REVISION; missing for "
                             "records of no entry."),
     Column("data", "text", "The dataset of the images."),
@@ -38,8 +37,7 @@ OF_RECORD = (
     Column("poison_rate", "number", "Poisoned images as a share of the original training images."),
     Column("defense", "text", "The defense; none is no defense."),
     Column("defense_settings", "text", "The settings of the defense, as JSON."),
-    Column("seed", "integer", "The seed of the weights, the order and the choice of poisoned "
-                              "images."),
+    SEED,
     Column("images_sha256", "text", "SHA-256 of the ids and the true counts of all images of the "
                                     "record."),
 )

@@ -19,6 +19,13 @@ class Column:
     description: str
 
 
+# Columns of both tables.
+PROTOCOL = Column("protocol", "text",
+                  "The frozen grid that the cell belongs to; missing for other cells.")
+SEED = Column("seed", "integer",
+              "The seed of the weights, the order and the choice of poisoned images.")
+
+
 @dataclass(frozen=True)
 class DataTable:
     """A table that is written as NAME.parquet.

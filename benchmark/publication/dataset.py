@@ -12,7 +12,7 @@ from benchmark.publication.sources import read_sources
 from benchmark.utils.files import whole_folder, write_atomically
 from benchmark.utils.new_folder import check_new_folder
 
-DESCRIPTION, CARD = "croissant.json", "README.md"
+CROISSANT, CARD = "croissant.json", "README.md"
 
 
 def write_dataset(paths: Sequence[Path], out: Path, publication: Publication) -> int:
@@ -32,7 +32,7 @@ def write_dataset(paths: Sequence[Path], out: Path, publication: Publication) ->
     with whole_folder(out.resolve()) as draft:
         for table in tables:
             write_parquet(table, draft / table.file)
-        write_atomically(draft / DESCRIPTION, describe(tables, draft, publication))
+        write_atomically(draft / CROISSANT, describe(tables, draft, publication))
         sizes = [(draft / table.file).stat().st_size for table in tables]
         write_atomically(draft / CARD, card(tables, sizes, len(sources), publication.licence))
     return len(sources)

@@ -23,7 +23,7 @@ class PinnedFile:
 
     def __str__(self) -> str:
         """The file as text for a record, as that of `benchmark.weights.described`."""
-        return f"{self.name} sha256 {self.sha256[:12]}"
+        return with_hash(self.name, self.sha256)
 
 
 def content_key(facts: Any) -> str:
@@ -55,8 +55,18 @@ def by_content(facts: Any) -> Any:
     if isinstance(facts, Path):
         if not facts.is_file():
             return str(facts)
-        return f"sha256:{_digest(facts, facts.stat().st_mtime_ns)}"
+        return f"sha256:{remembered_sha256(facts)}"
     return facts
+
+
+def with_hash(name: str, sha256: str) -> str:
+    """A file as text for a record: its name and the first 12 digits of its SHA-256 hash."""
+    return f"{name} sha256 {sha256[:12]}"
+
+
+def remembered_sha256(path: Path) -> str:
+    """The SHA-256 hash of a file, read once for as long as the file does not change."""
+    return _digest(path, path.stat().st_mtime_ns)
 
 
 @cache

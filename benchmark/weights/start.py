@@ -1,6 +1,5 @@
 """Initial weights: a counter that was just built is loaded from a download or a file."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.registry import build, find, resolve, settings_of
 from benchmark.utils.errors import UserError, quoted
-from benchmark.utils.hashing import PinnedFile
+from benchmark.utils.hashing import PinnedFile, remembered_sha256, with_hash
 from benchmark.weights.checkpoint import read_checkpoint, read_state_dict
 from benchmark.weights.names import KeyMap, beside_each_other, part_for, renamed
 from benchmark.weights.published import locate
@@ -108,8 +107,7 @@ def trained(name: str, given: dict[str, Any], where: str) -> nn.Module:
 
 def described(path: Path) -> str:
     """A file as text for the record: its name and the first 12 digits of its SHA-256 hash."""
-    with path.open("rb") as file:
-        return f"{path.name} sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return with_hash(path.name, remembered_sha256(path))
 
 
 def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str,

@@ -15,7 +15,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Poisoning(BaseModel):
-    """What a victim's stage notes about the images that were poisoned."""
+    """The facts that the stage of a victim notes about its poisoned images."""
 
     poisoned: list[Line] = []
     images: int | None = None
@@ -42,7 +42,7 @@ class _Info(_Poisoning):
 
 
 def problem_of(key: str, stage: SharedStage, folder: Path) -> str | None:
-    """What is wrong with the files of a stage, in one line; None if nothing is.
+    """The first problem of the files of a stage, in one line; None if there is none.
 
     key: under which the zoo has it. folder: with all its files.
     """

@@ -20,7 +20,7 @@ from benchmark.pipeline.counter_files import INFO, WEIGHTS, load_counter
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.stage_folder import ABOUT
-from benchmark.pipeline.stage_functions import COUNTS, counts_of
+from benchmark.pipeline.stage_functions import counts_of
 from benchmark.pipeline.store import Store
 from benchmark.pipeline.store_admin import StoredStage
 from benchmark.results.record import Record
@@ -29,6 +29,7 @@ from benchmark.utils.device import DTYPES, resolve_precision
 from benchmark.utils.files import write_atomically
 from benchmark.utils.hashing import file_sha256
 from benchmark.utils.tensors import read_tensors, write_tensors
+from models.base import Counter
 
 Use = tuple[Cell, Stage, bool]  # a counter that counts the test images, triggered or not
 
@@ -55,9 +56,16 @@ class Halving:
         counts in 32 bits does.
         """
         uses = list(self.uses.get(stage.key, {}).values())
-        if not uses or not all(self._counts_the_same(*use) for use in uses):
+        if not uses:
             return False
-        precision = resolve_precision(uses[0][0].recipe.precision)
+        cell, counter_stage, _ = uses[0]
+        precision = resolve_precision(cell.recipe.precision)
+        if precision not in DTYPES:
+            return False
+        counter = load_counter(self.graph.store, cell, counter_stage)
+        counter.load_state_dict(_in_16_bits(counter.state_dict(), precision))
+        if not all(self._counts_the_same(counter, *use) for use in uses):
+            return False
         shutil.copytree(stage.folder, folder)
         tensors, note = read_tensors(folder / WEIGHTS)
         write_tensors(folder / WEIGHTS, _in_16_bits(tensors, precision), note)
@@ -70,18 +78,12 @@ class Halving:
         write_atomically(folder / ABOUT, json.dumps(about, indent=1, sort_keys=True))
         return True
 
-    def _counts_the_same(self, cell: Cell, stage: Stage, triggered: bool) -> bool:
-        precision = resolve_precision(cell.recipe.precision)
-        if precision not in DTYPES:
-            return False
-        counter = load_counter(self.graph.store, cell, stage)
-        rounded = _in_16_bits(counter.state_dict(), precision)
-        counter.load_state_dict(rounded)
-        store = self.graph.store
-        before = store.get(self.graph.counts(cell, stage, triggered)) / COUNTS
-        patterns = self.graph.patterns(cell) if triggered else ()
-        counts = counts_of(store, self.graph.data, cell, counter, patterns, triggered)
-        return counts == json.loads(before.read_text())
+    def _counts_the_same(self, rounded: Counter, cell: Cell, stage: Stage,
+                         triggered: bool) -> bool:
+        graph = self.graph
+        patterns = graph.patterns(cell) if triggered else ()
+        counts = counts_of(graph.store, graph.data, cell, rounded, patterns, triggered)
+        return counts == graph.stored_counts(cell, stage, triggered)
 
 
 def _counted(graph: StageGraph, cell: Cell) -> Iterator[tuple[Stage, bool]]:

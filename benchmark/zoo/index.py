@@ -1,14 +1,15 @@
-"""The index of a zoo: which stages it holds, their files with sizes and hashes, and their origin."""
+"""The index of a zoo: its stages, their files with sizes and hashes, and their origin."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.pipeline.store_admin import StoredStage
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import write_atomically
+from benchmark.utils.hashing import file_sha256
 from benchmark.utils.strict_json import InvalidFile, parse_as, read_bytes
 
 INDEX = "index.json"
@@ -20,6 +21,7 @@ SHA256 = r"^[0-9a-f]{64}$"
 Kind = Literal["counters", "triggers"]
 FileName = Literal["stage.json", "weights.safetensors", "info.json", "made.json", "poison.json",
                    "poison-also.json", "pattern.safetensors"]
+KINDS = get_args(Kind)
 Key = Annotated[str, Field(pattern=KEY)]
 Line = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -33,6 +35,16 @@ class SharedFile(_Fields):
 
     size: Annotated[int, Field(ge=0, le=MOST_BYTES)]
     sha256: Annotated[str, Field(pattern=SHA256)]
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The size and the hash of a file. Raises OSError."""
+        return cls(size=path.stat().st_size, sha256=file_sha256(path))
+
+    def is_at(self, path: Path) -> bool:
+        """Whether this very file is at a path."""
+        return (path.is_file() and path.stat().st_size == self.size
+                and file_sha256(path) == self.sha256)
 
 
 class SharedStage(_Fields):

@@ -74,18 +74,21 @@ def pull(place: Source, stages: Mapping[str, SharedStage], store: Path) -> None:
 def _pull_stage(place: Source, key: str, stage: SharedStage, final: Path, bar: Bar) -> None:
     folder, done = hidden(final), bar.n
     folder.mkdir(exist_ok=True)
-    _clear(folder, stage)
     for name, file in stage.files.items():
-        if not _has(folder / name, file):
+        if not file.is_at(folder / name):
             _fetch(place, f"{stage.kind}/{key}/{name}", folder / name, file,
                    lambda arrived, done=done: bar.update(done + arrived - bar.n))
         done += file.size
         bar.update(done - bar.n)
     problem = problem_of(key, stage, folder)
     if problem:
-        shutil.rmtree(folder)
-        raise UserError(f"zoo {shown(place.name)}: {stage.kind}/{key}: {problem}; nothing of it was "
-                        "kept")
+        for name in stage.files:
+            (folder / name).unlink()
+        if not any(folder.iterdir()):  # else it holds the checkpoint of a killed training
+            folder.rmdir()
+        raise UserError(f"zoo {shown(place.name)}: {stage.kind}/{key}: {problem}; nothing of it "
+                        "was kept")
+    _clear(folder, stage)
     if final.exists():
         put_aside(final)
     publish(folder, final)
@@ -95,7 +98,7 @@ def _fetch(place: Source, where: str, path: Path, file: SharedFile, told: Told) 
     """Get a file. What has arrived of it is under a hidden name until it is whole."""
     part = _part(path)
     place.fetch(where, part, file.size, told)
-    if not _has(part, file):
+    if not file.is_at(part):
         found = file_sha256(part)
         part.unlink()
         raise UserError(f"zoo {shown(place.name)}: {where}: the SHA-256 hash is {found}; expected "
@@ -104,17 +107,11 @@ def _fetch(place: Source, where: str, path: Path, file: SharedFile, told: Told) 
 
 
 def _clear(folder: Path, stage: SharedStage) -> None:
-    """Delete what is not of an earlier pull of a stage, as the files of a killed training."""
-    ours = {path for name in stage.files for path in (folder / name, _part(folder / name))}
+    """Delete what is no file of a stage, such as the checkpoint of a killed training."""
     for path in folder.iterdir():
-        if path not in ours:
+        if path.name not in stage.files:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
-
-
-def _has(path: Path, file: SharedFile) -> bool:
-    return (path.is_file() and path.stat().st_size == file.size
-            and file_sha256(path) == file.sha256)

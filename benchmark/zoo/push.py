@@ -9,25 +9,23 @@ from typing import Any, get_args
 from benchmark.pipeline.counter_files import INFO, WEIGHTS
 from benchmark.pipeline.stage_folder import ABOUT, damage, describe
 from benchmark.pipeline.store_admin import StoredStage, behind
-from benchmark.registry import find, names
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import publish
-from benchmark.utils.hashing import file_sha256
 from benchmark.utils.human import size
 from benchmark.utils.progress import log
-from benchmark.weights.published import PUBLISHED
+from benchmark.weights.published import licence_of
 from benchmark.zoo.half import Halving
-from benchmark.zoo.index import (INDEX, FileName, Index, Kind, SharedFile, SharedStage, read_index,
-                                 stage_folder, write_index)
+from benchmark.zoo.index import (INDEX, KINDS, FileName, Index, SharedFile, SharedStage,
+                                 read_index, stage_folder, write_index)
 
 
 def push(records: Sequence[Record], store: Path, folder: Path,
          halving: Halving | None = None) -> tuple[Index, int]:
     """Copy the stages behind records into a zoo, which is made if it is missing.
 
-    What the zoo holds already stays as it is. The index is written last, so that a killed push
-    leaves a sound zoo, and the next one goes on.
+    What the zoo holds already stays as it is. The index gets a stage once its files are there, so
+    that a killed push leaves a sound zoo, and the next one goes on.
     halving: rounds counters to 16 bits where they count the same; None rounds none.
     Returns the index, and the number of stages that were added.
 
@@ -36,9 +34,9 @@ def push(records: Sequence[Record], store: Path, folder: Path,
             another stage under its key.
         OSError: the zoo cannot be written.
     """
-    stages = [stage for stage in behind(store, records) if stage.kind in get_args(Kind)]
+    stages = [stage for stage in behind(store, records) if stage.kind in KINDS]
     index = read_index(folder / INDEX, folder) if (folder / INDEX).exists() else Index()
-    added = {}
+    added = 0
     for stage in stages:
         known = index.stages.get(stage.key)
         if known and not _is(stage, known):
@@ -46,10 +44,10 @@ def push(records: Sequence[Record], store: Path, folder: Path,
                             "key is there, as when it was made on another machine; expected an "
                             "empty folder, or the store that the zoo was filled from")
         if not known:
-            added[stage.key] = _add(stage, folder, halving)
-    index = Index(stages=index.stages | added)
-    write_index(folder, index)
-    return index, len(added)
+            index = Index(stages=index.stages | {stage.key: _add(stage, folder, halving)})
+            write_index(folder, index)
+            added += 1
+    return index, added
 
 
 def _is(stage: StoredStage, known: SharedStage) -> bool:
@@ -84,18 +82,18 @@ def _add(stage: StoredStage, folder: Path, halving: Halving | None) -> SharedSta
 
 
 def _described(stage: StoredStage, folder: Path) -> SharedStage:
-    """What the index says of a stage, whose files are in a folder."""
-    files = {path.name: SharedFile(size=path.stat().st_size, sha256=file_sha256(path))
-             for path in sorted(folder.iterdir())}
+    """The entry of a stage in the index. folder: with its files."""
+    files = {path.name: SharedFile.of(path) for path in sorted(folder.iterdir())}
     unknown = files.keys() - set(get_args(FileName))
     if unknown:
         raise UserError(f"{folder / min(unknown)}: no file of a {stage.kind[:-1]}; expected "
                         f"{', '.join(get_args(FileName))}")
-    facts = describe(folder).facts
-    training = next(_trainings(facts), {})
+    training = next(_trainings(describe(folder).facts), {})
+    name, _, settings = training.get("model", ("", 1, {}))
     return SharedStage(kind=stage.kind, title=stage.title, needs=list(stage.needs or ()),
                        precision=training.get("recipe", {}).get("precision"),
-                       weights=_note(folder), licence=_licence(training), files=files)
+                       weights=_note(folder), licence=licence_of(name, settings.get("weights")),
+                       files=files)
 
 
 def _trainings(facts: Any) -> Iterator[dict[str, Any]]:
@@ -111,17 +109,3 @@ def _note(folder: Path) -> str | None:
     """Where the initial weights of a counter came from."""
     path = folder / INFO
     return json.loads(path.read_text()).get("weights") if path.is_file() else None
-
-
-def _licence(training: dict[str, Any]) -> str | None:
-    """The licence of a counter's initial weights; None where it is not known."""
-    name, _, settings = training.get("model", (None, None, {}))
-    weights = settings.get("weights")
-    for file in PUBLISHED.values():
-        if weights == f"sha256:{file.sha256}":
-            return file.licence
-    if weights == "scratch":
-        return "from scratch"
-    if weights or name not in names("model"):
-        return None
-    return find("model", name).licence

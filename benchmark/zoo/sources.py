@@ -1,4 +1,4 @@
-"""Sources: the places of a zoo that stages are pulled from, each with a way to get one of its files.
+"""Sources: the places that a zoo can be at, each with its way to get one file.
 
 A local folder, an http(s) address, or hf://OWNER/NAME[@REVISION], a repository at Hugging Face.
 """
@@ -40,6 +40,13 @@ class Source(ABC):
             UserError: there is no such file, the place cannot be reached, or it sends more bytes.
         """
 
+    def copy(self, file: str, path: Path, to: Path, most: int, told: Told) -> None:
+        """Copy a file of the zoo that is on this machine. Raises UserError if it is too large."""
+        if path.stat().st_size > most:
+            raise self.too_large(file, most)
+        shutil.copyfile(path, to)
+        told(to.stat().st_size)
+
     def missing(self, file: str) -> UserError:
         """The error that a file is not there."""
         return UserError(f"zoo {shown(self.name)}: no file {file}; expected a zoo, a folder that "
@@ -71,10 +78,7 @@ class _Folder(Source):
         path = Path(self.name).expanduser() / file
         if not path.is_file():
             raise self.missing(file)
-        if path.stat().st_size > most:
-            raise self.too_large(file, most)
-        shutil.copyfile(path, to)
-        told(to.stat().st_size)
+        self.copy(file, path, to, most, told)
 
 
 class _Hub(Source):
@@ -99,10 +103,7 @@ class _Hub(Source):
         except Exception as error:  # its errors have no common class
             raise UserError(f"zoo {shown(self.name)}: {file}: {type(error).__name__}: "
                             f"{shown(error)}") from None
-        if path.stat().st_size > most:
-            raise self.too_large(file, most)
-        shutil.copyfile(path, to)
-        told(to.stat().st_size)
+        self.copy(file, path, to, most, told)
 
 
 class _Server(Source):

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from benchmark.utils.errors import shown
-from benchmark.utils.hashing import file_sha256
 from benchmark.zoo.check import problem_of
 from benchmark.zoo.index import INDEX, SharedStage, read_index, stage_folder
 
 
 def problems(folder: Path) -> list[tuple[str, str]]:
-    """What is wrong in a zoo: the path, and the problem in one line.
+    """The problems of a zoo: the path of each stage with one, and the problem in one line.
 
     Raises:
         UserError: it has no index, or a broken one.
@@ -26,9 +25,8 @@ def problems(folder: Path) -> list[tuple[str, str]]:
 def _problem(folder: Path, stage: SharedStage) -> str | None:
     """The first file that is not as the index says."""
     for name, file in stage.files.items():
-        path = folder / name
-        if not path.is_file():
+        if not (folder / name).is_file():
             return f"{name}: the file is missing"
-        if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
+        if not file.is_at(folder / name):
             return f"{name}: the file differs from the index"
     return None

@@ -12,9 +12,9 @@ from benchmark.pipeline.store import Store
 from benchmark.registry import build
 from benchmark.results.describe import describe_component
 from benchmark.utils.errors import UserError
-from benchmark.utils.hashing import PinnedFile, file_sha256
+from benchmark.utils.hashing import PinnedFile, by_content, file_sha256
 from benchmark.weights import published, trained
-from benchmark.weights.published import PUBLISHED, locate
+from benchmark.weights.published import PUBLISHED, licence_of, locate
 
 
 @pytest.fixture
@@ -75,3 +75,12 @@ def test_a_misspelt_name_is_told_with_the_names(public):
 def test_every_published_file_has_a_hash_and_an_origin():
     for weights in published.PUBLISHED.values():
         assert len(weights.sha256) == 64 and weights.origin and str(weights).endswith(weights.sha256[:12])
+
+
+def test_the_licence_of_initial_weights_is_that_of_the_file_and_not_of_the_default(public, tmp_path):
+    for weights, licence in (("theirs", "MIT"), (str(public), "MIT"), ("scratch", "from scratch by default")):
+        assert licence_of("tiny", by_content(cell(weights).model.changed.get("weights"))) == licence
+    (tmp_path / "own").write_bytes(b"of nobody")
+    assert licence_of("csrnet", by_content(tmp_path / "own")) is None
+    assert "ImageNet" in licence_of("csrnet", None) and licence_of("csrnet", "scratch") == "from scratch"
+    assert licence_of("a_plugin", None) is None

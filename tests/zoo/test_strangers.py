@@ -118,6 +118,16 @@ def test_a_stage_that_is_not_what_its_key_says_is_refused(zoo, desk, name, chang
     assert not [path for path in desk.glob("store/*/.*") if path.is_dir()]
 
 
+def test_a_refused_stage_costs_no_checkpoint_of_a_killed_training(zoo, desk):
+    folder = desk / "store" / "counters" / f".{stage_of(zoo).name}"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.safetensors").write_bytes(b"hours of work")
+    changed(stage_of(zoo) / "info.json", lambda info: info.update(seconds="long"))
+    sealed(zoo)
+    refused(zoo, "seconds: .*number.*; nothing of it was kept", desk / "store")
+    assert [path.name for path in folder.iterdir()] == ["checkpoint.safetensors"]
+
+
 def test_a_stage_without_its_description_is_refused(zoo, desk):
     key = stage_of(zoo).name
     changed(zoo / INDEX, lambda index: index["stages"][key]["files"].pop("stage.json"))

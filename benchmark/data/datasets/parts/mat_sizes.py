@@ -21,7 +21,7 @@ Element = tuple[int, bytes]  # its type and its contents
 
 
 def problem_of(content: bytes) -> str | None:
-    """What is wrong with the sizes in a MATLAB file, for a message; None if nothing is.
+    """The first problem of the sizes in a MATLAB file, for a message; None if there is none.
 
     A file of version 4, which announces only what follows at once, has no problem.
     """

@@ -28,13 +28,14 @@ def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) ->
     from scipy.io import loadmat
 
     check_regular(path, MOST_BYTES)
-    _check_version(path)
-    problem = problem_of(path.read_bytes())
+    content = path.read_bytes()
+    _check_version(path, content)
+    problem = problem_of(content)
     if problem:
         raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}: {problem}")
     try:
         with without_warnings:
-            values = pick(loadmat(path))
+            values = pick(loadmat(BytesIO(content)))
     except (LookupError, TypeError, AttributeError):  # the file has other things than `pick` takes
         raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}, "
                         "found something else") from None
@@ -87,10 +88,9 @@ def as_points(values: Any, source: Path | str) -> np.ndarray:
     return points
 
 
-def _check_version(path: Path) -> None:
+def _check_version(path: Path, content: bytes) -> None:
     """Check that a file is none of MATLAB v7.3, which scipy does not read. Raises UserError."""
-    with path.open("rb") as file:
-        head = file.read(512 + len(HDF5))
+    head = content[:512 + len(HDF5)]
     if head.startswith((HDF5, b"MATLAB 7.3")) or head.endswith(HDF5):
         raise UserError(f"{shown(path)}: a MATLAB v7.3 file; expected version 7 or older: in "
                         f"MATLAB, load the file and write it again with save(name, '-v7')")
