@@ -1,4 +1,4 @@
-"""Commands to exchange results: submit and validate entries, and reproduce the cells of records."""
+"""Commands to exchange results: submit, validate and verify entries, and reproduce records."""
 
 import argparse
 import json
@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import add_command, add_plugin_flag, add_record_options, read_records
+from benchmark.cli.options import (STORE, add_command, add_plugin_flag, add_record_options,
+                                   read_records)
 
 ENTRIES = Path("records/entries")
 
 
 def add(commands: Any) -> None:
-    """Add submit, validate and reproduce."""
+    """Add submit, validate, reproduce and verify."""
     command = add_command(commands, "submit", _submit,
                           "build a leaderboard entry from a run of a frozen grid")
     command.add_argument("run", type=Path, metavar="RUN",
@@ -49,6 +50,25 @@ def add(commands: Any) -> None:
                          help="take the trained counters from a zoo, and only count again: a "
                               "folder, http(s)://... or hf://OWNER/NAME")
     add_record_options(command)
+    add_plugin_flag(command)
+
+    command = add_command(commands, "verify", _verify,
+                          "run cells of a published entry with seeds that nobody chose, and add "
+                          "the records to the entry")
+    command.add_argument("entry", type=Path, metavar="ENTRY",
+                         help="the folder of the entry, PROTOCOL/NAME/REVISION")
+    command.add_argument("--cells", type=int, default=3, metavar="N",
+                         help="how many cells to run, counting those that were run before "
+                              "(default: 3)")
+    command.add_argument("--commit", metavar="HASH",
+                         help="the commit that published the entry (default: git is asked)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="the folder of the data, or a file that a record only names")
+    command.add_argument("--store", type=Path, default=STORE,
+                         help=f"the folder of trained counters (default: {STORE})")
+    command.add_argument("--dry-run", action="store_true",
+                         help="say which cells and seeds were drawn, and what they take")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_plugin_flag(command)
 
 
@@ -98,6 +118,39 @@ def _reproduce(options: argparse.Namespace) -> int:
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return int(bool(outcome.failures) or not agree)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from benchmark.config.grid import cells
+    from benchmark.config.request import override
+    from benchmark.leaderboard.verify import add_runs, draw, refuse_other_code
+    from benchmark.leaderboard.verification import NOT_CONFIRMED
+    from benchmark.pipeline import runner
+    from benchmark.pipeline.dry_run import plan
+    from benchmark.pipeline.graph import StageGraph
+    from benchmark.pipeline.store import Store
+    from benchmark.tables.formats import markdown
+    from benchmark.utils.progress import log
+
+    drawing = draw(options.entry, options.cells, options.commit)
+    grid = [cell for request in drawing.requests
+            for cell in cells(override(request, options.set))]
+    refuse_other_code(drawing, grid)
+    graph, out = StageGraph(Store(options.store)), Path("runs") / "verify" / drawing.name
+    log(f"cells and seeds were drawn from the revision and the commit {drawing.commit}")
+    if options.dry_run:
+        planned = plan(grid, graph, out)
+        print(json.dumps(planned.to_dict()) if options.json else planned.text())
+        return 0
+    outcome = runner.run(grid, graph, out)
+    if outcome.failures:
+        for failure in outcome.failures:
+            print(f"failed: {failure}", file=sys.stderr)
+        return 1
+    verification = add_runs(drawing, outcome.paths)
+    table = verification.table()
+    print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    return int(verification.verdict == NOT_CONFIRMED)
 
 
 def _pull_counters(zoo: str, grid: list[Any], graph: Any) -> None:

@@ -16,7 +16,7 @@ from benchmark.leaderboard.attack_results import (AttackResults, attacks_on, bes
                                                   repairs_of)
 from benchmark.leaderboard.attack_slots import grid_defenses
 from benchmark.leaderboard.manifest import UNDEFENDED
-from benchmark.leaderboard.reruns import RECOMPUTED
+from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import SHARED
@@ -153,7 +153,9 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
               "cells": f"{attack.present}/{attack.wanted}"}
              for attack in attacks if not attack.complete]
     frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
-    if not any(attack.entry for attack in attacks):
+    if any(attack.entry for attack in attacks):
+        notes = [*notes, TIERS]
+    else:
         frame = frame.drop(columns=["entry", "tier"])
     complete = [attack for attack in attacks if attack.complete]
     notes = [*notes, *few_seeds(len(attack.first.seeds) for attack in complete)]

@@ -14,8 +14,8 @@ from benchmark.config import frozen_grids
 from benchmark.leaderboard.attack_checks import check_attack
 from benchmark.leaderboard.component_checks import KeyProblem, check_name, check_version
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_CELLS, MOST_MANIFEST, MOST_TOTAL,
-                                            RERUNS, UNDEFENDED, EnteredAttack, Manifest, attack_of,
-                                            identity, revision)
+                                            RERUNS, UNDEFENDED, VERIFICATION, EnteredAttack,
+                                            Manifest, attack_of, identity, revision)
 from benchmark.results.record import Choice, Record
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_json import MOST_BYTES, InvalidFile, one_line, parse_as, read_bytes
@@ -151,11 +151,35 @@ def read_reruns(folder: Path) -> dict[str, Record]:
     Raises:
         BrokenEntry: one is broken, or the folder has other files.
     """
-    if not (folder / RERUNS).is_dir():
-        return {}
+    return _read_records(folder / RERUNS) if (folder / RERUNS).is_dir() else {}
+
+
+def read_verification(folder: Path) -> tuple[str, dict[str, Record]]:
+    """The commit that a verification names, and its records, by the names of their files.
+
+    Both are empty for an entry that was not verified.
+
+    Raises:
+        BrokenEntry: a record is broken, or there are other files or several commits.
+    """
+    parent = folder / VERIFICATION
+    if not parent.is_dir():
+        return "", {}
+    items = list(os.scandir(parent))
+    if len(items) != 1 or not items[0].is_dir(follow_symlinks=False):
+        raise BrokenEntry(parent, "file", f"{len(items)} items; expected one folder, whose name is "
+                          "a commit")
+    records = _read_records(parent / items[0].name)
+    if not records:
+        raise BrokenEntry(parent / items[0].name, "file", "empty; expected at least one record")
+    return items[0].name, records
+
+
+def _read_records(folder: Path) -> dict[str, Record]:
+    """The records in a folder, by the names of their files. Raises BrokenEntry, see above."""
     records = {}
-    for name in _record_names(folder / RERUNS):
-        path = folder / RERUNS / name
+    for name in _record_names(folder):
+        path = folder / name
         try:
             records[name] = Record.parse(read_bytes(path))
         except InvalidFile as error:
@@ -174,10 +198,11 @@ def _cell_names(folder: Path) -> list[str]:
         if path.is_symlink() or not is_kind(path):
             raise BrokenEntry(path, "file", f"missing or a link; expected a {kind}")
     for item in os.scandir(folder):
-        is_folder_of_reruns = item.name == RERUNS and item.is_dir(follow_symlinks=False)
-        if item.name not in (FILE, CELLS) and not is_folder_of_reruns:
+        is_added = (item.name in (RERUNS, VERIFICATION)
+                    and item.is_dir(follow_symlinks=False))
+        if item.name not in (FILE, CELLS) and not is_added:
             raise BrokenEntry(folder / item.name, "file", "not part of an entry; expected only "
-                              f"{FILE} and the folders {CELLS} and {RERUNS}")
+                              f"{FILE} and the folders {CELLS}, {RERUNS} and {VERIFICATION}")
     return _record_names(folder / CELLS)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from benchmark.config import frozen_grids
 from benchmark.leaderboard.copies import TOLERANCE
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_MANIFEST, RERUNS, UNDEFENDED,
-                                            Manifest)
+                                            VERIFICATION, Manifest)
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of, settings_of
@@ -28,7 +28,7 @@ from benchmark.utils.progress import log
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
 # Folders beside records whose JSON files, at any depth, are not cells.
-NOT_CELLS = {RERUNS, "tables", "zoo", "dataset"}
+NOT_CELLS = {RERUNS, VERIFICATION, "tables", "zoo", "dataset"}
 NO_ENTRY = "of no entry"  # the label of victims that no entry holds
 LABELS = ("entry", "attack_entry", "victims")  # keys of the provenance of a record
 RecordFiles = list[tuple[Path, Record]]

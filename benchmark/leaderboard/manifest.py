@@ -5,7 +5,8 @@ and cells/*.json. The cells are records, byte for byte as a run wrote them. An e
 holds those of the defense, of no defense, and of the controls; an entry of an attack holds those of
 its victims after each defense of the grid. The revision is a hash of the cells, so the path
 determines what the folder must hold. The folder may also have reruns/*.json, the records of cells
-that somebody else ran again.
+that somebody else ran again, and verification/COMMIT/*.json, those of cells that a maintainer ran
+with fresh seeds.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from pydantic import AfterValidator, Field, model_validator
 from benchmark.registry import Settings
 from benchmark.results.record import AttackChoice, Choice
 
-FILE, CELLS, RERUNS = "entry.json", "cells", "reruns"
+FILE, CELLS, RERUNS, VERIFICATION = "entry.json", "cells", "reruns", "verification"
 UNDEFENDED = Choice(name="none")
 MOST_CELLS = 1000
 MOST_MANIFEST = 2**20  # bytes of entry.json

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from benchmark.leaderboard.reruns import RECOMPUTED
+from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics import counting
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import interval
@@ -195,10 +195,11 @@ def _table(protocol: str, defenses: Sequence[GridResults],
             rows.append({"rank": "incomplete", "defense": names[defense],
                          "cells": f"{defense.present}/{defense.wanted}"})
     frame = pd.DataFrame(rows).fillna(NONE)
-    if not any(entry_of(defense.first.records[0]) for defense in defenses):
+    has_entries = any(entry_of(defense.first.records[0]) for defense in defenses)
+    if not has_entries:
         frame = frame.drop(columns=["entry", "tier"])
     rule = [attacks.legend] if attacks else []
-    notes = [*LEGEND, *rule, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
+    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."

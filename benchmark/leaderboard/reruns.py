@@ -15,6 +15,11 @@ SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
 NOT_DETERMINISTIC = "not deterministic"
 FAILED = {DIFFERS, NOT_DETERMINISTIC}
 RECOMPUTED = "recomputed from counts"
+TIERS = (
+    "The tier says how far the numbers of an entry were checked: 'recomputed from counts', 're-run' "
+    "where others ran cells again on another machine, and 'verified' where a maintainer ran cells "
+    "with seeds that nobody chose, with the difference in RA from the entry's own seeds. "
+    "'undecided' and 'not confirmed' are the other outcomes of that.")
 ROUNDING = 0.01  # people; counts that differ by less are the same
 # The columns of counts, and the counters in the order in which they are made.
 COUNTS = {"reference_clean": "of the clean counter on clean images",
@@ -76,20 +81,20 @@ def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
     by_cell = {cell_of(record): record for record in cells}
     pairs = [(by_cell.get(cell_of(rerun)), rerun) for rerun in reruns]
     comparable = [(record, rerun) for record, rerun in pairs
-                  if record is not None and not _is_copy(record, rerun)]
+                  if record is not None and not is_copy(record, rerun)]
     compared = iter(comparison(comparable)[0].frame["verdict"])
     outcomes = []
     for record, rerun in pairs:
         if record is None:
             outcomes.append("not a cell of the entry")
-        elif _is_copy(record, rerun):
+        elif is_copy(record, rerun):
             outcomes.append("the entry's own record, or its counts to the last digit")
         else:
             outcomes.append(next(compared))
     return outcomes
 
 
-def _is_copy(record: Record, rerun: Record) -> bool:
+def is_copy(record: Record, rerun: Record) -> bool:
     """Whether a rerun proves nothing: all counts and all scores are the record's.
 
     Whatever else differs, such as the machine or the commit, anybody can write into a copy, and

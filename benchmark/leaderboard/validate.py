@@ -18,11 +18,13 @@ from benchmark.config import frozen_grids
 from benchmark.leaderboard import consistency, reruns
 from benchmark.leaderboard.attack_checks import check_attack_record
 from benchmark.leaderboard.entry_files import (BrokenEntry, Problem, find_entries, read_entry,
-                                               read_reruns)
+                                               read_reruns, read_verification)
 from benchmark.leaderboard.grid_slots import find_slot
-from benchmark.leaderboard.manifest import CELLS, FILE, MOST_MANIFEST, RERUNS, Manifest
+from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_MANIFEST, RERUNS, VERIFICATION,
+                                            Manifest)
 from benchmark.leaderboard.record_checks import check_content
 from benchmark.leaderboard.required_fields import check_fields
+from benchmark.leaderboard.verification import Verification, check_verification
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
@@ -35,7 +37,8 @@ class CheckedEntry:
     """An entry that was checked.
 
     manifest, cells: None and empty if it is broken, so that they could not be read.
-    problems: errors, or what it lacks. tier: see `reruns`.
+    problems: errors, or what it lacks. tier: the extent to which others checked it, see
+        `reruns.tier` and `Verification.tier`.
     """
 
     folder: Path
@@ -140,6 +143,7 @@ def check_entry(folder: Path) -> CheckedEntry:
     try:
         manifest, cells = read_entry(folder)
         rerun_files = read_reruns(folder)
+        commit, verified = read_verification(folder)
     except BrokenEntry as error:
         return CheckedEntry(folder, None, {}, [error.problem])
     except OSError as error:
@@ -152,11 +156,24 @@ def check_entry(folder: Path) -> CheckedEntry:
     if not problems:
         problems = [Problem(str(folder / RERUNS / file), key, message) for file, key, message in
                     islice(_check_reruns(records, rerun_files, manifest, grid), MOST_SHOWN)]
+    if not problems and verified:
+        problems = [Problem(str(folder / VERIFICATION / file), key, message) for file, key, message
+                    in islice(check_verification(commit, verified, manifest, records, grid),
+                           MOST_SHOWN)]
     if problems:
         return CheckedEntry(folder, manifest, cells, problems)
     problems = [Problem(str(folder), key, message, grave=False)
                 for _, key, message in consistency.missing(cells, manifest, grid)]
-    return CheckedEntry(folder, manifest, cells, problems, reruns.tier(records, rerun_records))
+    tier = reruns.tier(records, rerun_records)
+    if verified:
+        tier = _with_verification(tier, Verification.of(
+            manifest, records, commit, list(verified.values())))
+    return CheckedEntry(folder, manifest, cells, problems, tier)
+
+
+def _with_verification(tier: str, verification: Verification) -> str:
+    """The tier of an entry that was verified. tier: what its reruns give."""
+    return verification.tier if tier == reruns.RECOMPUTED else f"{verification.tier}; {tier}"
 
 
 def _check_reruns(cells: Sequence[Record], rerun_files: Mapping[str, Record], manifest: Manifest,
@@ -183,7 +200,7 @@ def _check_unchanged(root: Path, published: Path) -> Iterator[Problem]:
     """The published entries that have changed or are gone, and new entries that bring reruns.
 
     No file of a published revision may change, but reruns may be added, and the addresses in
-    entry.json may be corrected.
+    entry.json may be corrected. A verification is not added by a pull request.
     """
     for old in find_entries(published):
         if isinstance(old, Problem):
@@ -193,16 +210,22 @@ def _check_unchanged(root: Path, published: Path) -> Iterator[Problem]:
             yield Problem(str(new), "entry", "is gone; expected the published entry, unchanged")
             continue
         old_files, new_files = _files(old), _files(new)
-        added = {file for file in new_files - old_files if Path(file).parts[0] == RERUNS}
+        told_below = set() if (old / VERIFICATION).exists() else {VERIFICATION}
+        added = {file for file in new_files - old_files
+                 if Path(file).parts[0] in {RERUNS} | told_below}
         for file in sorted((old_files | new_files) - added):
             is_corrected = file == FILE and _differ_in_addresses(old / file, new / file)
             if not is_corrected and not _are_same(old / file, new / file):
                 yield Problem(str(new / file), "file", "differs from what was published; expected "
                               "no change, or a new revision")
     for new in find_entries(root):
-        if isinstance(new, Problem) or (published / new.relative_to(root)).exists():
+        if isinstance(new, Problem):
             continue
-        if (new / RERUNS).exists():
+        old = published / new.relative_to(root)
+        if (new / VERIFICATION).exists() and not (old / VERIFICATION).exists():
+            yield Problem(str(new / VERIFICATION), "file", "added; expected that only a maintainer "
+                          "adds it, after the entry was published")
+        if (new / RERUNS).exists() and not old.exists():
             yield Problem(str(new / RERUNS), "file", "in a new entry; expected none until others "
                           "run its cells again")
 

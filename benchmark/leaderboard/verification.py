@@ -1,0 +1,160 @@
+"""Verification: cells of an entry that a maintainer ran again with fresh seeds.
+
+The folder of an entry may hold verification/COMMIT/*.json, the records of the first cells that
+`drawn_cells` gives for the entry's revision and this commit. The RA of each is compared with the
+mean RA over the entry's own seeds of the same cell.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmark.config.frozen_grids import FrozenGrid
+from benchmark.leaderboard.copies import FileProblem
+from benchmark.leaderboard.fresh_seeds import (DrawnCell, check_drawn, drawn_cells, identity_of,
+                                               is_commit, own_cells)
+from benchmark.leaderboard.manifest import Manifest, revision
+from benchmark.metrics.significance import LEVEL
+from benchmark.results.record import Record
+from benchmark.results.result import Result
+from benchmark.results.scenarios import settings_of
+from benchmark.tables.formats import NONE, Table, interval, number, signed
+
+VERIFIED, UNDECIDED, NOT_CONFIRMED = "verified", "undecided", "not confirmed"
+MARGIN = 0.2  # a loss of RA that a verified entry does not have
+Verified = tuple[DrawnCell, Record]  # a drawn cell, and the record of its run
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The drawn cells of an entry with the records of their runs.
+
+    cells: the `own_cells` of the entry. pairs: at least one. is_attack: whether a high RA, which
+    means a weak attack, speaks against the entry; for a defense, a low RA does.
+    """
+
+    cells: Mapping[str, Sequence[Record]]
+    pairs: Sequence[Verified]
+    is_attack: bool
+
+    @classmethod
+    def of(cls, manifest: Manifest, records: Sequence[Record], commit: str,
+           runs: Sequence[Record]) -> Self:
+        """The verification of an entry. runs: the records of its first drawn cells, in any order."""
+        cells = own_cells(manifest, records)
+        by_identity = {identity_of(record): record for record in runs}
+        drawn = islice(drawn_cells(cells, revision(manifest.cells), commit), len(runs))
+        pairs = [(cell, by_identity[cell.identity]) for cell in drawn]
+        return cls(cells, pairs, manifest.attack is not None)
+
+    @cached_property
+    def differences(self) -> list[float]:
+        """For each drawn cell its RA minus the mean RA of the entry's seeds of this cell."""
+        return [_ra(record) - float(np.mean([_ra(own) for own in cell.entered]))
+                for cell, record in self.pairs]
+
+    @property
+    def difference(self) -> float:
+        """The mean of the differences."""
+        return float(np.mean(self.differences))
+
+    @cached_property
+    def spread(self) -> tuple[float, int]:
+        """The standard error of `difference` if nothing but the seed differs, and its freedom.
+
+        The variance between seeds is pooled over all cells of the entry. A cell that was drawn k
+        times, and was entered with S seeds, adds k + k^2 / S variances to that of the sum: those of
+        its k runs, and that of the entry's mean, which all of them are compared with. The error is
+        nan if no cell has two seeds.
+        """
+        values = [[_ra(record) for record in cell] for cell in self.cells.values()]
+        freedom = sum(len(cell) - 1 for cell in values)
+        if not freedom:
+            return math.nan, 0
+        squares = sum(float(np.var(cell) * len(cell)) for cell in values)
+        times = Counter(cell.key for cell, _ in self.pairs)
+        terms = sum(k + k**2 / len(self.cells[key]) for key, k in times.items())
+        return math.sqrt(squares / freedom * terms) / len(self.pairs), freedom
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the difference, by Student's t; nan without a standard error."""
+        error, freedom = self.spread
+        if math.isnan(error):
+            return math.nan, math.nan
+        reach = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
+        return self.difference - reach, self.difference + reach
+
+    @property
+    def verdict(self) -> str:
+        """VERIFIED, UNDECIDED or NOT_CONFIRMED.
+
+        NOT_CONFIRMED if the whole interval of the difference speaks against the entry; VERIFIED if
+        no part of it does so by more than MARGIN; UNDECIDED if more cells would have to be run.
+        """
+        low, high = self.interval
+        least, most = (-high, -low) if self.is_attack else (low, high)
+        if most < 0:
+            return NOT_CONFIRMED
+        return VERIFIED if least >= -MARGIN else UNDECIDED
+
+    @property
+    def tier(self) -> str:
+        """The tier of the entry: 'verified with 3 fresh seeds: RA -0.012 [-0.080, 0.056]'."""
+        seeds = f"{len(self.pairs)} fresh seed{'s' if len(self.pairs) > 1 else ''}"
+        return f"{self.verdict} with {seeds}: RA {self._difference}"
+
+    @property
+    def _difference(self) -> str:
+        ends = interval(*self.interval)
+        return signed(self.difference) + ("" if ends == NONE else f" {ends}")
+
+    def table(self) -> Table:
+        """The table of the drawn cells, with the answer above it."""
+        rows = [{"cell": cell.title, "RA entered": number(_ra(record) - difference),
+                 "seeds entered": ", ".join(str(own.seed) for own in cell.entered),
+                 "RA": number(_ra(record)), "RA - RA entered": signed(difference)}
+                for (cell, record), difference in zip(self.pairs, self.differences)]
+        against = "higher" if self.is_attack else "lower"
+        return Table(
+            "verification", "Cells with fresh seeds", pd.DataFrame(rows),
+            ["RA entered is the mean over the entry's own seeds of the same cell. The mean "
+             f"difference is {self._difference}, with its 95% interval by Student's t, from the "
+             "variance between the entry's own seeds, pooled over its cells. The entry is "
+             f"{NOT_CONFIRMED!r} if the RA of the fresh seeds is {against} by more than that "
+             "spread explains, that is if the whole interval is on this side of 0. It is "
+             f"{VERIFIED!r} if no part of the interval is more than {MARGIN} on this side. "
+             f"Otherwise it is {UNDECIDED!r}, and more cells are needed."],
+            lead=[f"{self.tier}."])
+
+
+def check_verification(folder_name: str, runs: Mapping[str, Record], manifest: Manifest,
+                       records: Sequence[Record], grid: FrozenGrid) -> Iterator[FileProblem]:
+    """The problems of a verification. runs: its records, by the names of their files."""
+    if not is_commit(folder_name):
+        yield folder_name, "path", "expected the full hash of the commit that published the entry"
+        return
+    drawn = drawn_cells(own_cells(manifest, records), revision(manifest.cells), folder_name)
+    cells = {cell.identity: cell for cell in islice(drawn, len(runs))}
+    missing = dict(cells)
+    for file, record in runs.items():
+        if missing.pop(identity_of(record), None) is None:
+            expected = next(iter(missing.values()), None) or next(iter(cells.values()))
+            yield f"{folder_name}/{file}", "seed", (
+                f"{record.seed}: not one of the first {len(runs)} cells and seeds that this "
+                f"revision and commit give, or a second record of it; expected {expected.title}")
+            continue
+        for key, message in check_drawn(cells[identity_of(record)], record, manifest, grid):
+            yield f"{folder_name}/{file}", key, message
+
+
+def _ra(record: Record) -> float:
+    return Result(settings_of(record), (record,)).numbers["ra"]
