@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast constraints clean
+.PHONY: demo test test-fast site constraints clean
 
 demo: $(INSTALLED)  ## the quick grid: attacked and repaired counters on drawn scenes, as tables
 	$(VENV)/bin/crowdbench run quick
@@ -12,6 +12,9 @@ test: $(INSTALLED)  ## the whole test suite, on two workers with one thread each
 
 test-fast: $(INSTALLED)  ## the suite without the slow tests
 	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+
+site: $(INSTALLED)  ## the documentation as a site, in the folder site; fails if a link leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed" if sys.version_info < (3, 11) else 0)'

@@ -1,0 +1,99 @@
+"""README and docs: the commands that they show exist, the links lead somewhere, the numbers are those of the pages."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from factories import ROOT
+
+from benchmark import cli
+from benchmark.cli.options import request_from_flags
+from benchmark.config.grid import cells
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+HERE = ("my_", "their_", "TARGET", "TRIGGER", "...")  # what a reader puts in place of these does not exist
+
+
+def shown(page):
+    """The commands of `crowdbench` in a page: in its blocks, and in the text between backticks."""
+    text = page.read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).split("\n")]
+    lines += re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    for line in lines:
+        for part in re.split(r" & |; | && ", " ".join(line.split())):
+            match = re.search(r"(?:^|[\s(])(crowdbench [a-z].*)", part)
+            if match:
+                yield re.split(r" > | \| | #|\)$", match[1])[0]
+
+
+COMMANDS = sorted({(page.name, command) for page in PAGES for command in shown(page)})
+
+
+def parsed(command):
+    words = shlex.split(re.sub(r"\$\w+", "1", command))[1:]
+    return cli._parser().parse_args([word for word in words if word not in ("...", "&")])
+
+
+def may_be_incomplete(command):
+    """Whether a text only names a command, 'crowdbench compare', or leaves a part out."""
+    return command.endswith("...") or all(re.fullmatch("[a-z-]+", word) for word in command.split()[:3])
+
+
+@pytest.mark.parametrize("page, command", COMMANDS)
+def test_a_command_that_is_shown_exists_with_its_flags(page, command):
+    try:
+        parsed(command)
+    except cli.UserError as error:
+        assert may_be_incomplete(command) and "required" in str(error), f"{command}: {error}"
+
+
+@pytest.mark.parametrize("page, command", [
+    (page, command) for page, command in COMMANDS
+    if command.startswith("crowdbench run ") and not any(word in command for word in HERE)
+    and "--weights" not in command and "model.weights" not in command])
+def test_the_grid_of_a_command_that_is_shown_can_be_built(page, command):
+    assert cells(request_from_flags(parsed(command)))
+
+
+def anchors(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.parent == ROOT], ids=lambda path: path.name)
+def test_links_of_pages_outside_of_the_site_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    assert len(links) > 3
+    for link in links:
+        if not link.startswith("http"):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_the_site_is_built_without_a_broken_link(tmp_path):
+    """The same is `make site`; a page that the menu lacks is an error, too."""
+    pytest.importorskip("mkdocs")
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path / "site"], cwd=ROOT,
+                          capture_output=True, text=True, env={"NO_MKDOCS_2_WARNING": "1"})
+    assert done.returncode == 0, done.stderr
+    pages = [path.stem for path in (ROOT / "docs").glob("*.md")]
+    for page in pages:
+        assert (tmp_path / "site" / ("" if page == "index" else page) / "index.html").is_file()
+
+
+def test_the_readme_is_short_and_its_first_table_is_that_of_the_page():
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("\n") < 200
+    table = (ROOT / "docs/standard-quick.md").read_text()
+    rows = re.findall(r"^\| (\d+|control) \| `(\w+)`[^|]*\|[^|]*\| (.*) \| (.*) \| (.*) \|$", readme, re.MULTILINE)
+    assert len(rows) == 7
+    for rank, defense, *numbers in rows:
+        cell = rf"\| {rank} +\| {defense}( \(all[^|]*)? +\|"
+        [line] = [line for line in table.split("\n") if re.match(cell, line)]
+        assert [cell.strip() for cell in line.split("|")[4:7]] == numbers
