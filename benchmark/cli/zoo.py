@@ -67,6 +67,7 @@ def _push(options: argparse.Namespace) -> int:
 
 def _pull(options: argparse.Namespace) -> int:
     from benchmark.utils.human import size
+    from benchmark.utils.progress import log
     from benchmark.zoo.pull import check_space, index_of, missing, pull
     from benchmark.zoo.sources import source
 
@@ -88,6 +89,8 @@ def _pull(options: argparse.Namespace) -> int:
         there = len(index.stages if wanted is None else wanted & index.stages.keys()) - len(stages)
         print(f"{options.store}: {len(stages)} stages taken, "
               f"{size(sum(stage.size for stage in stages.values()))}; {there} were there before")
+    if _other_precision(index):
+        log(f"zoo {options.zoo}: {_other_precision(index)}")
     return 0
 
 
@@ -105,15 +108,22 @@ def _keys(options: argparse.Namespace) -> set[str]:
 
 def _nothing_fits(index: Any, options: argparse.Namespace) -> UserError:
     """The error that a zoo has nothing of a grid, and why, as far as its index tells."""
-    from benchmark.utils.device import AUTO, resolve_precision
+    reason = (_other_precision(index)
+              or "expected a zoo of this grid, with the same data and settings")
+    return UserError(f"zoo {options.zoo}: no stage of grid {options.grid}: {reason}")
+
+
+def _other_precision(index: Any) -> str:
+    """What to do where all counters of a zoo have another precision than this machine; or ''."""
+    from benchmark.utils.device import AUTO, REPAIRS, resolve_precision
 
     own, others = resolve_precision("auto"), {stage.precision for stage in index.stages.values()}
-    reason = "expected a zoo of this grid, with the same data and settings"
-    if others - {own, None}:
-        reason = (f"its counters were trained in {', '.join(sorted(others - {None}))}, and this "
-                  f"machine trains in {own}; expected the environment variable "
-                  f"{AUTO}={min(others - {own, None})}, here and for `crowdbench run`")
-    return UserError(f"zoo {options.zoo}: no stage of grid {options.grid}: {reason}")
+    others -= {None}
+    if not others or own in others:
+        return ""
+    return (f"its counters were trained in {', '.join(sorted(others))}, and this machine trains in "
+            f"{own}; to use them, expected the environment variables {AUTO}={min(others)} and "
+            f"{REPAIRS}={own}, here and for `crowdbench run`")
 
 
 def _list(options: argparse.Namespace) -> int:

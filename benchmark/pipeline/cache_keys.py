@@ -12,7 +12,7 @@ from benchmark.data.datasets.base import Dataset, Split
 from benchmark.pipeline.data_cache import DataCache
 from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import find
-from benchmark.utils.device import resolve_precision
+from benchmark.utils.device import repair_precision, resolve_precision
 from benchmark.utils.hashing import content_key
 
 
@@ -74,6 +74,9 @@ def repair(data: DataCache, cell: Cell) -> KeyParts:
     trained = cell if knows.victim else cell.without_given_weights
     key = {"stage": "repair", "defense": cell.defense.cache_key,
            "before": training(data, trained, attacked)}
+    own = repair_precision(cell.recipe.precision)
+    if own != resolve_precision(cell.recipe.precision):
+        key["precision"] = own
     companion = cell.data.build().companion()
     if knows.extra and companion:
         key["extra"] = split(data, companion, "train")

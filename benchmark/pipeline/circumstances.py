@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.config.cell import Cell, ExperimentSettings
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
-from benchmark.utils.device import check_environment, state
+from benchmark.utils.device import (check_environment, repair_precision, resolve_precision,
+                                    state)
 from benchmark.utils.environment import machine
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
@@ -41,7 +42,8 @@ def told(store: Store, stages: Iterable[Stage], cell: Cell) -> Circumstances:
     """Facts for the provenance of a record, besides those of `environment.provenance`.
 
     switches: those of torch, and the settings of the cell that act like them. also_made_with: by
-    key, the other values that were noted when its stages were made.
+    key, the other values that were noted when its stages were made, and the precision of the
+    repair where that is another one.
     """
     here, others = _here(_settings(cell)), {}
     for stage in stages:
@@ -50,6 +52,9 @@ def told(store: Store, stages: Iterable[Stage], cell: Cell) -> Circumstances:
                 value = noted.get(key)
                 if value != here.get(key) and value not in others.get(key, []):
                     others.setdefault(key, []).append(value)
+    own = repair_precision(cell.recipe.precision)
+    if cell.repairs and own != resolve_precision(cell.recipe.precision):
+        others["precision"] = [own]
     found = {"switches": here.get("switches"), "also_made_with": others}
     return {key: value for key, value in found.items() if value}
 

@@ -22,7 +22,8 @@ from benchmark.utils.storage_errors import describe_error
 
 RETRIES = 10  # times that a stage may lose its machine
 # The environment variables that stages read.
-PASSED_ON = ("CROWD_DATA", "CROWD_PRECISION", "XDG_CACHE_HOME", "ACCELERATE_USE_CPU")
+PASSED_ON = ("CROWD_DATA", "CROWD_PRECISION", "CROWD_REPAIRS", "XDG_CACHE_HOME",
+             "ACCELERATE_USE_CPU")
 
 
 def on_ray(stages: Sequence[Stage], store: Store, address: str | None = None, cpus: float = 1,

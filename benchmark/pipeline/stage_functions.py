@@ -29,7 +29,7 @@ from benchmark.pipeline.storage_check import check_storable
 from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, count_errors
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
-from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.device import repair_precision, resolve_precision, state
 from benchmark.utils.files import write_atomically
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.progress import Bar
@@ -88,6 +88,8 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
            folder: Path) -> None:
     """The repaired counter."""
     began, defense = time.monotonic(), cell.defense.build()
+    precision = repair_precision(cell.recipe.precision)
+    cell = replace(cell, training=cell.training | {"precision": precision})
     session = _open_session(store, data, cell, patterns, folder)
     attacked = None
     if defense.knows.victim:

@@ -24,6 +24,7 @@ CHANGES_RESULTS = {
     "NVIDIA_TF32_OVERRIDE": set(), "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": OFF}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AUTO = "CROWD_PRECISION"  # the environment variable that says what the precision 'auto' means
+REPAIRS = "CROWD_REPAIRS"  # that which says what it means where a defense computes
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -59,10 +60,7 @@ def resolve_precision(precision: str) -> str:
             cannot train in it.
     """
     if precision == "auto" and os.environ.get(AUTO):
-        precision = os.environ[AUTO]
-        if precision not in PRECISIONS:
-            raise UserError(f"environment variable {AUTO} = {quoted(precision)}: expected one of "
-                            f"{', '.join(PRECISIONS)}")
+        precision = _named_by(AUTO)
     kind = device().type
     if precision == "fp16" and kind == "cpu":
         raise UserError("training.precision = 'fp16': a CPU cannot train in fp16; "
@@ -76,6 +74,30 @@ def resolve_precision(precision: str) -> str:
     else:
         native = False
     return "bf16" if native else "fp32"
+
+
+def repair_precision(precision: str) -> str:
+    """The precision in which a defense computes.
+
+    'auto' becomes the value of the environment variable CROWD_REPAIRS or, where that is not set,
+    what `resolve_precision` gives. So a machine without bf16 repairs counters in fp32 that others
+    trained in bf16, and counts with all of them in bf16.
+
+    Raises:
+        UserError: see `resolve_precision`.
+    """
+    if precision == "auto" and os.environ.get(REPAIRS):
+        precision = _named_by(REPAIRS)
+    return resolve_precision(precision)
+
+
+def _named_by(variable: str) -> str:
+    """The precision that an environment variable names. Raises UserError if it is none."""
+    precision = os.environ[variable]
+    if precision not in PRECISIONS:
+        raise UserError(f"environment variable {variable} = {quoted(precision)}: expected one of "
+                        f"{', '.join(PRECISIONS)}")
+    return precision
 
 
 def autocast(precision: str) -> AbstractContextManager:

@@ -11,6 +11,7 @@ from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.runner import run
 from benchmark.pipeline.store import Store
 from benchmark.registry import _plugins, load_plugin
+from benchmark.results.record import Record
 from benchmark.testing import check_defense
 from benchmark.utils.errors import UserError
 from benchmark.utils.switches import switches
@@ -204,3 +205,22 @@ def test_a_stage_of_an_older_store_tells_nothing(tmp_path):
         path.write_text(json.dumps(about))
     [record] = run(cells({**REQUEST, "defense": "none"}), graph, tmp_path).records
     assert "also_made_with" not in record.provenance
+
+
+# The precision of repairs.
+
+def test_a_repair_in_another_precision_takes_the_same_victim_and_is_told(tmp_path, monkeypatch):
+    automatic = {"defense": ["none", {"name": "fine_tune", "epochs": 1}], "training": REQUEST["training"] | {"precision": "auto"}}
+    monkeypatch.setenv("CROWD_PRECISION", "bf16")
+    ran(tmp_path, **automatic)
+    [before] = (tmp_path / "records").glob("*fine_tune*")
+    monkeypatch.setenv("CROWD_REPAIRS", "fp32")
+    ran(tmp_path, **automatic)
+    [after] = set((tmp_path / "records").glob("*fine_tune*")) - {before}
+    first, second = Record.read(before), Record.read(after)
+    for stage in ("clean", "victim"):
+        assert first.provenance["stages"][stage] == second.provenance["stages"][stage]
+    assert first.provenance["stages"]["repaired"]["weights_sha256"] != second.provenance["stages"]["repaired"]["weights_sha256"]
+    assert (first.provenance["precision"], second.provenance["precision"]) == ("bf16", "bf16")
+    assert "also_made_with" not in first.provenance and second.provenance["also_made_with"] == {"precision": ["fp32"]}
+    assert len(list((tmp_path / "records").glob("*none*"))) == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.cli import main
-from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment, resolve_precision
+from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment, repair_precision, resolve_precision
 from benchmark.utils.errors import UserError
 
 
@@ -43,6 +43,16 @@ def test_a_variable_says_what_automatic_precision_means_and_nothing_else(monkeyp
     monkeypatch.setenv("CROWD_PRECISION", named)
     assert resolve_precision("auto") == named
     assert [resolve_precision(precision) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+def test_another_variable_says_in_which_precision_a_defense_computes(monkeypatch):
+    monkeypatch.setenv("CROWD_PRECISION", "bf16")
+    assert repair_precision("auto") == "bf16"
+    monkeypatch.setenv("CROWD_REPAIRS", "fp32")
+    assert (repair_precision("auto"), resolve_precision("auto"), repair_precision("bf16")) == ("fp32", "bf16", "bf16")
+    monkeypatch.setenv("CROWD_REPAIRS", "half")
+    with pytest.raises(UserError, match="environment variable CROWD_REPAIRS = 'half': expected one of fp32"):
+        repair_precision("auto")
 
 
 @pytest.mark.parametrize("named, message", [("half", "expected one of fp32, bf16, fp16"), ("FP32", "expected one of fp32"),

@@ -161,8 +161,14 @@ def test_a_machine_of_another_precision_is_told_how_to_use_the_zoo(trained, zoo,
     (zoo / INDEX).write_text(json.dumps(index))
     monkeypatch.setenv("CROWD_PRECISION", own)
     assert main(["zoo", "pull", "zoo", "--grid", "grid.yaml"]) == 2
-    assert (f"its counters were trained in {others}, and this machine trains in {own}; expected the environment variable "
-            f"CROWD_PRECISION={others}") in capsys.readouterr().err
+    told = (f"its counters were trained in {others}, and this machine trains in {own}; to use them, expected the "
+            f"environment variables CROWD_PRECISION={others} and CROWD_REPAIRS={own}, here and for `crowdbench run`")
+    assert told in capsys.readouterr().err
+    assert main(["zoo", "pull", "zoo"]) == 0  # all of it, which may be for another machine
+    assert told in capsys.readouterr().err
+    monkeypatch.setenv("CROWD_PRECISION", others)
+    assert main(["zoo", "pull", "zoo"]) == 0
+    assert "CROWD_PRECISION" not in capsys.readouterr().err
 
 
 def test_a_changed_byte_is_found(zoo, capsys):
