@@ -96,7 +96,8 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
 
 def _print_comparisons(own: list[Any], others: list[Any]) -> None:
     """Compare each repair of a run with those of earlier runs."""
-    from benchmark.leaderboard.report import CONTROLS, compare
+    from benchmark.leaderboard.report import compare
+    from benchmark.results.controls import CONTROLS
     from benchmark.tables.formats import markdown
 
     repairs = {record.defense.name for record in own
