@@ -33,7 +33,8 @@ def listed(tmp_path, capsys, *stages):
 
 def test_a_title_that_stands_alone_is_printed_as_it_is(tmp_path, capsys):
     names, rows = listed(tmp_path, capsys, trained(60), trained(70, "train tiny clean seed 1"))
-    assert names == ["train tiny clean seed 0", "train tiny clean seed 1"] and [row["differs_in"] for row in rows] == [{}, {}]
+    assert names == ["train tiny clean seed 0", "train tiny clean seed 1"]
+    assert [row["differs_in"] for row in rows] == [{}, {}]
 
 
 def test_counters_and_their_counts_are_told_apart_by_the_settings_that_differ(tmp_path, capsys):
