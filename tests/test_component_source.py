@@ -56,7 +56,8 @@ def test_an_unknown_component_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize("arguments, code", [
-    (["list", "presets"], 0), (["list", "attacks"], 0), (["list", "models"], 0), (["show", "anp"], 0),
+    ([], 0), (["list"], 0), (["show", "standard"], 0), (["list", "presets"], 0),
+    (["list", "attacks"], 0), (["list", "models"], 0), (["show", "anp"], 0),
     (["show", "clip_ebc"], 0), (["show", "blended"], 0), (["show", "anpp"], 2), (["run", "quik"], 2),
     (["run", "quick", "--defense", "fine_tun"], 2), (["run", "quick", "--model", "tinny"], 2),
     (["run", "quick", "--set", "attack.alhpa=0.2"], 2), (["run", "quick", "--set", "model.widht=2"], 2),

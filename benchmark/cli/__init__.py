@@ -29,7 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         check_not_hidden()
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        if not arguments:
+            parser.print_help()
+            return 0
+        options = parser.parse_args(arguments)
         _load_plugins(options)
         code = options.function(options)
         sys.stdout.flush()
@@ -86,7 +90,9 @@ def _fail(line: str, arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="crowdbench",
-                     description="Backdoor attacks and defenses on crowd counters.")
+                     description="Backdoor attacks and defenses on crowd counters.",
+                     epilog="Begin with `crowdbench list`, which lists all components and presets, "
+                            "`crowdbench show NAME`, and `crowdbench run quick`.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (show, run, plugin, tables, entry, figure, export, store, zoo, publication):

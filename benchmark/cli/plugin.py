@@ -38,13 +38,11 @@ def add(commands: Any) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
-    from benchmark.cli.scaffold import KINDS, write_new
+    from benchmark.cli.scaffold import next_steps, write_new
 
     component, test = write_new(options.what, options.name, options.out)
     print(f"{component}\n{test}")
-    print(f"try: crowdbench check {component}; crowdbench run quick "
-          f"{KINDS[options.what].flags.format(options.name)} --plugin {component}",
-          file=sys.stderr)
+    print(next_steps(options.what, options.name, component), file=sys.stderr)
     return 0
 
 

@@ -15,6 +15,9 @@ def add(commands: Any) -> None:
     """Add run."""
     command = add_command(commands, "run", _run, "run a grid of cells and print its tables")
     add_grid_options(command)
+    command.add_argument("--controls", action="store_true",
+                         help="also run what a defense is compared with: none, and retraining on "
+                              "as many clean images, for as many steps")
     command.add_argument("--out", type=Path,
                          help="the folder for records and tables (default: runs/SOURCE)")
     command.add_argument("--dry-run", action="store_true",
@@ -40,13 +43,18 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from benchmark.config.grid import cells
+    from benchmark.config.request import load_request
 
-    grid = cells(request_from_flags(options))
+    request = request_from_flags(options)
+    grid = cells(request)
 
     from benchmark.pipeline import runner
+    from benchmark.pipeline.controls import with_controls
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
+    if options.controls:
+        grid = cells(with_controls(request, load_request(options.source)))
     graph = StageGraph(Store(options.store))
     out = options.out or Path("runs") / Path(options.source).stem
     if options.shard != (1, 1):
@@ -96,7 +104,8 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
 
 def _print_comparisons(own: list[Any], others: list[Any]) -> None:
     """Compare each repair of a run with those of earlier runs."""
-    from benchmark.leaderboard.report import CONTROLS, compare
+    from benchmark.leaderboard.report import compare
+    from benchmark.results.controls import CONTROLS
     from benchmark.tables.formats import markdown
 
     repairs = {record.defense.name for record in own

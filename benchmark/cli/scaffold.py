@@ -1,6 +1,7 @@
 """Scaffolds: a file to start a component of one's own from, and its test."""
 
 import keyword
+import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,15 +15,22 @@ TEMPLATES = files("benchmark") / "templates"
 
 @dataclass(frozen=True)
 class Scaffold:
-    """The kinds of the components in a template, and the flags with which a run takes them."""
+    """What a template holds, and how it is run.
+
+    kinds: the kinds of its components. flags: those with which a run takes them. grid: the frozen
+    grid whose entries they are; GRID-quick is its rehearsal on a laptop. for_entry: the flags that
+    only an entry needs.
+    """
 
     kinds: tuple[str, ...]
     flags: str
+    grid: str = "attacks"
+    for_entry: str = ""
 
 
 KINDS = {
-    "defense": Scaffold(("defense",), "--defense {0}"),
-    "detector": Scaffold(("defense",), "--defense {0}"),
+    "defense": Scaffold(("defense",), "--defense {0}", "standard", " --controls"),
+    "detector": Scaffold(("defense",), "--defense {0}", "standard", " --controls"),
     "trigger": Scaffold(("trigger",), "--attack multiply --set attack.trigger={0}"),
     "target": Scaffold(("target",), "--attack {0}"),
     "attack": Scaffold(("trigger", "target"), "--attack {0} --set attack.trigger={0}"),
@@ -55,3 +63,12 @@ def write_new(template: str, name: str, folder: Path) -> list[Path]:
         text = TEMPLATES.joinpath(source).read_text()
         write_atomically(path, text.replace("NAME", name).replace("CLASS", class_name))
     return list(paths)
+
+
+def next_steps(template: str, name: str, component: Path) -> str:
+    """The commands that check a new component, compare it on a laptop, and run it for an entry."""
+    scaffold, path = KINDS[template], shlex.quote(str(component))
+    flags = f"{scaffold.flags.format(name)} --plugin {path}"
+    return (f"check it:       crowdbench check {path}\n"
+            f"on a laptop:    crowdbench run {scaffold.grid}-quick {flags}\n"
+            f"for an entry:   crowdbench run {scaffold.grid} {flags}{scaffold.for_entry}")

@@ -22,12 +22,14 @@ COLUMN = 12  # width of the names of a model's facts
 
 def add(commands: Any) -> None:
     """Add list, show, data check, speed and convert."""
-    command = add_command(commands, "list", _list, "list registered components or presets")
-    command.add_argument("what", choices=[*LISTS, "presets"])
+    command = add_command(commands, "list", _list, "list registered components and presets")
+    command.add_argument("what", choices=[*LISTS, "presets"], nargs="?",
+                         help="only these (default: everything)")
     add_plugin_flag(command, may_be_empty=True)
 
     command = add_command(commands, "show", _show,
-                          "show a component: what it does, its source and its settings")
+                          "show a component (what it does, its source and its settings) or a "
+                          "preset (its grid, and whether it is frozen)")
     command.add_argument("name", help="its name (see `crowdbench list`)")
     add_plugin_flag(command)
 
@@ -74,26 +76,28 @@ def add(commands: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    if options.what == "presets":
-        from benchmark.config.request import PRESETS, preset_names
+    from benchmark.cli.presets import first_sentence
+    from benchmark.config.request import preset_names
 
-        rows = []
-        for name in preset_names():
-            first = PRESETS.joinpath(f"{name}.yaml").read_text().splitlines()[0]
-            rows.append([name, first.lstrip("# ")])
-    else:
-        rows = [[kind, name, _docs(kind, name)[0].partition("\n")[0]]
-                for kind in LISTS[options.what] for name in registry.names(kind)]
+    rows = [[kind, name, _docs(kind, name)[0].partition("\n")[0]]
+            for kind in LISTS.get(options.what, () if options.what else registry.PACKAGES)
+            for name in registry.names(kind)]
+    if options.what in ("presets", None):
+        rows += [["preset", name, first_sentence(name)] for name in preset_names()]
     print(tabulate(rows, tablefmt="plain"))
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
+    from benchmark.cli.presets import describe
+    from benchmark.config.request import preset_names
+
     kinds = [kind for kind in registry.PACKAGES if options.name in registry.names(kind)]
-    if not kinds:
+    presets = preset_names()
+    if not kinds and options.name not in presets:
         known = {name for kind in registry.PACKAGES for name in registry.names(kind)}
-        raise UserError(f"show {options.name!r}: no such component: "
-                        f"{did_you_mean(options.name, known)}")
+        raise UserError(f"show {options.name!r}: no such component or preset: "
+                        f"{did_you_mean(options.name, known.union(presets))}")
     for kind in kinds:
         module_doc, class_doc = _docs(kind, options.name)
         print(f"{kind} {options.name}\n\n{module_doc}\n\n{class_doc}\n")
@@ -103,6 +107,8 @@ def _show(options: argparse.Namespace) -> int:
               if rows else "no settings")
         if kind == "model":
             print("\n" + _model_facts(options.name))
+    if options.name in presets:
+        print(describe(options.name))
     return 0
 
 

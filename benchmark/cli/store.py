@@ -68,15 +68,20 @@ def _collect_garbage(options: argparse.Namespace) -> int:
 
 
 def _print_stages(stages: list[Any], as_json: bool) -> None:
+    from benchmark.pipeline.stage_names import differences, name
     from benchmark.utils.human import duration, size
 
+    differing = differences(stages)
     if as_json:
-        print(json.dumps([stage.row() for stage in stages]))
+        print(json.dumps([stage.row() | {"differs_in": settings}
+                          for stage, settings in zip(stages, differing)]))
         return
-    rows = [{"kind": stage.kind, "key": stage.key, "stage": stage.title, "status": stage.status,
+    rows = [{"kind": stage.kind, "key": stage.key, "stage": name(stage.title, settings),
+             "status": stage.status,
              "size": size(stage.size),
              "took": "" if stage.seconds is None else duration(stage.seconds),
-             "written": stage.changed} for stage in stages]
+             "written": stage.changed}
+            for stage, settings in zip(stages, differing)]
     if rows:
         print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")
     print(f"{len(stages)} stages, {size(sum(stage.size for stage in stages))}")

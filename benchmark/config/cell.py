@@ -243,7 +243,7 @@ def display_names(cells: Sequence[Cell]) -> list[str]:
     namesakes: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for title, own in zip(titles, settings):
         namesakes[title].append(own)
-    differing = {title: _differing(others) for title, others in namesakes.items()}
+    differing = {title: differing_keys(others) for title, others in namesakes.items()}
     names = []
     for title, own in zip(titles, settings):
         more = ", ".join(f"{key} {shown(own.get(key))}" for key in differing[title])
@@ -251,7 +251,7 @@ def display_names(cells: Sequence[Cell]) -> list[str]:
     return names
 
 
-def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
     """The keys whose values are not the same in all settings."""
     keys = dict.fromkeys(chain(*settings))
     return [key for key in keys if len({repr(own.get(key)) for own in settings}) > 1]

@@ -6,10 +6,10 @@ from string import ascii_letters
 from typing import TYPE_CHECKING
 
 from benchmark.figures.style import COLUMN, STYLE, plain
+from benchmark.results.controls import CONTROLS
 from benchmark.results.labels import setting_labels
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, suffixes
-from benchmark.tables.controls import CONTROLS
 from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.figures.style import COLUMN, STYLE, plain
+from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, suffixes
-from benchmark.tables.controls import CONTROLS
 from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from benchmark.leaderboard.attack_slots import grid_defenses
 from benchmark.leaderboard.manifest import UNDEFENDED
 from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics.paired import Inference, Paired, infer
+from benchmark.results.controls import SHARED
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
-from benchmark.tables.controls import SHARED
 from benchmark.tables.footnotes import row_notes
 from benchmark.tables.formats import NONE, Table, number, with_interval
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend

@@ -22,10 +22,10 @@ from benchmark.leaderboard.attack_slots import (attack_slot, clean_slots, grid_d
 from benchmark.leaderboard.manifest import UNDEFENDED, EnteredAttack, attack_of, identity
 from benchmark.metrics import detection
 from benchmark.metrics.significance import interval
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, entry_of, without_defense
-from benchmark.tables.controls import SHARED
 from benchmark.tables.detection import ATTACK
 
 Mean = tuple[float, float, float]  # a number, and the ends of its 95% interval

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmark.leaderboard.grid_slots import GridSlot
 from benchmark.leaderboard.manifest import identity
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Record
-from benchmark.tables.controls import SHARED
 
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-2}  # of one counter's counts by two devices
 MOST_ALIKE = 0.5  # share of the images on which two columns may agree

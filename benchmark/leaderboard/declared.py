@@ -11,8 +11,8 @@ from benchmark.leaderboard.grid_slots import GridSlot
 from benchmark.leaderboard.manifest import UNDEFENDED
 from benchmark.leaderboard.training_images import training_images
 from benchmark.registry import build, find, names
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
-from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
 from defenses.base import Defense, Detector, Inspector
 

@@ -20,9 +20,9 @@ from benchmark.leaderboard.copies import TOLERANCE
 from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_MANIFEST, RERUNS, UNDEFENDED,
                                             VERIFICATION, Manifest)
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of, settings_of
-from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.progress import log
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes

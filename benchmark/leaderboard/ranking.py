@@ -21,10 +21,11 @@ from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics import counting
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import interval
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, entry_of, suffixes
-from benchmark.tables.controls import SHARED, chance_flips
+from benchmark.tables.controls import chance_flips
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import unchanged_notes
 from benchmark.tables.formats import NONE, Table, number, with_interval

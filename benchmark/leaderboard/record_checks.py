@@ -25,9 +25,9 @@ from benchmark.leaderboard.training_images import training_images
 from benchmark.metrics import counting
 from benchmark.recipe import RUNNING
 from benchmark.registry import find, names, resolve
+from benchmark.results.controls import SHARED
 from benchmark.results.record import AttackChoice, Choice, Record
 from benchmark.results.result import SUMMARISED
-from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError
 
 SPLITS = ("train", "test")

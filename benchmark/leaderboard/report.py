@@ -11,13 +11,14 @@ import pandas as pd
 from benchmark.leaderboard.attack_ranking import attack_tables
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.paper.tables import table1, table2, table3
+from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
 from benchmark.tables.all_results import results_table
 from benchmark.tables.attack_comparison import attack_difference_table
 from benchmark.tables.audit import audit_table
 from benchmark.tables.comparison import difference_table
-from benchmark.tables.controls import CONTROLS, control_numbers, control_table
+from benchmark.tables.controls import control_numbers, control_table
 from benchmark.tables.defenses import defense_table
 from benchmark.tables.detection import detection_table, is_detected
 from benchmark.tables.formats import Table, as_json, csv, latex, markdown

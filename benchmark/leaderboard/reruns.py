@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics.significance import LEVEL, holm, sign_flip_test
 from benchmark.results.record import Record
@@ -49,17 +48,9 @@ def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
     otherwise; there, a pair agrees if no count differs by more than rounding, or if neither rho_Acc
     nor the flip rate differs significantly (exact sign-flip test, Holm's correction).
     """
-    contradictions = [_contradiction(record, rerun) for record, rerun in pairs]
-    compared = iter(_rows([pair for pair, wrong in zip(pairs, contradictions) if not wrong]))
-    rows, notes = [], []
-    for (record, rerun), contradiction in zip(pairs, contradictions):
-        if contradiction:
-            rows.append({"cell": _name(record), "verdict": DIFFERS})
-            notes.append(f"{_name(record)}: the rerun is not of the same cell: {contradiction}.")
-            continue
-        rows.append(next(compared))
-        if rows[-1]["verdict"] == NOT_DETERMINISTIC:
-            notes.append(_accusation(record, rerun))
+    import pandas as pd  # imported here because validate, which prints no table, need not wait
+
+    rows, notes = _compared(pairs)
     notes += [
         "The largest difference is between two counts of one test image, in people. p is the "
         "smaller of those of rho_Acc and of the flip rate, by exact sign-flip tests with Holm's "
@@ -73,6 +64,22 @@ def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
     return Table("reproduction", "Records / reruns of the same cells", frame, notes), agree
 
 
+def _compared(pairs: Sequence[Pair]) -> tuple[list[dict[str, str]], list[str]]:
+    """The row of each pair, and notes on those that contradict each other."""
+    contradictions = [_contradiction(record, rerun) for record, rerun in pairs]
+    compared = iter(_rows([pair for pair, wrong in zip(pairs, contradictions) if not wrong]))
+    rows, notes = [], []
+    for (record, rerun), contradiction in zip(pairs, contradictions):
+        if contradiction:
+            rows.append({"cell": _name(record), "verdict": DIFFERS})
+            notes.append(f"{_name(record)}: the rerun is not of the same cell: {contradiction}.")
+            continue
+        rows.append(next(compared))
+        if rows[-1]["verdict"] == NOT_DETERMINISTIC:
+            notes.append(_accusation(record, rerun))
+    return rows, notes
+
+
 def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
     """The verdict on each rerun of an entry, or why it is not a rerun.
 
@@ -82,7 +89,7 @@ def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
     pairs = [(by_cell.get(cell_of(rerun)), rerun) for rerun in reruns]
     comparable = [(record, rerun) for record, rerun in pairs
                   if record is not None and not is_copy(record, rerun)]
-    compared = iter(comparison(comparable)[0].frame["verdict"])
+    compared = iter(_compared(comparable)[0])
     outcomes = []
     for record, rerun in pairs:
         if record is None:
@@ -90,7 +97,7 @@ def verdicts(cells: Sequence[Record], reruns: Sequence[Record]) -> list[str]:
         elif is_copy(record, rerun):
             outcomes.append("the entry's own record, or its counts to the last digit")
         else:
-            outcomes.append(next(compared))
+            outcomes.append(next(compared)["verdict"])
     return outcomes
 
 

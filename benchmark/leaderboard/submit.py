@@ -22,10 +22,10 @@ from benchmark.leaderboard.manifest import (CELLS, FILE, UNDEFENDED, Manifest, a
                                             revision, without_given)
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.registry import checked
+from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
-from benchmark.tables.controls import SHARED
 from benchmark.utils.errors import UserError, did_you_mean
-from benchmark.utils.files import publish, whole_file, write_atomically
+from benchmark.utils.files import publish, whole_folder, write_atomically
 from benchmark.utils.progress import log
 from benchmark.utils.strict_json import one_line
 from benchmark.version import __version__
@@ -113,10 +113,9 @@ def _write(entry: Path, out: Path, manifest: Manifest, contents: Mapping[str, by
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
         draft = Path(folder) / entry.relative_to(out)
-        (draft / CELLS).mkdir(parents=True)
-        for file, content in contents.items():
-            with whole_file(draft / CELLS / file) as temporary:
-                temporary.write_bytes(content)
+        with whole_folder(draft / CELLS) as cells:
+            for file, content in contents.items():
+                (cells / file).write_bytes(content)
         write_atomically(draft / FILE, manifest.dumps())
         checked_draft = check_entry(draft)
         if not checked_draft.is_sound:
@@ -168,9 +167,12 @@ def _frozen_records(run: Path, command: str) -> Records:
         raise UserError(f"submit: {run} is not a folder; expected the folder of a run")
     records, broken = read_sound(sorted(folder.glob("[!.]*.json")))
     frozen: Records = {}
+    seen: set[str] = set()
     for path, record in records:
-        if record.protocol and record not in frozen.values():
+        text = record.model_dump_json()
+        if record.protocol and text not in seen:
             frozen[path] = record
+        seen.add(text)
     if not frozen:
         raise UserError(f"submit: none of the {len(records)} records in {folder} belongs to a "
                         f"frozen grid; expected those of `crowdbench run {command}`")

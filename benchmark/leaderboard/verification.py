@@ -14,8 +14,6 @@ from itertools import islice
 from typing import Self
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
 from benchmark.config.frozen_grids import FrozenGrid
 from benchmark.leaderboard.copies import FileProblem
@@ -87,10 +85,12 @@ class Verification:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% interval of the difference, by Student's t; nan without a standard error."""
+        from scipy.special import stdtrit  # imported here because few commands need scipy
+
         error, freedom = self.spread
         if math.isnan(error):
             return math.nan, math.nan
-        reach = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
+        reach = float(stdtrit(freedom, 1 - LEVEL / 2)) * error
         return self.difference - reach, self.difference + reach
 
     @property
@@ -119,6 +119,8 @@ class Verification:
 
     def table(self) -> Table:
         """The table of the drawn cells, with the answer above it."""
+        import pandas as pd  # imported here because validate, which prints no table, need not wait
+
         rows = [{"cell": cell.title, "RA entered": number(_ra(record) - difference),
                  "seeds entered": ", ".join(str(own.seed) for own in cell.entered),
                  "RA": number(_ra(record)), "RA - RA entered": signed(difference)}

@@ -27,6 +27,7 @@ class StoredStage:
     seconds: the time it took; None where it is not finished. size: bytes. changed: the time of
         the last change.
     needs: the keys of the stages that it was made from; None where that cannot be read.
+    facts: what determines its result; None where it is not finished.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class StoredStage:
     size: int
     changed: str
     needs: tuple[str, ...] | None
+    facts: Any
     folder: Path
 
     def row(self) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _stored_stage(folder: Path) -> StoredStage | None:
         shown(folder.parent.name), shown(key_of(folder)), shown(title), status,
         about.seconds if about and status == "finished" else None,
         sum(file.st_size for file in files[1:]), moment(max(file.st_mtime for file in files)),
-        about.needs if about else None, folder)
+        about.needs if about else None, about.facts if about else None, folder)
 
 
 def _description(folder: Path) -> Description | None:

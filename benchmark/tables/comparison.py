@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.metrics.paired import Inference, Paired, infer
+from benchmark.results.controls import SHARED
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
-from benchmark.tables.controls import SHARED
 from benchmark.tables.footnotes import unchanged_notes
 from benchmark.tables.formats import NONE, Table
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend

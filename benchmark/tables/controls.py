@@ -7,13 +7,12 @@ from typing import Any
 import pandas as pd
 
 from benchmark.metrics import counting
+from benchmark.results.controls import CONTROLS, SHARED
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 
-CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, besides `none`
-SHARED = ("none", *CONTROLS)  # what an entry holds besides its own defense
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"],
     "base": ["base"], "ASR0": ["asr0"], "eASR": ["easr"], "flip rate": ["flip_rate"],

@@ -9,9 +9,10 @@ import pandas as pd
 
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import LEVEL
+from benchmark.results.controls import CONTROLS
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
-from benchmark.tables.controls import CONTROLS, der
+from benchmark.tables.controls import der
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.formats import MISSING, NONE, Table, number
 from benchmark.tables.two_levels import few_seeds

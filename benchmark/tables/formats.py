@@ -9,9 +9,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = "not run"
 NONE = "/"  # a number that does not exist, printed as in the paper
@@ -35,7 +36,7 @@ class Table:
 
     name: str
     title: str
-    frame: pd.DataFrame
+    frame: "pd.DataFrame"
     notes: list[str]
     lead: Sequence[str] = ()
 

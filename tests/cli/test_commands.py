@@ -23,7 +23,9 @@ from benchmark import registry
 from benchmark.cli import main
 from benchmark.cli.options import SHORTCUTS
 from benchmark.cli.show import LISTS
-from benchmark.config.request import preset_names
+from benchmark.config.axes import expand
+from benchmark.config.frozen_grids import frozen
+from benchmark.config.request import PRESETS, load_request, preset_names
 from benchmark.pipeline import dry_run
 from benchmark.pipeline.dry_run import Plan
 from benchmark.registry import PACKAGES, build, find, names, settings_of
@@ -203,6 +205,7 @@ def test_a_wrong_file_is_refused_at_once(capsys, text, words):
     (["rum"], ["'rum'", "run"]),
     (["list", "model"], ["'model'", "models"]),
     (["show", "blend"], ["'blend'", "did you mean 'blended'"]),
+    (["show", "standart-quick"], ["no such component or preset", "did you mean 'standard-quick'"]),
     (["leaderboard", "missing.json"], ["missing.json"]),
     (["leaderboard", "tiny.yaml"], ["record tiny.yaml"]),
     (["leaderboard", "."], ["no record"]),
@@ -495,6 +498,44 @@ def test_list_has_a_line_for_each_name(capsys, what):
     lines = capsys.readouterr().out.splitlines()
     assert [name for name, line in zip(expected, lines, strict=True) if name not in line.split()] == []
     assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_list_alone_lists_everything_and_the_command_alone_is_its_help(capsys):
+    assert main(["list"]) == 0
+    everything = [(kind, name) for kind in PACKAGES for name in names(kind)]
+    everything += [("preset", name) for name in preset_names()]
+    assert [tuple(line.split()[:2]) for line in capsys.readouterr().out.splitlines()] == everything
+    assert main([]) == 0
+    alone = capsys.readouterr()
+    assert main_help(capsys) == alone.out and "crowdbench show NAME" in alone.out and alone.err == ""
+
+
+def main_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_show_tells_what_a_preset_is(capsys, name):
+    assert main(["show", name]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    request = load_request(name)
+    assert told.startswith(f"preset {name} ") and f" cells {len([*expand(request)])}" in told
+    [protocol] = [grid.name for grid in frozen() if grid.preset == name] or ["not frozen"]
+    assert f" frozen as {protocol}" in told
+    assert (PRESETS / f"{name}.yaml").read_text().split("\n")[0].lstrip("# ") in told
+    assert [key for key in request if f" {key}" not in told] == []
+
+
+def test_show_tells_the_choices_of_an_axis_as_they_can_be_set(capsys):
+    assert main(["show", "standard-quick"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for line in ("standard-quick-2: with any defense, on the same images", "training.epochs 60", "seed 0, 1, 2",
+                 "390, attack 5 x defense 26 x seed 3", "retrain images=40 extra=0 epochs=614, continue_poisoned"):
+        assert line in told
+    assert main(["show", "ablation"]) == 0
+    assert "none, target=multiply,minus poison_rate=0.02,0.05,0.1 alpha=0.05,0.1,0.2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind, name", [(kind, name) for kind in PACKAGES for name in names(kind)])

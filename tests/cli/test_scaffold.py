@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from factories import ROOT
 
-from benchmark.cli.scaffold import write_new
+from benchmark.cli.scaffold import KINDS, next_steps, write_new
+from benchmark.config.request import preset_names
 from benchmark.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -42,3 +45,19 @@ def test_nothing_is_overwritten_and_no_name_is_taken_twice(tmp_path):
         with pytest.raises(UserError, match=message):
             write_new("defense", name, tmp_path)
     assert first.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("template", ["defense", "trigger"])
+def test_the_commands_that_follow_are_those_of_the_documentation(template):
+    pages = " ".join(path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+    steps = next_steps(template, f"my_{template}", Path(f"my_{template}.py")).splitlines()
+    check, on_a_laptop, for_an_entry = (step.partition(":")[2].strip() for step in steps)
+    assert check in pages and on_a_laptop in " ".join(pages.split())
+    assert template == "trigger" or for_an_entry in " ".join(pages.split())
+
+
+@pytest.mark.parametrize("template", KINDS)
+def test_the_commands_that_follow_name_presets_and_quote_the_path(template):
+    steps = next_steps(template, "mine", Path("my folder/mine.py"))
+    assert steps.count("'my folder/mine.py'") == 3
+    assert {f"{KINDS[template].grid}{tail}" for tail in ("", "-quick")} <= {*preset_names()}

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import pytest
-from factories import digest, rewritten, run_of, submitted
+from factories import ROOT, digest, rewritten, run_of, submitted
 
 from benchmark.leaderboard.manifest import revision
 from benchmark.leaderboard.submit import submit
@@ -194,3 +196,16 @@ def test_a_copy_of_a_record_is_taken_once_and_another_record_of_a_cell_is_refuse
 def test_several_errors_are_counted(run, tmp_path):
     rewritten(run, "add-mine", lambda record: record["images"]["truth"].reverse())
     refused(run, tmp_path / "entries", "images.target", "(and 1 more errors)")
+
+# What a submitter waits for.
+
+def test_to_submit_and_to_validate_no_library_of_tables_or_figures_is_loaded(tmp_path):
+    script = f"""
+import sys
+from benchmark.cli import main
+told = [main(["submit", "{ROOT}/records/standard-quick", "--defense", "fine_tune", "--name", "X", "--paper",
+              "https://example.org", "--code", "https://example.org", "--out", "entries"]), main(["validate", "entries"])]
+print(told, sorted({{"pandas", "scipy", "matplotlib", "torchvision"}} & {{*sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0] []" and "75 cells" in done.stdout, done.stderr
