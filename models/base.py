@@ -26,6 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any, ClassVar, Self
 
@@ -120,8 +121,8 @@ class Counter(nn.Module, ABC):
             UserError: the size of the map does not fit the stride.
         """
         height, width = images.shape[-2:]
-        mean = images.new_tensor(self.mean)[:, None, None]
-        std = images.new_tensor(self.std)[:, None, None]
+        mean = _per_channel(tuple(self.mean), images.device, images.dtype)
+        std = _per_channel(tuple(self.std), images.device, images.dtype)
         right, bottom = -width % self.multiple, -height % self.multiple
         if self.training and len(images) == 1 and max(height, width) <= self.multiple:
             right += self.multiple  # BatchNorm refuses a single value per channel
@@ -239,3 +240,10 @@ def _window_starts(side: int, window: int, stride: int) -> list[int]:
     """
     last = max(math.ceil(side / stride) * stride - window, 0)
     return sorted({*range(0, last, window), last})
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Constants for images [B, C, H, W] on a device, [C, 1, 1]. They are copied there only once."""
+    with torch.inference_mode(False):  # a tensor of inference mode could not be used in training
+        return torch.tensor(values, device=device, dtype=dtype)[:, None, None]

@@ -3,6 +3,7 @@
 It shows without a GPU whether code makes its tensors on the right device. It runs nothing of CUDA.
 """
 
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from unittest.mock import patch
 
@@ -17,6 +18,8 @@ from benchmark.testing import attacked
 
 DEVICE = torch.device("lazy:0")  # one of torch's device types, whose gradients need no driver
 COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # may mix devices
+NUMBER = torch.ops.aten._local_scalar_dense.default  # what `item` and `if tensor` ask for
+transfers = Counter()  # how many transfers to the device and from it, where the program waits, were made
 
 
 class Elsewhere(Tensor):
@@ -68,6 +71,7 @@ def _run(operation, args, kwargs):
         if on_cpu:
             on_device = [tuple(tensor.shape) for tensor in away.values()]
             raise RuntimeError(f"{operation}: {on_cpu} on the CPU, {on_device} on the device")
+    _count_transfer(operation, args, kwargs)
     to_device = bool(away)
     if operation is torch.ops.aten.copy_.default:
         to_device = isinstance(args[0], Elsewhere)
@@ -78,6 +82,20 @@ def _run(operation, args, kwargs):
     if not to_device:
         return result
     return tree_map_only(Tensor, lambda t: away[id(t)] if id(t) in away else Elsewhere(t), result)
+
+
+def _count_transfer(operation, args, kwargs):
+    """Add a copy between the two devices to `transfers`."""
+    if operation is torch.ops.aten.copy_.default:
+        source, goal = args[1], args[0].device
+    elif operation is torch.ops.aten._to_copy.default:
+        source, goal = args[0], torch.device(kwargs.get("device") or args[0].device)
+    elif operation is NUMBER:
+        source, goal = args[0], torch.device("cpu")
+    else:
+        return
+    if isinstance(source, Elsewhere) != (goal.type == DEVICE.type):
+        transfers["to the device" if goal.type == DEVICE.type else "from the device"] += 1
 
 
 def _must_be_away(operation, args, tensors):
@@ -94,7 +112,7 @@ def elsewhere():
     PartialState(cpu=True)
     attacked.cache_clear()
     with (patch.dict(PartialState._shared_state, device=DEVICE), patch("benchmark.utils.device._on_cpu", lambda: False),
-          patch("torch.autocast", lambda *_, **__: nullcontext()), patch("torch.inference_mode", torch.no_grad),
+          patch("torch.autocast", lambda *_, **__: nullcontext()), patch("torch.inference_mode", lambda mode=True: torch.no_grad()),
           _Values(), _Operations()):
         yield
     attacked.cache_clear()

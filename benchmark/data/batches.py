@@ -6,6 +6,7 @@ Images stay uint8 in memory and become floats batch by batch.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -44,11 +45,20 @@ class Batch:
         for image, view in zip(images, views):
             if isinstance(view, View) and view.look != Look():
                 image.copy_(view.look.apply(image))
-        points = [torch.tensor(view.points, device=device) for view in views]
-        sigmas = [torch.tensor(view.sigmas, device=device) for view in views]
-        heads = [known if view.true_points is None else torch.tensor(view.heads, device=device)
+        poisoned = [view for view in views if view.true_points is not None]
+        labels = iter(_copied([view.points for view in views] + [view.sigmas for view in views]
+                              + [view.heads for view in poisoned], device))
+        points, sigmas = list(islice(labels, len(views))), list(islice(labels, len(views)))
+        heads = [known if view.true_points is None else next(labels)
                  for known, view in zip(points, views)]
         return cls(images, points, sigmas, heads)
+
+
+def _copied(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return float32 arrays as tensors on the device. They are copied together, in one transfer."""
+    together = torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).to(device)
+    parts = together.split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays)]
 
 
 def _floats(images: np.ndarray, device: torch.device) -> Tensor:

@@ -290,7 +290,8 @@ class TrainingRun:
         step = self.progress.epoch * self.steps_per_epoch + finite_steps
         if not math.isfinite(mean_loss):
             problem = f"the loss is {mean_loss} at step {step + 1}"
-        elif not all(weight.isfinite().all() for weight in self.counter.parameters()):
+        elif not torch.stack([weight.isfinite().all() for weight in self.counter.parameters()]
+                             ).all():  # the device is asked once, not for each weight
             problem = f"a weight is not finite after step {step}"
         else:
             return
