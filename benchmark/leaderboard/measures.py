@@ -1,8 +1,9 @@
 """Measures: what each column of the leaderboard's page says, in one plain sentence."""
 
 MEASURES = {
-    "rank": "The place on the board; a control is what others are compared with and has no rank, "
-            "and an incomplete row lacks some cells of the grid.",
+    "rank": "The place on the board, by RA for a defense and by the damage left for an attack; a "
+            "control is what others are compared with and has no rank, and an incomplete row lacks "
+            "some cells of the grid.",
     "model": "The counter that was attacked.",
     "defense": "What was done against the backdoor; 'none' is the attacked counter as it is.",
     "attack": "The trigger, which changes the image, and the target, which says what the attacker "
@@ -45,7 +46,8 @@ MEASURES = {
     "clean rho_Acc": "rho_Acc after the defense was applied to a clean counter, which shows what "
                      "it costs where there is no backdoor.",
     "strongest attack": "The entered attack that lowers the RA of this defense most.",
-    "its RA": "The RA of the defense after the strongest attack.",
+    "its RA": "The RA of the defense after the strongest attack, which determines the rank where it is "
+              "lower than RA.",
     "RA - none": "The difference in RA from no defense.",
     "RA - best": "The difference in RA from the defense of rank 1.",
     "damage left": "What the attack still costs after the best defense: the RA of a clean counter "
@@ -81,10 +83,10 @@ MEASURES = {
 }
 OF_A_DIFFERENCE = {  # how the heading of a test begins or ends
     "of each seed": "The difference with each seed alone, in the order of the seeds.",
-    "seeds": "The chance of such a difference if this method made none, by a test over seeds; "
-             "below 0.05 it holds for other counters that are trained in the same way.",
-    "images": "The chance of such a difference if there were none for these very counters, by a "
-              "test over images.",
+    "seeds": "The chance of such a difference if the method made none, by a test over seeds; if "
+             "both p are below 0.05, it is shown for other counters trained in the same way.",
+    "images": "The chance of such a difference if there were none between these very counters, by "
+              "a test over images; below 0.05 it is shown for these counters.",
     "counters": "The chance of such a shift for a counter without a backdoor, by a test against "
                 "the other counters.",
 }

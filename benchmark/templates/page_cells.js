@@ -5,15 +5,15 @@ const FILTERS = [["name", "defense"], ["attack", "attack"], ["protocol", "protoc
 const DIGITS = { mae: 2, rmse: 2 };
 
 function cellsTable() {
-  const ofText = (title, key, more) => ({ title, text: true, value: row => row[key], fill: row => [row[key]], ...more });
+  const ofText = (title, key, more) => ({ title, text: true, value: row => row[key], fill: row => broken(row[key]), ...more });
   const ofNumber = ([title, key]) => ({ title, main: MAIN.includes(title), wide: WIDE.includes(title),
     value: row => row[key], fill: row => numberCell(row, key) });
   const counted = (title, value) => ({ title, wide: title === "seeds", value, fill: row => [String(value(row))] });
-  const columns = [ofText("defense", "defense", { main: true, name: true }), ofText("attack", "attack", { main: true }),
+  const columns = [ofText("defense", "defense", { main: true, name: true }), ofText("attack", "attack", { main: true, above: true }),
     ...numberColumns.map(ofNumber), ofText("model", "model", { wide: true }), ofText("knows", "knows"),
     counted("seeds", row => row.records.length), counted("images", row => row.records[0].images)];
   const { refresh, elements } = dataTable({
-    id: "cells", caption: "All results of repairs. Each number is a mean over seeds; brackets hold 95% intervals.", columns, rows,
+    id: "cells", title: "All results", caption: "Each number is a mean over the seeds of its row; brackets hold 95% intervals.", columns, rows,
     searched: { title: "filter all names", text: row => `${row.defense} ${row.attack} ${row.model}` },
     filters: FILTERS, opened });
   const lead = make("p", {}, "One row is one defense on the counters of one attack, which differ only in the seed. Open a row by the "

@@ -26,7 +26,7 @@ function frontierPanel() {
   function draw() {
     const found = frontiers.filter(one => one.name === select.value);
     const listed = unique(found.flatMap(one => [...one.beside.none, ...one.points, ...one.beside.chosen]));
-    const table = dataTable({ id: "strengths", caption: `Strengths of ${select.value}, from weak to strong.`,
+    const table = dataTable({ id: "strengths", title: `Strengths of ${select.value}`, caption: "From weak to strong, with no defense before them. Brackets hold 95% intervals.",
       columns: frontierColumns(), rows: listed, searched: { title: "filter strengths", text: row => `${row.defense} ${row.attack}` } });
     place.replaceChildren(make("div", { class: "figures" }, ...found.map(frontierFigure)), ...table.elements);
     table.refresh();
@@ -40,7 +40,7 @@ function frontierPanel() {
 
 function frontierColumns() {
   const ofNumber = (title, key) => ({ title, main: true, value: row => row[key], fill: row => numberCell(row, key) });
-  return [{ title: "defense", main: true, name: true, text: true, value: row => row.defense, fill: row => [row.defense] },
+  return [{ title: "defense", main: true, name: true, text: true, value: row => row.defense, fill: row => broken(row.defense) },
     ofNumber("RA", "ra"), ofNumber("rho_Acc", "rho_acc"), ofNumber("flip rate", "flip_rate"),
     { title: "strength", wide: true, value: row => row.strength, fill: row => [typeof row.strength === "number"
       ? String(Number(row.strength.toPrecision(4))) : row.strength || "/"] },

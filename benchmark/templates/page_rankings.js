@@ -28,14 +28,14 @@ function rankingTable(table) {
     const isText = first.includes(title) || !texts.every(text => NUMBER.test(text));
     return {
       title, main: [...first, ...main].includes(title), name: title === name, text: isText,
-      wide: WIDE.includes(title),
+      above: title !== name && title === first[0], wide: WIDE.includes(title),
       value: row => title === name ? row[place] : sortable(row[place]),
-      fill: row => title === name ? linkedName(row[place], name, table) : withRange(row[place])
+      fill: row => title === name ? linkedName(row, place, table) : withRange(row[place])
     };
   });
-  const ofName = row => row[table.columns.indexOf(name)];
-  const shown = dataTable({ id: table.id, caption: captionOf(table), columns, rows: table.rows,
-    searched: { title: `filter ${name}s`, text: ofName } });
+  const namesOf = row => first.map(title => row[table.columns.indexOf(title)]).join(" ");
+  const shown = dataTable({ id: table.id, title: table.title, caption: captionOf(table), columns, rows: table.rows,
+    searched: { title: `filter ${name}s`, text: namesOf } });
   const notes = make("details", {}, make("summary", {}, "How these numbers were computed"),
     make("ul", {}, ...table.notes.map(note => make("li", {}, note))));
   return { refresh: shown.refresh,
@@ -45,29 +45,32 @@ function rankingTable(table) {
 function captionOf(table) {
   const place = table.columns.indexOf("cells");
   const wanted = place < 0 ? "" : table.rows[0][place].split("/")[1];
-  return `${table.title}.${wanted ? ` A ranked row is a mean over all ${wanted} cells of the grid.` : ""} Brackets hold 95% intervals.`;
+  return `${wanted ? `Ranked rows have all ${wanted} cells of the grid. ` : ""}Brackets hold 95% intervals.`;
 }
 
-// The address of the cells of a defense or of an attack; null if there are none.
-function cellsOf(text, kind, grid) {
-  const exact = rows.filter(row => row[kind] === text);
-  // What tells apart the rows of the board may be more than what tells apart the cells.
-  const [base] = text.split(" (");
-  const found = exact.length ? exact : rows.filter(row => row[kind].split(" (")[0] === base);
+const base = text => text.split(" (")[0];
+
+// The state in which the table of all results shows those of a row of a board; null if there are none.
+function cellsOf(text, kind, table, model) {
+  const candidates = rows.filter(row => !model || row.model === model);
+  const exact = candidates.filter(row => row[kind] === text);
+  // What tells apart the rows of a board may be other settings than those that tell apart all results.
+  const found = exact.length ? exact : candidates.filter(row => base(row[kind]) === base(text));
   if (!found.length) return null;
-  const place = { tab: "cells" };
-  if (kind === "attack") return address({ ...place, ...exact.length ? { "cells.attack": text } : { "cells.find": base } });
+  const place = { tab: "cells", ...model ? { "cells.model": model } : {} };
+  if (kind === "attack") return { ...place, ...exact.length ? { "cells.attack": text } : { "cells.find": base(text) } };
   const [{ name }] = found, variants = unique(rows.filter(row => row.name === name).map(row => row.defense));
-  if (exact.length && variants.length > 1) place["cells.find"] = text;
-  return address({ ...place, "cells.protocol": grid, "cells.name": name });
+  return { ...place, "cells.protocol": table.grid, "cells.name": name,
+    ...exact.length && variants.length > 1 ? { "cells.find": text } : {} };
 }
 
 // A name leads to its cells and, if several strengths of a defense were run, also to them.
-function linkedName(text, kind, table) {
-  const cells = cellsOf(text, kind, table.grid), name = text.split(" (")[0];
-  if (!cells) return [text];
-  const link = make("a", { href: cells }, text);
-  if (kind !== "defense" || !frontiers.some(one => one.name === name)) return [link];
-  return [link, " ", make("a", { class: "more", href: address({ tab: "frontiers", "frontiers.name": name }),
-    "aria-label": `strengths of ${name}` }, "strengths")];
+function linkedName(row, place, table) {
+  const [text, kind] = [row[place], table.columns[place]], model = table.columns.indexOf("model");
+  const cells = cellsOf(text, kind, table, model < 0 ? null : base(row[model]));
+  if (!cells) return broken(text);
+  const link = make("a", { href: address(cells) }, ...broken(text));
+  if (kind !== "defense" || !frontiers.some(one => one.name === base(text))) return [link];
+  return [link, " ", make("a", { class: "more", href: address({ tab: "frontiers", "frontiers.name": base(text) }),
+    "aria-label": `strengths of ${base(text)}` }, "strengths")];
 }

@@ -7,13 +7,14 @@ function order(a, b, sign) {
   return sign * (typeof a === "number" ? a - b : compared(a, b));
 }
 
-// id: begins the keys of its state. caption: one line. searched: the text of a row that the filter looks into, and what
+// id: begins the keys of its state. title, caption: one line each. searched: the text of a row that the filter looks into, and what
 // it is called. filters: [key, title] of the settings that are chosen from a list. opened: what an open row shows.
-// columns: {title, main, name, wide, text, value(row), fill(row)}: main ones always show and stay while the others are
-// scrolled, name heads the row, wide ones show at first where there is room, text ones are no numbers. value is sorted,
-// fill gives what the cell shows. Returns the elements, and refresh, which shows what the state says.
-function dataTable({ id, caption, columns, rows, searched, filters = [], opened }) {
+// columns: {title, main, name, above, wide, text, value(row), fill(row)}: main ones always show and stay while the others are
+// scrolled, name heads the row, above stands above the name on a phone, wide ones show at first where there is room, and
+// text ones are no numbers. value is sorted, fill gives what the cell shows. Returns the elements, and refresh, which shows what the state says.
+function dataTable({ id, title, caption, columns, rows, searched, filters = [], opened }) {
   const ordered = [...columns.filter(one => one.main), ...columns.filter(one => !one.main)];
+  const above = ordered.find(one => one.above);
   const others = ordered.filter(one => !one.main);
   const chosen = new Set(others.filter(one => one.wide && !NARROW.matches));
   const [sortKey, downKey, findKey] = ["sort", "down", "find"].map(key => `${id}.${key}`);
@@ -23,15 +24,17 @@ function dataTable({ id, caption, columns, rows, searched, filters = [], opened 
 
   const search = make("input", { type: "search" });
   search.addEventListener("input", () => { keep(findKey, search.value); drawRows(); });
-  const selects = filters.map(([key, title]) => {
+  const selects = filters.map(([key, label]) => {
     const values = unique(rows.map(row => row[key])).filter(value => value !== "").sort(compared);
     const select = make("select", {}, make("option", { value: "" }, "all"), ...values.map(value => make("option", { value }, value)));
     select.addEventListener("change", () => { keep(`${id}.${key}`, select.value); drawRows(); });
-    return { key, title, select, values };
+    return { key, label, select, values };
   }).filter(({ values }) => values.length > 1);
-  const form = make("form", { "aria-label": `Filters of ${caption}` }, make("label", {}, searched.title, search),
-    ...selects.map(({ title, select }) => make("label", {}, title, select)));
+  const form = make("form", { "aria-label": `Search: ${title}` }, make("label", {}, searched.title, search));
   form.addEventListener("submit", event => event.preventDefault());
+  const choices = make("details", { class: "menu" }, make("summary", {}, "Filters"),
+    make("form", { "aria-label": `Filters: ${title}` }, ...selects.map(({ label, select }) => make("label", {}, label, select))));
+  choices.open = !NARROW.matches;
 
   function visible() {
     const find = search.value.toLowerCase(), sort = ordered.find(one => one.title === state.get(sortKey));
@@ -42,15 +45,16 @@ function dataTable({ id, caption, columns, rows, searched, filters = [], opened 
   }
 
   // Up, down, and back to the order of the board.
-  function sortBy(title) {
-    const isSorted = state.get(sortKey) === title, isDown = Boolean(state.get(downKey));
-    keep(sortKey, isSorted && isDown ? "" : title);
+  function sortBy(heading) {
+    const isSorted = state.get(sortKey) === heading, isDown = Boolean(state.get(downKey));
+    keep(sortKey, isSorted && isDown ? "" : heading);
     keep(downKey, isSorted && !isDown ? "1" : "");
     drawRows();
   }
 
   function classes(column, place) {
-    return [column.text ? "text" : "number", column.main ? `main main${place}` : "", column.name ? "name" : ""].join(" ").trim();
+    return [column.text ? "text" : "number", ...column.main ? ["main", `main${place}`] : [],
+      ...["name", "above"].filter(key => column[key])].join(" ");
   }
 
   function drawHead() {
@@ -76,8 +80,12 @@ function dataTable({ id, caption, columns, rows, searched, filters = [], opened 
   }
 
   function line(row) {
-    const cells = shown().map((column, place) => make(column.name ? "th" : "td",
-      column.name ? { scope: "row", class: classes(column, place) } : { class: classes(column, place) }, ...column.fill(row)));
+    const cells = shown().map((column, place) => {
+      const cell = make(column.name ? "th" : "td", { class: classes(column, place) }, ...column.fill(row));
+      if (column.name) cell.setAttribute("scope", "row");
+      if (column.name && above) cell.dataset.above = above.value(row);
+      return cell;
+    });
     const element = make("tr", {}, ...cells);
     if (opened) openable(element, cells.find(cell => cell.tagName === "TH"), () => make("tr", { class: "open" },
       make("td", { colspan: cells.length }, opened(row))));
@@ -101,12 +109,14 @@ function dataTable({ id, caption, columns, rows, searched, filters = [], opened 
     for (const { key, select, values } of selects) {
       const wanted = state.get(`${id}.${key}`) || "";
       select.value = values.includes(wanted) ? wanted : "";
+      if (select.value) choices.open = true;
     }
     redraw();
   }
 
-  const region = make("div", { class: "scroll", role: "region", "aria-label": `Table: ${caption}`, tabindex: "0" }, table);
-  return { refresh, elements: [form, ...others.length ? [columnMenu(others, chosen, redraw)] : [], status, region, meanings(id, ordered)] };
+  const region = make("div", { class: "scroll", role: "region", "aria-label": `Table: ${title}`, tabindex: "0" }, table);
+  const menus = [...selects.length ? [choices] : [], ...others.length ? [columnMenu(others, chosen, redraw)] : []];
+  return { refresh, elements: [make("div", { class: "tools" }, form, ...menus, status), region, meanings(id, ordered)] };
 }
 
 // Opens and closes a row below another by the button in its first cell.

@@ -12,6 +12,9 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+// A text that may be broken behind an underscore or a slash.
+const broken = text => text.split(/(?<=[_/])/).flatMap((part, place) => place ? [make("wbr"), part] : [part]);
+
 function drawn(name, attributes, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
