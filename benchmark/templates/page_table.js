@@ -19,7 +19,7 @@ function dataTable({ id, title, caption, columns, rows, searched, filters = [], 
   const chosen = new Set(others.filter(one => one.wide && !NARROW.matches));
   const [sortKey, downKey, findKey] = ["sort", "down", "find"].map(key => `${id}.${key}`);
   const head = make("tr"), body = make("tbody"), status = make("p", { role: "status", class: "count" });
-  const table = make("table", {}, make("caption", {}, caption), make("thead", {}, head), body);
+  const table = make("table", {}, make("caption", {}, make("span", {}, caption)), make("thead", {}, head), body);
   const shown = () => ordered.filter(one => one.main || chosen.has(one));
 
   const search = make("input", { type: "search" });
@@ -35,6 +35,12 @@ function dataTable({ id, title, caption, columns, rows, searched, filters = [], 
   const choices = make("details", { class: "menu" }, make("summary", {}, "Filters"),
     make("form", { "aria-label": `Filters: ${title}` }, ...selects.map(({ label, select }) => make("label", {}, label, select))));
   choices.open = !NARROW.matches;
+  const clear = make("button", { type: "button" }, "Show all rows");
+  clear.addEventListener("click", () => {
+    for (const key of [findKey, ...selects.map(({ key }) => `${id}.${key}`)]) keep(key, "");
+    refresh();
+    search.focus();
+  });
 
   function visible() {
     const find = search.value.toLowerCase(), sort = ordered.find(one => one.title === state.get(sortKey));
@@ -75,6 +81,7 @@ function dataTable({ id, title, caption, columns, rows, searched, filters = [], 
     }
     const found = visible();
     status.textContent = `${found.length} of ${rows.length} rows`;
+    clear.hidden = !search.value && selects.every(({ select }) => !select.value);
     body.replaceChildren(...found.map(line));
     stick();
   }
@@ -116,7 +123,7 @@ function dataTable({ id, title, caption, columns, rows, searched, filters = [], 
 
   const region = make("div", { class: "scroll", role: "region", "aria-label": `Table: ${title}`, tabindex: "0" }, table);
   const menus = [...selects.length ? [choices] : [], ...others.length ? [columnMenu(others, chosen, redraw)] : []];
-  return { refresh, elements: [make("div", { class: "tools" }, form, ...menus, status), region, meanings(id, ordered)] };
+  return { refresh, elements: [make("div", { class: "tools" }, form, ...menus, status, clear), region, meanings(id, ordered)] };
 }
 
 // Opens and closes a row below another by the button in its first cell.

@@ -49,9 +49,9 @@ const theme = document.getElementById("theme"), DARK = matchMedia("(prefers-colo
 
 // The colours are those of the system until one asks for the others.
 function showTheme() {
-  const wanted = state.get("theme") || (DARK.matches ? "dark" : "light");
-  document.documentElement.dataset.theme = wanted;
-  theme.setAttribute("aria-pressed", String(wanted === "dark"));
+  const asked = ["dark", "light"].includes(state.get("theme")) ? state.get("theme") : "";
+  document.documentElement.dataset.theme = asked;
+  theme.setAttribute("aria-pressed", String(asked ? asked === "dark" : DARK.matches));
 }
 
 theme.addEventListener("click", () => { keep("theme", theme.getAttribute("aria-pressed") === "true" ? "light" : "dark"); showTheme(); });
@@ -64,7 +64,7 @@ addEventListener("hashchange", () => {
   if (chosen && !state.has("theme")) keep("theme", chosen);
   showTheme();
   refreshAll();
-  (document.querySelector("[role=tabpanel]:not([hidden])") || document.getElementById("main")).focus();
+  (document.querySelector("#main > [role=tabpanel]:not([hidden])") || document.getElementById("main")).focus();
 });
 
 const entries = sides.map(sideEntry);

@@ -17,6 +17,7 @@ function explained(element, sentence, described) {
 
 function placeTip() {
   if (!tipped) return;
+  tip.style.left = "0";  // near the right edge it would be narrower, and its width is asked for
   const place = tipped.getBoundingClientRect(), room = document.documentElement.clientWidth - tip.offsetWidth - 8;
   tip.style.left = `${Math.max(8, Math.min(place.left, room))}px`;
   const fits = place.bottom + tip.offsetHeight <= innerHeight;
