@@ -1,8 +1,8 @@
 """HTML page: the leaderboard as one file, in which rows are sorted, filtered and opened.
 
 The page needs no network: its style and its scripts, which are files of their own in the folder
-`templates`, are put into it. All text of records, which anybody may have written, goes into the page
-as JSON in which no markup can end or begin an element, and its script shows it as text.
+`templates`, are put into it. All text of records, which anybody may have written, goes into the
+page as JSON in which no markup can end or begin an element, and its scripts show it as text.
 """
 
 import json
@@ -39,8 +39,8 @@ OTHER_COLUMNS = ("defense", "attack", "model", "knows", "seeds", "images", "stre
 SIDES = {"audit": "Audit", "leaderboard": "Defenses", "attacks": "Attacks", "cost": "Attacks"}
 TEMPLATES = files("benchmark") / "templates"
 STYLE = "page.css"
-SCRIPTS = ("page_tools.js", "page_tip.js", "page_table.js", "page_rankings.js", "page_cells.js",
-           "page_frontiers.js", "page_tabs.js")
+SCRIPTS = ("page_tools.js", "page_tip.js", "page_filters.js", "page_table.js", "page_rankings.js",
+           "page_cells.js", "page_frontiers.js", "page_tabs.js")
 
 
 def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Path,

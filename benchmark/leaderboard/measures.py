@@ -46,8 +46,8 @@ MEASURES = {
     "clean rho_Acc": "rho_Acc after the defense was applied to a clean counter, which shows what "
                      "it costs where there is no backdoor.",
     "strongest attack": "The entered attack that lowers the RA of this defense most.",
-    "its RA": "The RA of the defense after the strongest attack, which determines the rank where it is "
-              "lower than RA.",
+    "its RA": "The RA of the defense after the strongest attack, which determines the rank where it "
+              "is lower than RA.",
     "RA - none": "The difference in RA from no defense.",
     "RA - best": "The difference in RA from the defense of rank 1.",
     "damage left": "What the attack still costs after the best defense: the RA of a clean counter "
@@ -95,8 +95,8 @@ OF_A_DIFFERENCE = {  # how the heading of a test begins or ends
 def explain(heading: str) -> str | None:
     """One sentence about a column; None for a column that nobody described.
 
-    >>> explain("shift")
-    'The median over images of the count with the trigger divided by that without it; 1 is no change.'
+    >>> explain("seconds")
+    'The duration of the repair on the machines of the records.'
     >>> explain("p none, seeds") == explain("p best, seeds")
     True
     """
