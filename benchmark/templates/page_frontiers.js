@@ -46,8 +46,8 @@ function frontierPanel() {
     draw();
   });
   const lead = make("p", {}, "A stronger repair removes more of the backdoor and may cost "
-    + "accuracy. A line leads from the weakest to the strongest repair; the best place is the lower "
-    + "right.");
+    + "accuracy. A line leads from the weakest to the strongest repair; the best place is the "
+    + "lower right.");
   const form = make("form", { "aria-label": "Defense whose strengths are shown" },
     make("label", {}, "defense", select));
   return { refresh, elements: [make("h2", {}, "Strengths of a defense"), lead, form, place] };

@@ -29,10 +29,11 @@ def records():
 def strengths(target="add"):
     """Records of a repair at two strengths, and at one that it chose itself."""
     def tried(*rates):
-        return [StrengthChoice(tried=[StrengthTrial(settings={"lr": rate}, validation_mae=1.0) for rate in rates], kept=0)]
+        trials = [StrengthTrial(settings={"lr": rate}, validation_mae=1.0) for rate in rates]
+        return {"strengths": [StrengthChoice(tried=trials, kept=0)]}
 
-    return [make_record(target, defense="fst", effect=effect, **settings).model_copy(update={"strengths": tried(*rates)})
-            for effect, rates, settings in [(0.5, [0.1], {"lr": 0.1}), (0.1, [0.2], {"lr": 0.2}), (0.3, [0.1, 0.2], {"lr": None})]]
+    return [make_record(target, defense="fst", effect=effect, lr=lr).model_copy(update=tried(*rates))
+            for effect, lr, rates in [(0.5, 0.1, [0.1]), (0.1, 0.2, [0.2]), (0.3, None, [0.1, 0.2])]]
 
 
 def content(html):
@@ -91,8 +92,8 @@ def test_the_same_records_give_the_same_bytes():
 
 
 def test_every_column_of_every_board_is_explained_in_one_sentence(grid, run, tmp_path, monkeypatch):
-    attacks, costs = attack_grid(tmp_path), attack_grid(tmp_path, ATTACK_GRID.replace("[none, jpeg, blur, strip, retrain]", "none"),
-                                                        "costs-1")
+    attacks = attack_grid(tmp_path)
+    costs = attack_grid(tmp_path, ATTACK_GRID.replace("[none, jpeg, blur, strip, retrain]", "none"), "costs-1")
     monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid, attacks, costs])
     entered = [record for _, record in read_record_files([submitted(run, tmp_path / "entries")])]
     tables = board([*entered, *attack_records(attacks), *attack_records(costs, attack="attack=multiply")]).rankings

@@ -1,4 +1,4 @@
-"""What a reader does with the page: in Chromium, on a laptop and on a phone, with a mouse, a keyboard or a screen reader."""
+"""What a reader does with the page: in Chromium, on a laptop and a phone, with a mouse, a keyboard, a screen reader."""
 
 from importlib.resources import files
 
@@ -14,8 +14,9 @@ from benchmark.tables.formats import Table
 LAPTOP, PHONE = (1280, 800), (390, 844)
 TITLE = "CrowdBackdoorBench: leaderboard"
 DEFENSES = pd.DataFrame([
-    {"rank": rank, "defense": name, "knows": "40+24", "RA": right, "rho_Acc": "0.600 [0.500, 0.700]", "flip rate": flips,
-     "rho_Asr": "0.2", "RA - none": "+0.4", "p none, seeds": "<.001", "p none, images": "0.031", "cells": cells,
+    {"rank": rank, "defense": name, "knows": "40+24", "RA": right, "rho_Acc": "0.600 [0.500, 0.700]",
+     "flip rate": flips, "rho_Asr": "0.2", "RA - none": "+0.4", "p none, seeds": "<.001", "p none, images": "0.031",
+     "cells": cells,
      **{f"more {i}": "0.123 [0.100, 0.200]" for i in range(12)}}
     for rank, name, right, flips, cells in [
         ("1", "fst (lr not set)", "0.600 [0.500, 0.700]", "0.120 [0.100, 0.200]", "9/9"),
@@ -23,8 +24,9 @@ DEFENSES = pd.DataFrame([
         ("2", NASTY, "-0.050 [-0.100, 0.010]", "/", "9/9"),
         ("10", "fine_tune", "0.500", "0.030 [0.000, 0.100]", "9/9"),
         ("incomplete", "other_repair", "/", "/", "2/9")]])
-ATTACKS = pd.DataFrame([{"rank": "1", "attack": "blended/add", "damage left": "0.1", "flip rate": "0.2", "rho_Acc": "0.5"},
-                        {"rank": "2", "attack": "blended/minus", "damage left": "0.0", "flip rate": "0.1", "rho_Acc": "0.6"}])
+ATTACKS = pd.DataFrame([
+    {"rank": "1", "attack": "blended/add", "damage left": "0.1", "flip rate": "0.2", "rho_Acc": "0.5"},
+    {"rank": "2", "attack": "blended/minus", "damage left": "0.0", "flip rate": "0.1", "rho_Acc": "0.6"}])
 BOARDS = [Table("leaderboard-small-1", f"Leaderboard of {NASTY}", DEFENSES, ["A note."]),
           Table("leaderboard-large-1", "Leaderboard of large-1", DEFENSES.head(2), []),
           Table("attacks-small-2", "Attacks of small-2", ATTACKS, [])]
@@ -76,6 +78,10 @@ def press(page, title):
     page.keyboard.press("Enter")
 
 
+def status(page):
+    return page.get_by_role("status").locator("visible=true").inner_text()
+
+
 def tabs(page):
     return [tab.inner_text() for tab in page.get_by_role("tab").all() if tab.is_visible()]
 
@@ -111,7 +117,8 @@ def test_a_phone_shows_the_name_the_rank_and_three_numbers_on_its_first_screen(s
         assert box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844
 
 
-@pytest.mark.parametrize("size, sticking", [(LAPTOP, ["rank", "defense", "RA", "rho_Acc", "flip rate"]), (PHONE, ["defense"])])
+@pytest.mark.parametrize("size, sticking", [
+    (LAPTOP, ["rank", "defense", "RA", "rho_Acc", "flip rate"]), (PHONE, ["defense"])])
 def test_names_and_numbers_stay_while_other_columns_are_scrolled(shown, size, sticking):
     page = shown(size=size)
     unfold(page, "Columns")
@@ -120,7 +127,8 @@ def test_names_and_numbers_stay_while_other_columns_are_scrolled(shown, size, st
 
     def places(scrolled):
         page.locator(".scroll:visible").evaluate("(element, left) => { element.scrollLeft = left }", scrolled)
-        return {cell.get_attribute("data-title"): cell.bounding_box()["x"] for cell in page.locator("thead th:visible").all()}
+        cells = page.locator("thead th:visible").all()
+        return {cell.get_attribute("data-title"): cell.bounding_box()["x"] for cell in cells}
 
     near, far = places(0), places(500)
     assert [title for title in near if near[title] == far[title]] == sticking
@@ -143,10 +151,9 @@ def test_columns_are_chosen(shown):
 def test_a_ranking_is_sorted_by_the_first_number_of_its_cells_and_back(shown):
     page = shown()
     given = column(page, "RA")
-    for direction, wanted in [("ascending", given[2:3] + given[1:2] + given[3:4] + given[0:1] + given[4:]),
-                              ("descending", given[0:1] + given[3:4] + given[1:2] + given[2:3] + given[4:]), ("none", given)]:
+    for direction, places in [("ascending", [2, 1, 3, 0, 4]), ("descending", [0, 3, 1, 2, 4]), ("none", range(5))]:
         press(page, "RA")
-        assert column(page, "RA") == wanted
+        assert column(page, "RA") == [given[place] for place in places]
         assert page.locator("thead:visible th[data-title=RA]").get_attribute("aria-sort") == direction
     press(page, "rank")
     assert column(page, "rank") == ["1", "2", "10", "control", "incomplete"]
@@ -156,9 +163,10 @@ def test_a_ranking_is_sorted_by_the_first_number_of_its_cells_and_back(shown):
 def test_rows_are_filtered_and_counted_and_shown_again(shown):
     page = shown()
     page.get_by_label("filter defenses").locator("visible=true").fill("FINE")
-    assert column(page, "defense") == ["fine_tune"] and page.get_by_role("status").locator("visible=true").inner_text() == "1 of 5 rows"
-    page.get_by_role("button", name="Show all rows").locator("visible=true").click()
-    assert len(column(page, "defense")) == 5 and page.get_by_role("button", name="Show all rows").locator("visible=true").count() == 0
+    assert column(page, "defense") == ["fine_tune"] and status(page) == "1 of 5 rows"
+    button = page.get_by_role("button", name="Show all rows").locator("visible=true")
+    button.click()
+    assert len(column(page, "defense")) == 5 and button.count() == 0
 
 
 def test_results_are_sorted_filtered_and_opened_by_keyboard(shown):
@@ -175,7 +183,7 @@ def test_results_are_sorted_filtered_and_opened_by_keyboard(shown):
     page.get_by_label("target").focus()
     page.keyboard.type("minus")
     assert set(column(page, "attack")) == {"blended/minus"}
-    assert page.get_by_role("status").locator("visible=true").inner_text() == f"{len(column(page, 'MAE'))} of {every} rows"
+    assert status(page) == f"{len(column(page, 'MAE'))} of {every} rows"
     button = page.locator("tbody:visible button").first
     button.focus()
     page.keyboard.press("Enter")
@@ -188,11 +196,17 @@ def test_results_are_sorted_filtered_and_opened_by_keyboard(shown):
 
 def test_a_heading_says_what_it_means_to_a_pointer_a_keyboard_and_a_screen_reader(shown):
     page = shown()
-    button, tip = page.locator("thead:visible").get_by_role("button", name="RA", exact=True), page.get_by_role("tooltip")
+    tip = page.get_by_role("tooltip")
+    button = page.locator("thead:visible").get_by_role("button", name="RA", exact=True)
     meaning = page.locator(f"[id='{button.get_attribute('aria-describedby')}']").inner_text()
     assert "counted to within 10% of the truth" in meaning and not tip.is_visible()
     button.hover()
     assert tip.is_visible() and tip.inner_text() == meaning
+    page.mouse.down()
+    page.mouse.up()
+    assert not tip.is_visible()  # it would cover the rows that were just sorted
+    page.mouse.move(5, 5)
+    button.hover()
     page.mouse.move(5, 5)
     assert not tip.is_visible()
     page.locator("thead:visible button", has_text="defense").focus()
@@ -277,8 +291,9 @@ def test_an_entry_says_whose_it_is_and_links_only_to_the_web(shown):
     assert [link.get_attribute("href") for link in told.locator("a").all()] == ["https://example.org/paper"]
 
 
-@pytest.mark.parametrize("place", ["", "#tab=cells&cells.find=<img src=x onerror=alert(1)>", f"#tab={NASTY}&theme={NASTY}",
-                                   "#cells.name=constructor&frontiers.name=__proto__&leaderboard-small-1.sort=toString"])
+@pytest.mark.parametrize("place", [
+    "", "#tab=cells&cells.find=<img src=x onerror=alert(1)>", f"#tab={NASTY}&theme={NASTY}",
+    "#cells.name=constructor&frontiers.name=__proto__&leaderboard-small-1.sort=toString"])
 def test_text_of_records_and_addresses_stays_text(shown, place):
     page = shown(place)
     assert page.title() == TITLE and page.locator("img").count() == 0 and page.locator("script").count() == 2
@@ -304,11 +319,10 @@ def test_colours_are_those_of_the_system_until_others_are_chosen(shown):
     assert back(page) == light
 
 
-@pytest.mark.parametrize("size", [LAPTOP, PHONE])
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("size, colours", [(LAPTOP, "light"), (PHONE, "dark")])
 @pytest.mark.parametrize("place", ["", "#tab=attacks", "#tab=frontiers", "#tab=cells"])
 def test_axe_finds_no_barrier(shown, size, colours, place):
-    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python, which carries axe-core, is not installed")
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python, which has axe-core, is not installed")
     page = shown(place, size, colours)
     for summary in page.locator("summary:visible").all():
         summary.click()
