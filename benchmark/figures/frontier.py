@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.figures.style import COLUMN, STYLE, plain
+from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, suffixes
+from benchmark.strengths import fixed_strength
 from benchmark.tables.controls import CONTROLS
-from benchmark.tables.strengths import chose_strength, fixed_strength
 from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,11 +82,16 @@ def _frontiers(scenario: Scenario) -> dict[str, Frontier]:
     """The results of each defense that was run at two or more fixed strengths."""
     groups: dict[str, Frontier] = defaultdict(list)
     for result in scenario.results:
-        strength = fixed_strength(result)
-        if result.defense not in CONTROLS and strength is not None:
-            groups[result.defense].append((strength, result))
+        strengths = [strength(record) for record in result.records]
+        if result.defense not in CONTROLS and None not in strengths:
+            groups[result.defense].append((float(np.mean(strengths)), result))
     return {defense: sorted(group, key=lambda one: one[0])
             for defense, group in sorted(groups.items()) if len(group) > 1}
+
+
+def strength(record: Record) -> float | None:
+    """The strength of a repair whose strength was set; None where the defense chose it itself."""
+    return fixed_strength(record.strengths)
 
 
 def _draw_frontier(axes: "Axes", frontier: Frontier, results: Sequence[Result]) -> None:
@@ -96,7 +102,8 @@ def _draw_frontier(axes: "Axes", frontier: Frontier, results: Sequence[Result]) 
     axes.scatter(x, y, s=np.linspace(4, 28, len(x)), c=np.linspace(0.75, 0, len(x)), cmap="viridis",
                  vmin=0, vmax=1, zorder=2, label="repair (larger: stronger)")
     for result in results:
-        if result and chose_strength(result):
+        if result and all(record.strengths and strength(record) is None
+                          for record in result.records):
             axes.plot(result.numbers["rho_acc"], result.numbers["flip_rate"], "*", color="tab:red",
                       markersize=8, zorder=3, label="the strength that it chose")
 

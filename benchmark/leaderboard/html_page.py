@@ -21,10 +21,10 @@ from benchmark.leaderboard.measures import explain
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, entry_of, row_suffixes
+from benchmark.strengths import fixed_strength
 from benchmark.tables.controls import CONTROLS, result_numbers
 from benchmark.tables.defenses import images_used
 from benchmark.tables.formats import Table
-from benchmark.tables.strengths import chose_strength, fixed_strength
 from benchmark.utils.files import write_atomically
 
 EDGES = np.append(np.linspace(0, 2, 41), math.inf)  # bins of the ratio r = count / truth
@@ -116,10 +116,18 @@ def _entry(record: Record) -> dict[str, str]:
 
 
 def _strength(result: Result) -> float | str | None:
-    """The strength that a repair was set to, or 'chosen'; None for a defense without strengths."""
-    if result.defense in CONTROLS:
+    """The strength that a repair was set to, as the mean over seeds, or 'chosen' by itself.
+
+    None for a defense without strengths, and for one that chose only with some seeds.
+    """
+    has_strengths = all(record.strengths for record in result.records)
+    if result.defense in CONTROLS or not has_strengths:
         return None
-    return "chosen" if chose_strength(result) else fixed_strength(result)
+    strengths = [fixed_strength(record.strengths) for record in result.records]
+    fixed = [strength for strength in strengths if strength is not None]
+    if not fixed:
+        return "chosen"
+    return float(np.mean(fixed)) if len(fixed) == len(strengths) else None
 
 
 def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:

@@ -1,13 +1,9 @@
 """Table of strengths: what each repair tried, and what it kept."""
 
-import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 
-from benchmark.results.record import Record
-from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.strengths import StrengthChoice, StrengthTrial
 from benchmark.tables.formats import NONE, Table, number
@@ -34,33 +30,6 @@ def strength_table(scenarios: Sequence[Scenario]) -> Table:
                          "defense": result.defense + defense_suffix, "seed": str(record.seed)}
                 lines.append(names | line)
     return Table("strengths", "Strengths of the repairs", pd.DataFrame(lines), LEGEND)
-
-
-def fixed_strength(result: Result) -> float | None:
-    """The strength of a repair whose strength was set, as the mean over its records.
-
-    It is the number of pruned channels, or the product of the other settings that determine the
-    strength, such as the learning rate. Strengths of one defense can be compared. None where the
-    defense has no strength, or chose it itself with some seed.
-    """
-    strengths = [_fixed_strength(record) for record in result.records]
-    existing = [strength for strength in strengths if strength is not None]
-    return float(np.mean(existing)) if len(existing) == len(strengths) else None
-
-
-def chose_strength(result: Result) -> bool:
-    """Whether the defense chose its strength itself with every seed."""
-    return all(record.strengths and _fixed_strength(record) is None for record in result.records)
-
-
-def _fixed_strength(record: Record) -> float | None:
-    for choice in record.strengths:
-        if len(choice.tried) == 1:
-            trial = choice.trial
-            if trial.channels is not None:
-                return float(trial.channels)
-            return math.prod(trial.settings.values())
-    return None
 
 
 def _lines(choices: Sequence[StrengthChoice]) -> Iterator[dict[str, str]]:
