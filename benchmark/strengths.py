@@ -3,6 +3,8 @@
 A defense reports them (defenses/parts/strength.py), and its record keeps them.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -46,3 +48,18 @@ class StrengthChoice(Settings):
     def trial(self) -> StrengthTrial:
         """The trial that was kept."""
         return self.tried[self.kept]
+
+
+def fixed_strength(choices: Sequence[StrengthChoice]) -> float | None:
+    """The strength of a repair whose strength was set; None where the defense chose it itself.
+
+    It is the number of pruned channels, or the product of the other settings that determine the
+    strength, such as the learning rate. Strengths of one defense can be compared.
+    """
+    for choice in choices:
+        if len(choice.tried) == 1:
+            trial = choice.trial
+            if trial.channels is not None:
+                return float(trial.channels)
+            return math.prod(trial.settings.values())
+    return None

@@ -13,6 +13,7 @@ from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, suffixes
+from benchmark.strengths import fixed_strength
 from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,18 +90,8 @@ def _frontiers(scenario: Scenario) -> dict[str, Frontier]:
 
 
 def strength(record: Record) -> float | None:
-    """The strength of a repair whose strength was set; None where the defense chose it itself.
-
-    It is the number of pruned channels, or the product of the other settings that determine the
-    strength, such as the learning rate. Strengths of one defense can be compared.
-    """
-    for choice in record.strengths:
-        if len(choice.tried) == 1:
-            trial = choice.trial
-            if trial.channels is not None:
-                return float(trial.channels)
-            return math.prod(trial.settings.values())
-    return None
+    """The strength of a repair whose strength was set; None where the defense chose it itself."""
+    return fixed_strength(record.strengths)
 
 
 def _draw_frontier(axes: "Axes", frontier: Frontier, results: Sequence[Result]) -> None:

@@ -1,12 +1,14 @@
 """HTML page: the leaderboard as one file, in which rows are sorted, filtered and opened.
 
-The page needs no network. All text of records, which anybody may have written, goes into the page
-as JSON in which no markup can end or begin an element, and its script shows it as text.
+The page needs no network: its style and its scripts, which are files of their own in the folder
+`templates`, are put into it. All text of records, which anybody may have written, goes into the
+page as JSON in which no markup can end or begin an element, and its scripts show it as text.
 """
 
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,10 +17,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from benchmark.leaderboard.measures import explain
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, entry_of, row_suffixes
-from benchmark.tables.controls import result_numbers
+from benchmark.strengths import fixed_strength
+from benchmark.tables.controls import CONTROLS, result_numbers
 from benchmark.tables.defenses import images_used
 from benchmark.tables.formats import Table
 from benchmark.utils.files import write_atomically
@@ -26,10 +30,17 @@ from benchmark.utils.files import write_atomically
 EDGES = np.append(np.linspace(0, 2, 41), math.inf)  # bins of the ratio r = count / truth
 ORIGIN = ("commit", "dirty", "crowdbench", "device_name", "precision", "threads")  # of provenance
 ENTRY = ("path", "name", "paper", "code", "tier")
-NUMBERS = ("rho_acc", "mae", "rmse", "rho_asr", "ra", "opp", "base", "asr0", "easr", "flip_rate",
-           "flip_rate_low", "flip_rate_high", "attainment", "attainment_low", "attainment_high",
-           "der")
-TEMPLATE = files("benchmark") / "templates" / "page.html"
+COLUMNS = {  # the numbers of a result by the headings of their columns
+    "RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "chance flips": "chance_flips",
+    "attainment": "attainment", "rho_Asr": "rho_asr", "Opp": "opp", "base": "base", "ASR0": "asr0",
+    "eASR": "easr", "DER": "der", "MAE": "mae", "RMSE": "rmse"}
+INTERVALS = ("flip_rate", "attainment")  # the numbers that have one
+OTHER_COLUMNS = ("defense", "attack", "model", "knows", "seeds", "images", "strength")
+SIDES = {"audit": "Audit", "leaderboard": "Defenses", "attacks": "Attacks", "cost": "Attacks"}
+TEMPLATES = files("benchmark") / "templates"
+STYLE = "page.css"
+SCRIPTS = ("page_tools.js", "page_tip.js", "page_filters.js", "page_table.js", "page_rankings.js",
+           "page_cells.js", "page_frontiers.js", "page_tabs.js")
 
 
 def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Path,
@@ -50,15 +61,34 @@ def write_page(scenarios: Sequence[Scenario], paths: Mapping[int, Path], out: Pa
 def page(scenarios: Sequence[Scenario], links: Mapping[int, str],
          rankings: Sequence[Table] = ()) -> str:
     """The HTML of the page. links: to the file of each record, by the id() of the record."""
-    tables = [{"title": table.title, "columns": list(table.frame.columns),
-               "rows": table.frame.values.tolist(), "lead": list(table.lead),
-               "notes": table.notes} for table in rankings]
-    content = {"rankings": tables, "rows": _rows(scenarios, links)}
+    content = {"rankings": [_ranking(table) for table in rankings],
+               "rows": _rows(scenarios, links), "columns": list(COLUMNS.items()),
+               "measures": _measures(rankings)}
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     # Escaped, these characters are the same JSON, but cannot end the element or begin another.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return TEMPLATE.read_text(encoding="utf-8").replace("DATA", text, 1)
+    parts = {"STYLE": _template(STYLE), "SCRIPT": "\n".join(map(_template, SCRIPTS)), "DATA": text}
+    return re.sub("|".join(parts), lambda match: parts[match[0]], _template("page.html"))
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _ranking(table: Table) -> dict[str, Any]:
+    """A table as the page shows it. Its name is KIND-GRID, or that of an audit."""
+    kind, _, grid = table.name.partition("-")
+    return {"id": table.name, "side": SIDES[kind], "grid": grid, "title": table.title,
+            "columns": list(table.frame.columns), "rows": table.frame.values.tolist(),
+            "lead": list(table.lead), "notes": table.notes}
+
+
+def _measures(rankings: Sequence[Table]) -> dict[str, str]:
+    """The sentence about each column of the page that has one."""
+    headings = {*COLUMNS, *OTHER_COLUMNS}.union(*(table.frame.columns for table in rankings))
+    sentences = {heading: explain(heading) for heading in headings}
+    return {heading: sentence for heading, sentence in sentences.items() if sentence}
 
 
 def _rows(scenarios: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -70,7 +100,8 @@ def _rows(scenarios: Sequence[Scenario], links: Mapping[int, str]) -> list[dict[
         settings, first = scenario.settings, result.records[0]
         rows.append({
             "model": scenario.model, "attack": scenario.attack + attack,
-            "defense": result.defense + defense, "target": scenario.strategy,
+            "name": result.defense, "defense": result.defense + defense,
+            "strength": _strength(result), "target": scenario.strategy,
             "trigger": settings.get("trigger", ""), "rate": settings.get("poison_rate", ""),
             "alpha": settings.get("trigger.alpha", ""), "protocol": first.protocol or "none",
             "entry": _entry(first), "knows": images_used([result]), **_numbers(scenario, result),
@@ -84,9 +115,25 @@ def _entry(record: Record) -> dict[str, str]:
     return {key: entry[key] for key in ENTRY if key in entry}
 
 
+def _strength(result: Result) -> float | str | None:
+    """The strength that a repair was set to, as the mean over seeds, or 'chosen' by itself.
+
+    None for a defense without strengths, and for one that chose only with some seeds.
+    """
+    has_strengths = all(record.strengths for record in result.records)
+    if result.defense in CONTROLS or not has_strengths:
+        return None
+    strengths = [fixed_strength(record.strengths) for record in result.records]
+    fixed = [strength for strength in strengths if strength is not None]
+    if not fixed:
+        return "chosen"
+    return float(np.mean(fixed)) if len(fixed) == len(strengths) else None
+
+
 def _numbers(scenario: Scenario, result: Result) -> dict[str, float | None]:
     numbers = result_numbers(scenario, result)
-    return {key: _plain(numbers.get(key, math.nan)) for key in NUMBERS}
+    ends = [f"{key}_{end}" for key in INTERVALS for end in ("low", "high")]
+    return {key: _plain(numbers.get(key, math.nan)) for key in [*COLUMNS.values(), *ends]}
 
 
 def _record(record: Record, link: str | None) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from factories import GRID, SPLITS, run_of, submitted
 
@@ -23,3 +25,16 @@ def run(grid, tmp_path):
 @pytest.fixture
 def entry(run, tmp_path):
     return submitted(run, tmp_path / "entries")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("there is no Chromium here")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -2,17 +2,21 @@
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
-import pandas as pd
 import pytest
-from factories import make_record
+from attacking import ATTACK_GRID, attack_grid, attack_records
+from factories import make_record, submitted
 
-from benchmark.leaderboard.html_page import page, write_page
+from benchmark.config import frozen_grids
+from benchmark.leaderboard.html_page import COLUMNS, OTHER_COLUMNS, page, write_page
+from benchmark.leaderboard.load import read_record_files
+from benchmark.leaderboard.measures import explain
 from benchmark.leaderboard.report import board
+from benchmark.leaderboard.strongest_attack import EnteredAttacks
+from benchmark.results.record import Choice
 from benchmark.results.scenarios import scenarios
-from benchmark.tables.formats import Table
+from benchmark.strengths import StrengthChoice, StrengthTrial
 
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
@@ -22,8 +26,22 @@ def records():
             make_record("add", seed=1, defense="fine_tune"), make_record("minus", defense="fine_tune")]
 
 
+def strengths(target="add"):
+    """Records of a repair at two strengths, and at one that it chose itself."""
+    def tried(*rates):
+        trials = [StrengthTrial(settings={"lr": rate}, validation_mae=1.0) for rate in rates]
+        return {"strengths": [StrengthChoice(tried=trials, kept=0)]}
+
+    return [make_record(target, defense="fst", effect=effect, lr=lr).model_copy(update=tried(*rates))
+            for effect, lr, rates in [(0.5, 0.1, [0.1]), (0.1, 0.2, [0.2]), (0.3, None, [0.1, 0.2])]]
+
+
+def content(html):
+    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
 def data(html):
-    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])["rows"]
+    return content(html)["rows"]
 
 
 def test_the_page_holds_the_numbers_of_the_table_of_controls():
@@ -73,84 +91,25 @@ def test_the_same_records_give_the_same_bytes():
     assert page(scenarios(records()), {}) == page(scenarios(records()[::-1]), {})
 
 
-# In a browser.
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """A page with a nasty record in headless Chromium, and what its console said."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("there is no Chromium here")
-    one = make_record("divide")
-    nasty = one.model_copy(update={"defense": one.defense.model_copy(update={"name": NASTY})})
-    path = tmp_path_factory.mktemp("page") / "page.html"
-    entry = {"path": "mine/abc", "name": NASTY, "paper": "https://example.org/paper", "code": "javascript:alert(1)",
-             "tier": "recomputed from counts"}
-    entered = make_record("minus", defense="entered").model_copy(update={"provenance": {"entry": entry}})
-    ranking = Table("leaderboard-small-1", f"Leaderboard of {NASTY}", pd.DataFrame(
-        [{"rank": "1", "defense": NASTY, "RA": "0.500 [0.400, 0.600]"},
-         {"rank": "control", "defense": "none", "RA": "/"}]),
-        ["RA: of the images with the trigger."])
-    write_page(scenarios([*records(), nasty, entered]), {}, path, [ranking])
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        shown, said = browser.new_page(viewport={"width": 400, "height": 700}), []
-        shown.on("console", lambda message: said.append(message.text))
-        shown.on("pageerror", lambda error: said.append(str(error)))
-        shown.goto(path.as_uri())
-        yield shown, said
-        browser.close()
+def test_every_column_of_every_board_is_explained_in_one_sentence(grid, run, tmp_path, monkeypatch):
+    attacks = attack_grid(tmp_path)
+    costs = attack_grid(tmp_path, ATTACK_GRID.replace("[none, jpeg, blur, strip, retrain]", "none"), "costs-1")
+    monkeypatch.setattr(frozen_grids, "frozen", lambda: [grid, attacks, costs])
+    entered = [record for _, record in read_record_files([submitted(run, tmp_path / "entries")])]
+    tables = board([*entered, *attack_records(attacks), *attack_records(costs, attack="attack=multiply")]).rankings
+    assert [table.name for table in tables] == ["leaderboard-small-1", "attacks-attacks-1", "cost-costs-1"]
+    audits = board([make_record("add", audit=True)]).verdicts
+    headings = {*COLUMNS, *OTHER_COLUMNS, *EnteredAttacks({}, {}).columns(Choice(name="none"))}
+    for heading in headings.union(*(table.frame.columns for table in [*tables, *audits])):
+        assert (explain(heading) or "").endswith("."), heading
+    assert explain("my own column") is None
+    shown = content(page(scenarios(entered), {}, tables))
+    assert [(table["side"], table["grid"]) for table in shown["rankings"]] == [
+        ("Defenses", "small-1"), ("Attacks", "attacks-1"), ("Attacks", "costs-1")]
+    assert shown["measures"]["entry"] == explain("entry")
 
 
-def column(shown, name):
-    place = [cell.inner_text().split(" ")[0] for cell in shown.locator("#head th").all()].index(name)
-    return [row.locator("td").nth(place).inner_text() for row in shown.locator("#body tr").all()]
-
-
-def test_rows_are_sorted_filtered_and_opened_by_keyboard(opened):
-    shown, said = opened
-    assert shown.title() == "CrowdBackdoorBench: leaderboard" and NASTY in column(shown, "defense")
-    every = len(column(shown, "MAE"))
-    shown.get_by_role("button", name="MAE").focus()
-    shown.keyboard.press("Enter")
-    up = [float(text) for text in column(shown, "MAE")]
-    assert up == sorted(up) and shown.locator("[aria-sort=ascending]").inner_text().startswith("MAE")
-    shown.keyboard.press("Enter")
-    assert [float(text) for text in column(shown, "MAE")] == up[::-1]
-    shown.get_by_label("target").focus()
-    shown.keyboard.type("minus")
-    assert set(column(shown, "attack")) == {"blended/minus"}
-    assert shown.locator("#count").inner_text() == f"{len(column(shown, 'MAE'))} of {every} rows"
-    button = shown.locator("#body button").first
-    button.focus()
-    shown.keyboard.press("Enter")
-    assert button.get_attribute("aria-expanded") == "true" and shown.locator("tr.open svg").count() >= 1
-    shown.keyboard.press("Enter")
-    assert shown.locator("tr.open").count() == 0
-    assert said == []
-
-
-def test_the_leaderboard_of_a_frozen_grid_stands_first(opened):
-    shown, _ = opened
-    first = shown.locator("table").first
-    assert [cell.inner_text() for cell in first.locator("thead th").all()] == ["rank", "defense", "RA"]
-    assert [[cell.inner_text() for cell in row.locator("th, td").all()] for row in first.locator("tbody tr").all()] == [
-        ["1", NASTY, "0.500 [0.400, 0.600]"], ["control", "none", "/"]]
-
-
-def test_the_page_is_no_wider_than_a_phone(opened):
-    shown, _ = opened
-    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_an_entry_says_whose_it_is_and_links_only_to_the_web(opened):
-    shown, said = opened
-    shown.goto(shown.url.partition("#")[0])
-    shown.reload()
-    button = shown.get_by_role("button", name="entered").first
-    button.click()
-    told = shown.locator("tr.open dl").first
-    assert "recomputed from counts" in told.inner_text() and "javascript:alert(1)" in told.inner_text()
-    assert [link.get_attribute("href") for link in told.locator("a").all()] == ["https://example.org/paper"]
-    assert not said
+def test_a_page_marks_the_strengths_that_were_set_and_those_that_were_chosen():
+    rows = data(page(scenarios([*strengths(), make_record("add")]), {}))
+    assert {row["defense"]: row["strength"] for row in rows if row["attack"] != "clean"} == {
+        "none": None, "fst (lr 0.1)": 0.1, "fst (lr 0.2)": 0.2, "fst (lr not set)": "chosen"}
