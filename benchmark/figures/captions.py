@@ -1,6 +1,6 @@
 """Sentences of captions: of how many seeds and images a figure is, and from which records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.results.result import Result
@@ -12,19 +12,25 @@ BARS = "95% intervals by bootstrap over seeds and images"
 
 
 def sample(results: Sequence[Result]) -> str:
-    """The model, the seeds, the numbers of test images, the shared settings, and the warnings.
-
-    results: all that are drawn, at least one.
-    """
+    """The seeds, the numbers of test images, and `settings`. results: all drawn, at least one."""
     records = [record for result in results for record in result.records]
-    models = sorted({record.model.name for record in records})
-    seeds = sorted({record.seed for record in records})
     numbers = sorted({len(result.records) for result in results})
     images = sorted({len(record.images.truth) for record in records})
-    each = "" if numbers == [len(seeds)] else f", {_listed(numbers, 'or')} of them for each number"
-    sentences = [f"Model: {', '.join(models)}.",
-                 f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} "
-                 f"({_listed(seeds, 'and')}){each}; {_listed(images, 'or')} test images."]
+    seeds = {record.seed for record in records}
+    each = "" if numbers == [len(seeds)] else f", {listed(numbers, 'or')} of them for each number"
+    return f"{seed_list(seeds)}{each}; {listed(images, 'or')} test images. {settings(results)}"
+
+
+def seed_list(seeds: Iterable[int]) -> str:
+    """'2 seeds (0 and 1)'. seeds: at least one."""
+    ordered = sorted(set(seeds))
+    return f"{len(ordered)} {'seed' if len(ordered) == 1 else 'seeds'} ({listed(ordered)})"
+
+
+def settings(results: Sequence[Result]) -> str:
+    """The models, the settings that all results share, and the warnings of their records."""
+    records = [record for result in results for record in result.records]
+    sentences = [f"Model: {listed(sorted({record.model.name for record in records}))}."]
     common = common_settings([result.settings for result in results])
     sentences += [text.replace("All rows have the settings", "Shared settings:") for text in common]
     warnings = sorted({warning for record in records for warning in record.warnings})
@@ -34,10 +40,11 @@ def sample(results: Sequence[Result]) -> str:
 
 
 def source(paths: Sequence[Path], number: int) -> str:
-    """Where the records of a figure lie. number: of records that were read."""
-    return f"Drawn from {number} records in {_listed(list(map(str, paths)), 'and')}."
+    """From which files or folders a figure is. number: of the records that were read."""
+    return f"Drawn from the {number} records in {listed(paths)}."
 
 
-def _listed(items: Sequence[object], word: str) -> str:
+def listed(items: Sequence[object], word: str = "and") -> str:
+    """Items in a sentence: '1, 2 and 3'. items: at least one."""
     *others, last = map(str, items)
     return f"{', '.join(others)} {word} {last}" if others else last

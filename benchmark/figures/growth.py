@@ -1,10 +1,11 @@
 """Growth of attacks: their effect over alpha, poison rate and epochs, beside the clean counter."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, sample
+from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, listed, sample
 from benchmark.figures.style import (COLUMN, MARKERS, SERIES, STYLE, Picture, add_legend,
                                      draw_bars, plain)
 from benchmark.figures.trade_off import victim_names
@@ -76,8 +77,8 @@ def _victim(scenario: Scenario) -> Result | None:
     return scenario.defended("none")[0]
 
 
-def _names(columns: Mapping[str, Sequence[Line]]) -> dict[int, tuple[str, int]]:
-    """The name of each line, and its number among the names, by the id of its first victim.
+def _names(columns: Mapping[str, Sequence[Line]]) -> dict[tuple[str, int], tuple[str, int]]:
+    """The name of each line and its number among the names, by column and id of its first victim.
 
     A line has the name of its attack, with the settings in which lines of one column differ.
     """
@@ -99,8 +100,8 @@ def _draw_line(axes: "Axes", line: Line, key: str, pair: tuple[str, str],
     colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
     for number_key, label, style in zip(pair, (name, f"clean counter, {name}"), ("-", "--")):
         fill = colour if style == "-" else "white"
-        draw_bars(axes, x, [result.interval(number_key) for result in results], colour)
-        axes.plot(x, [result.numbers[number_key] for result in results], style, color=colour,
+        draw_bars(axes, x, [result.interval(number_key) for result in results], colour, width=1)
+        axes.plot(x, [result.numbers.get(number_key, math.nan) for result in results], style, color=colour,
                   marker=marker, markerfacecolor=fill, clip_on=False, label=plain(label))
 
 
@@ -113,7 +114,7 @@ def _name_values(axes: "Axes", lines: Sequence[Line], key: str) -> None:
 
 
 def _caption(settings: Sequence[str], results: Sequence[Result]) -> str:
-    shown = ", ".join(short_name(key).replace("_", " ") for key in settings)
+    shown = listed([short_name(key).replace("_", " ") for key in settings])
     return (f"Growth of attacks with {shown}: numbers of undefended victims (solid) that differ in "
             "this setting alone, and of their clean counters with the same trigger (dashed, "
             f"hollow). Points are means over seeds: {FLIP_RATE}; rho_Asr is the share of triggered "

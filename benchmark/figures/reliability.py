@@ -119,6 +119,6 @@ def _draw_line(axes: "Axes", counts: Counts, column: str, shift: float, wide: bo
     truth = np.array([one.truth for one in found])
     span = counts.truth.max() - counts.truth.min()
     x = truth * np.exp(3 * APART * shift) if wide else truth + APART * shift * span
-    draw_bars(axes, x, [one.interval for one in found], style["color"])
+    draw_bars(axes, x, [one.interval for one in found], style["color"], width=0.8)
     axes.plot(x, [one.ratio for one in found], linewidth=0.9, markersize=2.8, **style)
     return {one.images for one in found}

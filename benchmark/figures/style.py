@@ -42,10 +42,12 @@ class Picture:
     caption: str
 
 
-def save(picture: Picture, out: Path) -> None:
+def save(picture: Picture, out: Path, source: str = "") -> None:
     """Save a figure as OUT.png and OUT.pdf and its caption as OUT.txt, each whole or not at all.
 
     The same figure gives the same bytes at any time. Raises OSError if a file cannot be written.
+
+    source: the last words of the caption.
     """
     from matplotlib import rc_context
 
@@ -55,8 +57,9 @@ def save(picture: Picture, out: Path) -> None:
     for kind, options in settings.items():
         with rc_context(STYLE), whole_file(out.with_name(f"{out.name}.{kind}")) as temporary:
             picture.figure.savefig(temporary, format=kind, dpi=DPI, **options)
-    caption = textwrap.fill(printable(picture.caption), 100, break_long_words=False)
-    write_atomically(out.with_name(f"{out.name}.txt"), f"{caption}\n")
+    caption = printable(f"{picture.caption} {source}".strip())
+    wrapped = textwrap.fill(caption, 100, break_long_words=False, break_on_hyphens=False)
+    write_atomically(out.with_name(f"{out.name}.txt"), f"{wrapped}\n")
 
 
 def plain(text: str) -> str:
@@ -85,6 +88,6 @@ def number_logarithmic(axis: "Axis") -> None:
 
 
 def draw_bars(axes: "Axes", x: Sequence[float], intervals: Sequence[tuple[float, float]],
-              colour: str) -> None:
-    """Thin vertical bars from the lower to the upper end of each interval."""
-    axes.vlines(x, *zip(*intervals), color=colour, linewidth=0.5, alpha=0.5)
+              colour: str, width: float = 0.5) -> None:
+    """Vertical bars from the lower to the upper end of each interval. width: in points."""
+    axes.vlines(x, *zip(*intervals), color=colour, linewidth=width, alpha=0.6)
