@@ -520,8 +520,9 @@ def test_pictures_of_a_grid_are_drawn_from_its_store(capsys, grid, cache, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     before = contents(grid)
     assert main(["figure", picture, "tiny.yaml", "--store", f"{grid}/store"]) == 0
-    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n"
+    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n{name}.txt\n"
     assert Path(f"{name}.png").is_file() and Path(f"{name}.pdf").is_file() and contents(grid) == before
+    assert f"Grid: `crowdbench run tiny.yaml --store {grid}/store`." in " ".join(Path(f"{name}.txt").read_text().split())
 
 
 def test_a_picture_of_a_counter_that_is_missing_names_the_command_that_makes_it(capsys, cache, monkeypatch):

@@ -283,7 +283,7 @@ def test_agreement_of_a_map_that_is_the_same_everywhere_is_no_number():
 
 @pytest.mark.parametrize("draw", [draw_maps, draw_gradcam])
 def test_no_text_is_cut_off(shown, draw):
-    figure = draw(shown)
+    figure = draw(shown).figure
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
@@ -295,5 +295,7 @@ def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(draw, s
     for name in ("one", "two"):
         save(draw(shown), tmp_path / name)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"} and dict(matplotlib.rcParams) == before
+    assert files.keys() == {"one.png", "one.pdf", "one.txt", "two.png", "two.pdf", "two.txt"} and dict(matplotlib.rcParams) == before
     assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]
+    caption = files["one.txt"].decode()
+    assert f"One image ({shown[0].scene.id})" in caption and "seed " in caption
