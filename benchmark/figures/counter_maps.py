@@ -61,7 +61,7 @@ def draw_gradcam(pairs: Sequence[BeforeAfter]) -> Picture:
 def _sample(pairs: Sequence[BeforeAfter]) -> str:
     """Of which images and seed the maps are; no mean is taken over either."""
     images = listed(sorted({pair.scene.id for pair in pairs}))
-    return f"One image ({images}) of {pairs[0].cell.data.title}, seed {pairs[0].cell.settings.seed}."
+    return f"One image ({images}) of {pairs[0].cell.data.name}, seed {pairs[0].cell.settings.seed}."
 
 
 def _gradcams(pair: BeforeAfter) -> Group:
