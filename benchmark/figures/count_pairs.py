@@ -97,7 +97,7 @@ def _counts(result: Result) -> Counts:
 
 
 def both(pair: CountPair, defense: str) -> list[tuple[Counts, str, str, str]]:
-    """The counts before and after, each with its colour, its marker, and the name of the defense."""
+    """The counts before and after, each with its colour, its marker and its defense's name."""
     return [(pair.before, UNDEFENDED, "", "none"), (pair.after, DEFENDED, "o", defense)]
 
 

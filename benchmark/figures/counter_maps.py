@@ -15,8 +15,8 @@ from benchmark.registry import find
 from models.base import Counter
 
 MAPS = (
-    "Density maps of a validation image by each victim and by the repaired counter, with one colour "
-    "scale for each row. Above each map: its sum and the true count. τ is the count that the "
+    "Density maps of a validation image by each victim and by the repaired counter, with one "
+    "colour scale for each row. Above each map: its sum and the true count. τ is the count that the "
     "attacker wants. Values below 0 are drawn as 0.")
 GRADCAM = (
     "Grad-CAM of the count at the input of the last convolution, over a validation image, of each "

@@ -101,8 +101,9 @@ def _draw_line(axes: "Axes", line: Line, key: str, pair: tuple[str, str],
     for number_key, label, style in zip(pair, (name, f"clean counter, {name}"), ("-", "--")):
         fill = colour if style == "-" else "white"
         draw_bars(axes, x, [result.interval(number_key) for result in results], colour, width=1)
-        axes.plot(x, [result.numbers.get(number_key, math.nan) for result in results], style, color=colour,
-                  marker=marker, markerfacecolor=fill, clip_on=False, label=plain(label))
+        y = [result.numbers.get(number_key, math.nan) for result in results]
+        axes.plot(x, y, style, color=colour, marker=marker, markerfacecolor=fill, clip_on=False,
+                  label=plain(label))
 
 
 def _name_values(axes: "Axes", lines: Sequence[Line], key: str) -> None:

@@ -1,4 +1,4 @@
-"""Style of all figures: sizes, fonts and colours, and saving with a caption as PNG, PDF and text."""
+"""Style of all figures: sizes, fonts, colours, and saving as PNG and PDF with a caption."""
 
 import textwrap
 from collections.abc import Sequence

@@ -147,7 +147,7 @@ def test_a_point_is_the_ratio_of_sums_of_a_fifth_of_the_images_with_people_and_i
     found = bins(pair.before, "triggered")
     assert [one.images for one in found] == [10] * 5 and [one.truth for one in found] == [14.5, 24.5, 34.5, 44.5, 54.5]
     counts = np.array([record.images.triggered for record in records if record.defense.name == "none"])
-    expected = [np.mean(counts[:, 1 + 10 * i:11 + 10 * i].sum(axis=1) / sum(truth[1 + 10 * i:11 + 10 * i])) for i in range(5)]
+    expected = [np.mean(counts[:, i:i + 10].sum(axis=1) / sum(truth[i:i + 10])) for i in range(1, 51, 10)]
     assert [one.ratio for one in found] == pytest.approx(expected)
     assert all(low < one.ratio < high for one in found for low, high in [one.interval])
     [axes] = panels(shown(draw_reliability, records))

@@ -37,7 +37,8 @@ def test_crowded_labels_overlap_nothing(spread):
 def test_a_label_stands_at_its_point_or_a_line_leads_to_it():
     points = 0.5 + 0.1 * np.random.default_rng(1).uniform(-1, 1, (15, 2))
     axes, _ = placed(points)
-    ends = [axes.transData.transform(np.transpose(line.get_data()))[[0, -1]] for line in axes.lines if len(line.get_xdata())]
+    ends = [axes.transData.transform(np.transpose(line.get_data()))[[0, -1]]
+            for line in axes.lines if len(line.get_xdata())]
     for text, pixel in zip(axes.texts, axes.transData.transform(points)):
         box = text.get_window_extent()
         near = np.hypot(*(np.clip(pixel, box.min, box.max) - pixel)) < 10

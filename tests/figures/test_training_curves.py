@@ -25,7 +25,8 @@ def panels(records):
     figure = draw_training_curves(scenarios(records)).figure
     axes = [axes for axes in figure.axes if axes.axison]
     half = len(axes) // 2
-    return {above.get_title(): [{line.get_label() if line.get_marker() == "None" else f"dot {SERIES.index(line.get_color())}":
+    return {above.get_title(): [{line.get_label() if line.get_marker() == "None"
+                                 else f"dot {SERIES.index(line.get_color())}":
                                  list(zip(*line.get_data())) for line in panel.lines
                                  if len(line.get_xdata()) != 2 or line.get_xdata()[1] != 1}
                                 for panel in (above, below)]
