@@ -18,7 +18,9 @@ def sample(results: Sequence[Result]) -> str:
     images = sorted({len(record.images.truth) for record in records})
     seeds = {record.seed for record in records}
     each = "" if numbers == [len(seeds)] else f", {listed(numbers, 'or')} of them for each number"
-    return f"{seed_list(seeds)}{each}; {listed(images, 'or')} test images. {settings(results)}"
+    alone = " One seed says nothing about other trainings." if len(seeds) == 1 else ""
+    return (f"{seed_list(seeds)}{each}; {listed(images, 'or')} test images.{alone} "
+            f"{settings(results)}")
 
 
 def seed_list(seeds: Iterable[int]) -> str:

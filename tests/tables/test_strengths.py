@@ -83,7 +83,7 @@ def test_a_frontier_runs_from_weak_to_strong_and_marks_the_choice():
     assert star.get_ydata() == pytest.approx([flips[None]])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["no defense", "repair (larger: stronger)", "strength chosen by rule"]
-    assert "1 seed (0); 40 test images" in picture.caption
+    assert "1 seed (0); 40 test images. One seed says nothing about other trainings." in picture.caption
 
 
 def test_records_without_a_frontier_are_refused():
