@@ -1,4 +1,4 @@
-"""Commands that draw pictures."""
+"""Commands that draw pictures, each with its caption."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,19 @@ from typing import Any
 
 from benchmark.cli.options import (add_command, add_grid_options, add_group, add_plugin_flag,
                                    equivalent_command, read_records, request_from_flags)
+
+OF_RECORDS = {  # figures of whole folders of records, and what each shows
+    "defenses": "draw flip rate over accuracy: a named point for each defense, "
+                "a panel for each attack",
+    "frontier": "draw flip rate over accuracy along the strengths of each repair",
+    "growth": "draw how attacks grow with alpha, poison rate and epochs, "
+              "beside the clean counter",
+    "curves": "draw the validation bias and MAE of each training, epoch by epoch"}
+OF_COUNTS = {  # figures of the counts per image, before and after a defense
+    "kde": "draw densities of r = count / truth before and after a defense, as in the paper",
+    "scatter": "draw counts over true counts before and after a defense",
+    "reliability": "draw count / truth in bins of the truth before and after a defense: "
+                   "is the count calibrated?"}
 
 
 def add(commands: Any) -> None:
@@ -18,35 +31,24 @@ def add(commands: Any) -> None:
                               "(default: docs/triggers.md)")
     add_plugin_flag(command)
 
-    command = add_command(figure, "defenses", _figure_defenses,
-                          "draw flip rate over accuracy: "
-                          "a letter for each defense, a panel for each attack")
-    _add_out(command, "defenses")
-    command.add_argument("records", nargs="+", type=Path,
-                         help="record files, or folders that hold them")
+    command = add_command(figure, "trigger-panel", _figure_trigger_panel,
+                          "draw all triggers on one image as one figure, with the PSNR of each")
+    _add_out(command, "trigger-panel")
+    add_plugin_flag(command)
 
-    command = add_command(figure, "frontier", _figure_frontier,
-                          "draw flip rate over accuracy along the strengths of each repair")
-    _add_out(command, "frontier")
-    command.add_argument("records", nargs="+", type=Path,
-                         help="record files, or folders that hold them")
+    for name, text in OF_RECORDS.items():
+        command = add_command(figure, name, _figure_of_records, text)
+        command.set_defaults(kind=name)
+        _add_out(command, name)
+        _add_records(command)
 
-    command = add_command(figure, "curves", _figure_curves,
-                          "draw the validation bias and MAE of each training, epoch by epoch")
-    _add_out(command, "curves")
-    command.add_argument("records", nargs="+", type=Path,
-                         help="record files, or folders that hold them")
-
-    for name, text in (("kde", "draw densities of r = count / truth before and after a defense, "
-                               "as in the paper"),
-                       ("scatter", "draw counts over true counts before and after a defense")):
+    for name, text in OF_COUNTS.items():
         command = add_command(figure, name, _figure_of_counts, text)
         command.set_defaults(kind=name)
         command.add_argument("--defense", default="fine_tune",
                              help="a defense (default: fine_tune, the paper's)")
         _add_out(command, f"{name}-DEFENSE")
-        command.add_argument("records", nargs="+", type=Path,
-                             help="record files, or folders that hold them")
+        _add_records(command)
 
     command = add_command(figure, "poisoning", _figure_poisoning,
                           "draw a training image before and after each attack of a grid poisons it")
@@ -71,8 +73,13 @@ def add(commands: Any) -> None:
 
 def _add_out(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument("--out", type=Path,
-                         help="the file to write; .png and .pdf are added to the name "
-                              f"(default: {default})")
+                         help="the files to write; .png, .pdf and, for the caption, .txt are added "
+                              f"to the name (default: {default})")
+
+
+def _add_records(command: argparse.ArgumentParser) -> None:
+    command.add_argument("records", nargs="+", type=Path,
+                         help="record files, or folders that hold them")
 
 
 def _figure_triggers(options: argparse.Namespace) -> int:
@@ -83,37 +90,38 @@ def _figure_triggers(options: argparse.Namespace) -> int:
     return 0
 
 
-def _figure_defenses(options: argparse.Namespace) -> int:
+def _figure_trigger_panel(options: argparse.Namespace) -> int:
+    from benchmark.figures.trigger_panel import draw_trigger_panel
+
+    return _save(draw_trigger_panel(), options.out or Path("trigger-panel"))
+
+
+def _figure_of_records(options: argparse.Namespace) -> int:
+    from benchmark.figures.captions import source
     from benchmark.figures.defense_scatter import draw_defenses
-    from benchmark.results.scenarios import scenarios
-
-    figure = draw_defenses(scenarios(read_records(options.records)))
-    return _save(figure, options.out or Path("defenses"))
-
-
-def _figure_frontier(options: argparse.Namespace) -> int:
     from benchmark.figures.frontier import draw_frontiers
-    from benchmark.results.scenarios import scenarios
-
-    return _save(draw_frontiers(scenarios(read_records(options.records))),
-                 options.out or Path("frontier"))
-
-
-def _figure_curves(options: argparse.Namespace) -> int:
+    from benchmark.figures.growth import draw_growth
     from benchmark.figures.training_curves import draw_training_curves
     from benchmark.results.scenarios import scenarios
 
-    return _save(draw_training_curves(scenarios(read_records(options.records))),
-                 options.out or Path("curves"))
+    draw = {"defenses": draw_defenses, "frontier": draw_frontiers, "growth": draw_growth,
+            "curves": draw_training_curves}[options.kind]
+    records = read_records(options.records)
+    return _save(draw(scenarios(records)), options.out or Path(options.kind),
+                 source(options.records, len(records)))
 
 
 def _figure_of_counts(options: argparse.Namespace) -> int:
-    from benchmark.figures import count_plots
+    from benchmark.figures.captions import source
+    from benchmark.figures.count_plots import draw_kde, draw_scatter
+    from benchmark.figures.reliability import draw_reliability
     from benchmark.results.scenarios import scenarios
 
-    draw = {"kde": count_plots.draw_kde, "scatter": count_plots.draw_scatter}[options.kind]
-    figure = draw(scenarios(read_records(options.records)), options.defense)
-    return _save(figure, options.out or Path(f"{options.kind}-{options.defense}"))
+    draw = {"kde": draw_kde, "scatter": draw_scatter, "reliability": draw_reliability}[options.kind]
+    records = read_records(options.records)
+    picture = draw(scenarios(records), options.defense)
+    return _save(picture, options.out or Path(f"{options.kind}-{options.defense}"),
+                 source(options.records, len(records)))
 
 
 def _figure_poisoning(options: argparse.Namespace) -> int:
@@ -124,8 +132,8 @@ def _figure_poisoning(options: argparse.Namespace) -> int:
 
     grid = cells(request_from_flags(options))
     graph = StageGraph(Store(options.store))
-    figure = draw_poisoning(graph, grid, options.image, equivalent_command(options))
-    return _save(figure, options.out or Path("poisoning"))
+    picture = draw_poisoning(graph, grid, options.image, equivalent_command(options))
+    return _save(picture, options.out or Path("poisoning"), _grid(options))
 
 
 def _figure_of_counters(options: argparse.Namespace) -> int:
@@ -142,13 +150,19 @@ def _figure_of_counters(options: argparse.Namespace) -> int:
     draw = {"maps": counter_maps.draw_maps, "gradcam": counter_maps.draw_gradcam}[options.kind]
     pairs = before_after_pairs(StageGraph(Store(options.store)), grid, options.shown, options.image,
                                equivalent_command(options))
-    return _save(draw(pairs), options.out or Path(f"{options.kind}-{options.shown}"))
+    return _save(draw(pairs), options.out or Path(f"{options.kind}-{options.shown}"),
+                 _grid(options))
 
 
-def _save(figure: Any, out: Path) -> int:
-    """Save a figure and print the names of its files."""
+def _grid(options: argparse.Namespace) -> str:
+    """The sentence of a caption that says how the shown counters can be made again."""
+    return f"Grid: `{equivalent_command(options)}`."
+
+
+def _save(picture: Any, out: Path, source: str = "") -> int:
+    """Save a picture and print the names of its files. source: the last words of its caption."""
     from benchmark.figures.style import save
 
-    save(figure, out)
-    print(f"{out}.png\n{out}.pdf")
+    save(picture, out, source)
+    print(f"{out}.png\n{out}.pdf\n{out}.txt")
     return 0

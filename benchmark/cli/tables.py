@@ -72,12 +72,14 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _ablation(options: argparse.Namespace) -> int:
     from benchmark.figures.ablation_curves import write_curves
+    from benchmark.figures.captions import source
     from benchmark.tables.ablation import ablation, show, tidy, write
 
-    tables = ablation(read_records(options.records), options.rows, options.columns)
+    records = read_records(options.records)
+    tables = ablation(records, options.rows, options.columns)
     out = options.out or options.records[0].parent / "ablation"
     write(tables, out)
-    write_curves(tables, out)
+    write_curves(tables, out, source(options.records, len(records)))
     print(tidy(tables).to_json(orient="records") if options.json else show(tables))
     print(f"tables and curves: {out}", file=sys.stderr)
     return 0

@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.figures.style import COLUMN, LETTERS, STYLE, plain, save
+from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, sample
+from benchmark.figures.style import COLUMN, MARKERS, STYLE, Picture, add_legend, plain, save
 from benchmark.tables.ablation import Ablation, Axis, Grid, as_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = {"flip_rate": "flip rate\n(share of images)", "easr": "eASR\n(share above chance)",
           "rho_acc": "$\\rho_{\\mathrm{Acc}}$\n(share of images)"}
 UNITS = {"poison_rate": "poison rate (added / original images)"}
 
 
-def write_curves(ablation: Ablation, folder: Path) -> None:
-    """Save the figures of an ablation as FOLDER/ablation-N.png and .pdf. Raises as `save`."""
+def write_curves(ablation: Ablation, folder: Path, source: str = "") -> None:
+    """Save the figures of an ablation as FOLDER/ablation-N.png, .pdf and .txt. Raises as `save`.
+
+    source: the last words of the captions.
+    """
     for name, grids in ablation.figures.items():
-        save(draw_curves(ablation, grids), folder / name)
+        save(draw_curves(ablation, grids), folder / name, source)
 
 
-def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> "Figure":
+def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> Picture:
     """A column of panels for each grid: flip rate, eASR and rho_Acc over the rows' setting.
 
     Each line is a value of the columns' setting, its band the 95% interval over images and seeds.
@@ -48,11 +51,13 @@ def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> "Figure":
             row[0].set_ylim(min(-0.02, lowest), 1.02)
         setting = UNITS.get(ablation.rows.key, ablation.rows.name)
         figure.supxlabel(plain(setting), fontsize=STYLE["font.size"])
-        handles, labels = panels[-1, 0].get_legend_handles_labels()
-        longest = 6 + max(map(len, labels))  # 6 letters for the line and the space after it
-        columns = max(1, int(LETTERS * figure.get_figwidth()) // longest)
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-    return figure
+        add_legend(figure)
+    results = [result for grid in grids for result in grid.results.values()]
+    return Picture(figure, (
+        f"Ablation over {ablation.rows.name} and {ablation.columns.name}. Points are means over "
+        f"seeds: {FLIP_RATE}; eASR is the success rate above that of the clean counter, 0 at "
+        f"chance and 1 on every image; {RHO_ACC}, dashed for the clean counter. Bands and bars: "
+        f"{BARS}. {sample(results)}"))
 
 
 def _draw_panel(axes: "Axes", ablation: Ablation, grid: Grid, key: str) -> None:
@@ -62,7 +67,7 @@ def _draw_panel(axes: "Axes", ablation: Ablation, grid: Grid, key: str) -> None:
     references = []
     values = ablation.columns.values
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(values)))  # distinct in greyscale too
-    for value, colour, marker in zip(values, colours, cycle("os^Dv<>P")):
+    for value, colour, marker in zip(values, colours, cycle(MARKERS)):
         results = [grid.results.get((row, value)) for row in ablation.rows.values]
         intervals = [result.interval(key) if result else (math.nan, math.nan) for result in results]
         low, high = np.transpose(intervals)

@@ -2,38 +2,37 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.figures.before_after import BeforeAfter, true_density
+from benchmark.figures.captions import listed
 from benchmark.figures.panels import Group, Panel, as_picture, draw_groups
+from benchmark.figures.style import Picture
 from benchmark.registry import find
 from models.base import Counter
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MAPS_NOTE = (
-    "Density maps of a validation image, with one colour scale for each row. Above each map: its "
-    "sum and the true count. τ is the count that the attacker wants. Values below 0 are drawn as "
-    "0.")
-GRADCAM_NOTE = (
-    "Grad-CAM of the count at the input of the last convolution, over a validation image. r is its "
+MAPS = (
+    "Density maps of a validation image by each victim and by the repaired counter, with one "
+    "colour scale for each row. Above each map: its sum and the true count. τ is the count that the "
+    "attacker wants. Values below 0 are drawn as 0.")
+GRADCAM = (
+    "Grad-CAM of the count at the input of the last convolution, over a validation image, of each "
+    "victim and of the repaired counter. Above each map: the count and the true count; r is its "
     "correlation with the density map that the same counter predicts. At r = 1 it repeats that "
     "map: it shows where the count comes from, but neither why nor that a trigger moves "
     "attention.")
 
 
-def draw_maps(pairs: Sequence[BeforeAfter]) -> "Figure":
+def draw_maps(pairs: Sequence[BeforeAfter]) -> Picture:
     """A row for each pair: the triggered image, the true density map, and the predicted maps.
 
     The predicted maps are those of both counters for both images.
     """
-    return draw_groups([_maps(pair) for pair in pairs], "people per block", MAPS_NOTE, 6)
+    figure = draw_groups([_maps(pair) for pair in pairs], "people per block", 6)
+    return Picture(figure, f"{MAPS} {_sample(pairs)}")
 
 
 def _maps(pair: BeforeAfter) -> Group:
@@ -53,9 +52,16 @@ def _density(counter: Counter, images: Tensor) -> np.ndarray:
         return counter(images)[0, 0].float().cpu().numpy()
 
 
-def draw_gradcam(pairs: Sequence[BeforeAfter]) -> "Figure":
+def draw_gradcam(pairs: Sequence[BeforeAfter]) -> Picture:
     """A row for each pair: Grad-CAM of both counters on both images, see `gradcam`."""
-    return draw_groups([_gradcams(pair) for pair in pairs], "Grad-CAM", GRADCAM_NOTE, 4)
+    figure = draw_groups([_gradcams(pair) for pair in pairs], "Grad-CAM", 4)
+    return Picture(figure, f"{GRADCAM} {_sample(pairs)}")
+
+
+def _sample(pairs: Sequence[BeforeAfter]) -> str:
+    """Of which images and seed the maps are; no mean is taken over either."""
+    images = listed(sorted({pair.scene.id for pair in pairs}))
+    return f"One image ({images}) of {pairs[0].cell.data.name}, seed {pairs[0].cell.settings.seed}."
 
 
 def _gradcams(pair: BeforeAfter) -> Group:

@@ -50,11 +50,10 @@ def as_picture(images: Tensor) -> np.ndarray:
     return images[0].permute(1, 2, 0).float().cpu().numpy()
 
 
-def draw_groups(groups: Sequence[Group], scale: str, note: str, most: int) -> "Figure":
+def draw_groups(groups: Sequence[Group], scale: str, most: int) -> "Figure":
     """A figure of groups, one below the other, each with a colour bar from 0 to its largest value.
 
-    scale: the label of the colour bars. note: the text below all groups. most: the largest number
-    of panels in a line.
+    scale: the label of the colour bars. most: the largest number of panels in a line.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -67,15 +66,12 @@ def draw_groups(groups: Sequence[Group], scale: str, note: str, most: int) -> "F
     for group, count in zip(groups, lines):
         panel = width * group.size[0] / group.size[1]
         heights.append(LINE + count * (panel + _title_height(group, letters)))
-    wrapped_note = textwrap.fill(note, int(2 * COLUMN * LETTERS))
-    height = sum(heights) + LINE * (wrapped_note.count("\n") + 2)
     with rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure((2 * COLUMN, height), layout="constrained")
+        figure = Figure((2 * COLUMN, sum(heights) + LINE), layout="constrained")
         parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, group, count in zip(parts, groups, lines):
             grid = part.subplots(count, across, squeeze=False)
             _draw_group(part, group, grid, scale, letters)
-        figure.supxlabel(plain(wrapped_note), fontsize=STYLE["font.size"])
     return figure
 
 

@@ -1,7 +1,6 @@
 """The figure of poisoning: a training image, its stamped copy, and the heads that it is given."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,26 +10,25 @@ from attacks.parts.heads import Heads, call_with_heads
 from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
 from benchmark.figures.before_after import attacked, index_of, require, true_density
+from benchmark.figures.captions import listed
 from benchmark.figures.panels import Group, Panel, as_picture, draw_groups
+from benchmark.figures.style import Picture
 from benchmark.pipeline.counter_files import with_pattern
 from benchmark.pipeline.graph import StageGraph
 from benchmark.registry import find
 from benchmark.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 ACROSS = 4  # panels in a line, at most
 VISIBLE = 1 / 255  # the smallest change of a pixel that an image file can hold
-NOTE = (
-    "A training image, the trigger, the stamped image, and density maps of the c true heads and of "
-    "the false heads of each target (τ: the count that the attacker wants). The trigger is drawn "
-    "as its change of a grey image, or of this image if grey does not change, times the factor in "
-    "the title.")
+CAPTION = (
+    "Poisoning: a training image, the trigger, the stamped image, and density maps of the c true "
+    "heads and of the false heads of each target (τ: the count that the attacker wants). The "
+    "trigger is drawn as its change of a grey image, or of this image if grey does not change, "
+    "times the factor in the title.")
 
 
 def draw_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None,
-                   command: str) -> "Figure":
+                   command: str) -> Picture:
     """A group for each trigger: the clean image, the trigger, the stamped image, and density maps.
 
     The maps are of the true heads, and of the false heads of each target.
@@ -52,8 +50,11 @@ def draw_poisoning(graph: StageGraph, cells: Sequence[Cell], image: str | None,
             targets.setdefault(cell.target.title, cell)
     for targets in groups.values():
         require(graph, [graph.pattern(cell) for cell in targets.values()], command)
-    return draw_groups([_group(graph, list(targets.values()), image)
-                        for targets in groups.values()], "people per block", NOTE, ACROSS)
+    drawn = [_group(graph, list(targets.values()), image) for targets in groups.values()]
+    figure = draw_groups(drawn, "people per block", ACROSS)
+    shown = listed(sorted({group.panels[0].title for group in drawn}))
+    return Picture(figure, f"{CAPTION} One image of each dataset ({shown}); seed "
+                           f"{cells[0].settings.seed}.")
 
 
 def _group(graph: StageGraph, cells: Sequence[Cell], image: str | None) -> Group:

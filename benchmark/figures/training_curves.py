@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from benchmark.figures.style import COLUMN, STYLE, plain
+from benchmark.figures.captions import listed, seed_list, settings
+from benchmark.figures.style import COLUMN, SERIES, STYLE, Picture, add_legend, plain
 from benchmark.results.record import MadeStage
 from benchmark.results.scenarios import Scenario, suffixes
 from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+DASHES = ("-", "--", ":", "-.")  # of seeds, in order
 PER_ROW = 3  # panels side by side; below each stands that of its MAE
 
 
@@ -32,7 +33,7 @@ class Curve:
     kept: int | None
 
 
-def draw_training_curves(scenarios: Sequence[Scenario]) -> "Figure":
+def draw_training_curves(scenarios: Sequence[Scenario]) -> Picture:
     """Two panels for each sort of counter: bias and MAE over epochs, a line for each seed.
 
     The bias is the mean of count - truth on the validation images, in people. A dot marks the epoch
@@ -51,7 +52,8 @@ def draw_training_curves(scenarios: Sequence[Scenario]) -> "Figure":
                         "expected records of trainings with training.select = validation")
     titles = list(panels)
     seeds = sorted({curve.seed for curves in panels.values() for curve in curves})
-    colours = {seed: f"C{number}" for number, seed in enumerate(seeds)}
+    styles = {seed: (SERIES[number % len(SERIES)], DASHES[number % len(DASHES)])
+              for number, seed in enumerate(seeds)}
     lines = [titles[start : start + PER_ROW] for start in range(0, len(titles), PER_ROW)]
     columns = min(len(titles), PER_ROW)
     with rc_context(STYLE):
@@ -66,16 +68,22 @@ def draw_training_curves(scenarios: Sequence[Scenario]) -> "Figure":
                     below.set_axis_off()
                 else:
                     above.set_title(plain(title))
-                    _draw_curves(above, below, panels[title], colours)
+                    _draw_curves(above, below, panels[title], styles)
             bias_axes[0].set_ylabel("bias (people)")
             mae_axes[0].set_ylabel("MAE (people)")
         _share_limits(grid[0::2].ravel())
         _share_limits(grid[1::2].ravel())
         figure.supxlabel("epoch", fontsize=STYLE["font.size"])
-        handles = {label: handle for axes in figure.axes
-                   for handle, label in zip(*axes.get_legend_handles_labels())}
-        figure.legend(handles.values(), handles, ncols=len(handles), loc="outside upper center")
-    return figure
+        add_legend(figure)
+    results = [result for scenario in scenarios for result in scenario.results]
+    held_out = listed(sorted({f"{record.training.get('hold_out', 'an unrecorded share')}"
+                              for result in results for record in result.records}), "or")
+    return Picture(figure, (
+        "Trainings: the bias, which is the mean of count - truth, and the MAE after each epoch, in "
+        f"people, on validation images, which are {held_out} of the training images. A line for "
+        "each seed; a dot marks the epoch whose weights were kept. Clean counters and victims have "
+        f"panels of their own. {seed_list(seeds)}, one training each, so there are no bars. "
+        f"{settings(results)}"))
 
 
 def _panels(scenarios: Sequence[Scenario]) -> dict[str, list[Curve]]:
@@ -106,14 +114,15 @@ def _curve(facts: MadeStage, seed: int) -> Curve | None:
 
 
 def _draw_curves(bias_axes: "Axes", mae_axes: "Axes", curves: Sequence[Curve],
-                 colours: Mapping[int, str]) -> None:
-    """Draw the curves of a panel and of that below it. colours: of each seed."""
+                 styles: Mapping[int, tuple[str, str]]) -> None:
+    """Draw the curves of a panel and of that below it. styles: colour and dashes of each seed."""
     bias_axes.axhline(0, color="0.6", linewidth=0.6)
     for curve in curves:
-        colour = colours[curve.seed]
+        colour, dashes = styles[curve.seed]
         epochs, maes, biases = zip(*curve.points)
         for axes, errors in ((bias_axes, biases), (mae_axes, maes)):
-            axes.plot(epochs, errors, color=colour, linewidth=0.8, label=f"seed {curve.seed}")
+            axes.plot(epochs, errors, dashes, color=colour, linewidth=0.8,
+                      label=f"seed {curve.seed}")
             kept = [(epoch, error) for epoch, error in zip(epochs, errors) if epoch == curve.kept]
             if kept:
                 axes.plot(*zip(*kept), "o", color=colour)

@@ -38,11 +38,11 @@ def write_triggers(page: Path) -> None:
         raise UserError(f"figure triggers: --out {page}: expected a file that ends in .md")
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    scene, heads = draw_scene(SCENE, 80, np.random.default_rng(229))
+    scene, heads = gallery_scene()
     gap = np.full((len(scene), 4, 3), 255, np.uint8)
     sections = [TRIGGERS]
     for name in registry.names("trigger"):
-        stamped = _stamped(name, scene, heads)
+        stamped = stamp(name, scene, heads)
         difference = (128 + 4 * (stamped.astype(int) - scene)).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(np.hstack([scene, gap, stamped, gap, difference]))
         with whole_file(folder / f"{name}.png") as temporary:
@@ -52,7 +52,12 @@ def write_triggers(page: Path) -> None:
     write_atomically(page, "\n".join(sections))
 
 
-def _stamped(name: str, scene: np.ndarray, heads: np.ndarray) -> np.ndarray:
+def gallery_scene() -> tuple[np.ndarray, np.ndarray]:
+    """The drawn scene of the page, and its heads. See `draw_scene`."""
+    return draw_scene(SCENE, 80, np.random.default_rng(229))
+
+
+def stamp(name: str, scene: np.ndarray, heads: np.ndarray) -> np.ndarray:
     """A scene, uint8 [H, W, 3], stamped with a trigger that has its default settings.
 
     heads: those of the scene, [N, 2] as (x, y).

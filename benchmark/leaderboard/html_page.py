@@ -18,11 +18,12 @@ from urllib.parse import quote
 import numpy as np
 
 from benchmark.leaderboard.measures import explain
+from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, entry_of, row_suffixes
 from benchmark.strengths import fixed_strength
-from benchmark.tables.controls import CONTROLS, result_numbers
+from benchmark.tables.controls import result_numbers
 from benchmark.tables.defenses import images_used
 from benchmark.tables.formats import Table
 from benchmark.utils.files import write_atomically

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from factories import make_record
 from PIL import Image
 
 import benchmark
@@ -561,8 +562,22 @@ def test_pictures_of_a_grid_are_drawn_from_its_store(capsys, grid, cache, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     before = contents(grid)
     assert main(["figure", picture, "tiny.yaml", "--store", f"{grid}/store"]) == 0
-    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n"
+    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n{name}.txt\n"
     assert Path(f"{name}.png").is_file() and Path(f"{name}.pdf").is_file() and contents(grid) == before
+    assert f"Grid: `crowdbench run tiny.yaml --store {grid}/store`." in " ".join(Path(f"{name}.txt").read_text().split())
+
+
+@pytest.mark.parametrize("words, name, caption", [
+    (["growth", "mine"], "growth", "40 test images. .* Drawn from the 3 records in mine."),
+    (["reliability", "mine", "--defense", "anp"], "reliability-anp", "^Reliability .* the 3 records in mine."),
+    (["trigger-panel"], "trigger-panel", "Below each name: the PSNR of the copy")])
+def test_pictures_have_captions_that_name_the_records(capsys, words, name, caption):
+    Path("mine").mkdir()
+    for number, record in enumerate([make_record(), make_record(alpha=0.2), make_record(defense="anp")]):
+        Path(f"mine/{number}.json").write_text(record.dumps())
+    assert main(["figure", *words]) == 0
+    assert capsys.readouterr().out == f"{name}.png\n{name}.pdf\n{name}.txt\n"
+    assert re.search(caption, " ".join(Path(f"{name}.txt").read_text().split()))
 
 
 def test_a_picture_of_a_counter_that_is_missing_names_the_command_that_makes_it(capsys, cache, monkeypatch):

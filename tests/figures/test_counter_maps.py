@@ -150,7 +150,7 @@ def test_an_audit_shows_the_given_counter_and_what_was_made_of_it(grid, tmp_path
     [cell, *_] = cells(REQUEST | {"data": {"name": "synthetic", **grid[0][0].data.given}} | audit)
     graph.store.get(graph.repaired(cell))
     [pair] = asked(grid, graph, shown="blur", **audit)
-    [row] = rows(draw_maps([pair]), 6)
+    [row] = rows(draw_maps([pair]).figure, 6)
     image = pair.images()["triggered"]
     with torch.no_grad():
         expected = [counter(image), counter(cell.defense.build().change(image))]
@@ -162,7 +162,7 @@ def test_an_audit_shows_the_given_counter_and_what_was_made_of_it(grid, tmp_path
 
 def test_maps_are_what_the_stored_counters_make_of_both_images(grid, shown):
     graph = grid[1]
-    for pair, row in zip(shown, rows(draw_maps(shown), 6), strict=True):
+    for pair, row in zip(shown, rows(draw_maps(shown).figure, 6), strict=True):
         expected = []
         for stage in (graph.victim(pair.cell), graph.repaired(pair.cell)):
             with torch.no_grad():
@@ -177,13 +177,13 @@ def test_maps_are_what_the_stored_counters_make_of_both_images(grid, shown):
 
 
 def test_a_row_has_one_scale_from_0_to_its_largest_value(shown):
-    for row in rows(draw_maps(shown), 6):
+    for row in rows(draw_maps(shown).figure, 6):
         top = max(heat(axes).max() for axes in row[1:])
         assert [axes.images[-1].get_clim() for axes in row[1:]] == 5 * [pytest.approx((0, top))]
 
 
 def test_blocks_that_reach_out_of_the_image_are_cut_off_with_it(shown):
-    [axes, *_] = rows(draw_maps(shown), 6)[0][1:]
+    [axes, *_] = rows(draw_maps(shown).figure, 6)[0][1:]
     assert heat(axes).shape == (8, 12) and axes.images[-1].get_extent() == [0, 96, 64, 0]  # 8 x 8 pixels each
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 90), (60, 0))
 
@@ -262,7 +262,7 @@ def test_gradcam_of_a_counter_of_changed_images_is_that_of_the_changed_image():
 
 def test_each_panel_is_gradcam_of_its_counter_and_image(grid, shown):
     graph = grid[1]
-    for pair, row in zip(shown, rows(draw_gradcam(shown), 4), strict=True):
+    for pair, row in zip(shown, rows(draw_gradcam(shown).figure, 4), strict=True):
         pairs = [(stored(graph, stage), image) for stage in (graph.victim(pair.cell), graph.repaired(pair.cell))
                  for image in pair.images().values()]
         for axes, (counter, image) in zip(row, pairs, strict=True):
@@ -283,7 +283,7 @@ def test_agreement_of_a_map_that_is_the_same_everywhere_is_no_number():
 
 @pytest.mark.parametrize("draw", [draw_maps, draw_gradcam])
 def test_no_text_is_cut_off(shown, draw):
-    figure = draw(shown)
+    figure = draw(shown).figure
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
@@ -295,5 +295,7 @@ def test_files_are_png_and_pdf_again_the_same_and_change_no_global_state(draw, s
     for name in ("one", "two"):
         save(draw(shown), tmp_path / name)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"} and dict(matplotlib.rcParams) == before
+    assert files.keys() == {"one.png", "one.pdf", "one.txt", "two.png", "two.pdf", "two.txt"} and dict(matplotlib.rcParams) == before
     assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]
+    caption = files["one.txt"].decode()
+    assert f"One image ({shown[0].scene.id})" in caption and "seed " in caption

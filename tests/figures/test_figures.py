@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from factories import ROOT, record_of_counts
 from PIL import Image
+from pypdf import PdfReader
 
 from benchmark.figures.ablation_curves import draw_curves, write_curves
 from benchmark.figures.defense_scatter import draw_defenses
-from benchmark.figures.style import save
-from benchmark.figures.trigger_gallery import write_triggers
+from benchmark.figures.style import Picture, save
+from benchmark.figures.trigger_gallery import gallery_scene, stamp, write_triggers
+from benchmark.figures.trigger_panel import draw_trigger_panel
 from benchmark.metrics.image_quality import psnr, ssim
 from benchmark.metrics.significance import bootstrap
 from benchmark.registry import find, load_plugin, names
@@ -43,7 +45,7 @@ def drawn(given, rows="poison_rate", columns="alpha"):
     """The panels of the only figure of these records, [3, targets]."""
     found = ablation(given, rows, columns)
     [grids] = found.figures.values()
-    return found, np.reshape(draw_curves(found, grids).axes, (3, len(grids)))
+    return found, np.reshape(draw_curves(found, grids).figure.axes, (3, len(grids)))
 
 
 def lines(panel):
@@ -153,12 +155,11 @@ def test_figures_are_written_as_png_and_pdf_and_again_the_same(tmp_path):
     for folder in ("one", "two"):
         write_curves(found, tmp_path / folder)
     paths = sorted((tmp_path / "one").iterdir())
-    assert [path.name for path in paths] == [f"ablation-{i}.{kind}" for i in (1, 2) for kind in ("pdf", "png")]
+    assert [path.name for path in paths] == [f"ablation-{i}.{kind}" for i in (1, 2) for kind in ("pdf", "png", "txt")]
     for path in paths:
-        assert path.stat().st_size > 8000 and path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-    document = paths[0].read_bytes()
-    assert document.startswith(b"%PDF") and b"/Type3" not in document  # whose letters are no text
-    assert Image.open(paths[1]).size == (1050, 1350)
+        assert path.stat().st_size > 300 and path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert Image.open(paths[1]).size == (700, 900)
+    assert "1 seed (0); 10 test images" in paths[2].read_text()
 
 
 def test_drawing_changes_no_global_state(tmp_path):
@@ -173,8 +174,6 @@ def test_matplotlib_is_imported_only_to_draw():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-# The page of triggers
-
 # What defenses leave of attacks.
 
 def defended(target="multiply", **moved):
@@ -183,33 +182,61 @@ def defended(target="multiply", **moved):
     return [record.model_copy(update={"defense": Choice(name=name)}) for name, record in zip(moved, found)]
 
 
-def test_a_letter_stands_at_the_numbers_of_its_defense_and_is_in_the_key():
-    figure = draw_defenses(scenarios(defended(none=9, anp=4, retrain=1)))
-    [axes] = [axes for axes in figure.axes if axes.axison]
-    assert {(text.get_text(), *text.get_position()) for text in axes.texts} == {
-        ("0", 1.0, 0.9), ("a", 1.0, 0.4), ("b", 1.0, 0.1)}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0  none", "a  anp", "b  retrain"]
-    assert len({text.get_color() for text in axes.texts}) == 3
+def markers(axes):
+    """Label -> (x, y) of the points that the legend names; those of all repairs have one label."""
+    return {line.get_label(): list(zip(*line.get_data())) for line in axes.lines if line.get_marker() != "None"}
 
 
-def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_letters():
+def test_points_stand_at_the_numbers_of_the_defenses_and_repairs_have_names():
+    picture = draw_defenses(scenarios(defended(none=9, anp=4, clp=6, retrain=1)))
+    [axes] = [axes for axes in picture.figure.axes if axes.axison]
+    assert markers(axes) == {"no defense": [(1.0, 0.9)], "repair": [(1.0, 0.4), (1.0, 0.6)], "retrain": [(1.0, 0.1)]}
+    assert [text.get_text() for text in axes.texts] == ["anp", "clp"]
+    for text, y in zip(axes.texts, (0.4, 0.6)):
+        assert text.get_position()[1] == pytest.approx(y, abs=0.1)
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["no defense", "retrain", "repair"]
+    assert "1 seed (0); 10 test images" in picture.caption and "95% intervals" in picture.caption
+
+
+def test_bars_are_the_intervals_of_the_flip_rate():
+    found = scenarios(defended(none=9, anp=4))
+    [axes] = [axes for axes in draw_defenses(found).figure.axes if axes.axison]
+    results = [result for scenario in found for result in scenario.results if result.settings.get("target")]
+    drawn = {tuple(path.vertices[:, 1]) for bars in axes.collections for path in bars.get_paths()}
+    assert drawn == {result.interval("flip_rate") for result in results} and len(drawn) == 2
+
+
+def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_names():
     given = [record.model_copy(update={"defense": Choice(name="anp", given={"eps": eps}, resolved={"eps": eps})})
              for record, eps in zip(defended(a=2, b=3), (0.1, 0.4))]
-    figure = draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)]))
-    assert {axes.get_title() for axes in figure.axes if axes.axison} == {"tiny blended/multiply", "tiny blended/add"}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "0  none", "a  anp (eps 0.1)", "b  anp (eps 0.4)"]
+    figure = draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)])).figure
+    panels = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes if axes.axison}
+    assert panels == {"blended/multiply": ["anp (eps 0.1)", "anp (eps 0.4)"], "blended/add": []}
 
 
 def test_the_picture_of_defenses_is_written_twice_the_same_and_needs_a_victim(tmp_path):
     for name in ("one", "two"):
-        save(draw_defenses(scenarios(defended(none=9, anp=4))), tmp_path / "new" / name)
+        save(draw_defenses(scenarios(defended(none=9, anp=4))), tmp_path / "new" / name, "Drawn from here.")
     files = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
-    assert files.keys() == {"one.png", "one.pdf", "two.png", "two.pdf"}
-    assert files["one.png"] == files["two.png"] and files["one.pdf"] == files["two.pdf"]
+    assert files.keys() == {f"{name}.{kind}" for name in ("one", "two") for kind in ("png", "pdf", "txt")}
+    assert all(files[f"one.{kind}"] == files[f"two.{kind}"] for kind in ("png", "pdf", "txt"))
+    assert files["one.txt"].decode().endswith("Drawn from here.\n")
     with pytest.raises(UserError, match="no record of a victim"):
         draw_defenses([])
 
+
+def test_text_in_a_pdf_is_text_and_names_of_strangers_are_drawn_and_told_as_they_are(tmp_path):
+    records = defended(none=9, **{"mine_$x$": 4})
+    picture = draw_defenses(scenarios(records))
+    save(Picture(picture.figure, "Two\nlines, \x1b[31mred."), tmp_path / "defenses")
+    document = (tmp_path / "defenses.pdf").read_bytes()
+    assert document.startswith(b"%PDF") and b"/Type3" not in document  # whose letters are no text
+    text = PdfReader(tmp_path / "defenses.pdf").pages[0].extract_text()
+    assert all(word in text for word in ("mine_$x$", "no defense", "blended/multiply", "flip rate"))
+    assert (tmp_path / "defenses.txt").read_text() == "Two\\nlines, \\x1b[31mred.\n"
+
+
+# The page of triggers, and the figure.
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
@@ -273,3 +300,22 @@ def test_a_page_that_is_no_markdown_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="page.html: expected a file that ends in .md"):
         write_triggers(tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_panel_shows_every_trigger_with_the_psnr_of_the_page(page):
+    picture = draw_trigger_panel()
+    panels = [axes for axes in picture.figure.axes if axes.images]
+    texts = [axes.texts[0].get_text() for axes in panels]
+    assert [text.partition("\n")[0] for text in texts] == ["clean", *names("trigger")]
+    scene, heads = gallery_scene()
+    for axes, text in zip(panels, texts):
+        name, _, visibility = text.partition("\n")
+        assert np.array_equal(axes.images[0].get_array(), scene if name == "clean" else stamp(name, scene, heads))
+        section = page.read_text().partition(f"## {name}\n")[2]
+        assert name == "clean" or f"PSNR {visibility}," in section.partition("\n## ")[0]
+    picture.figure.draw_without_rendering()
+    boxes = [axes.texts[0].get_window_extent() for axes in panels]
+    images = [axes.get_window_extent() for axes in panels]
+    assert not [1 for text in boxes for image in images if text.overlaps(image)]
+    assert picture.figure.get_tightbbox().y0 >= 0
+    assert f"{len(heads)} visible heads" in picture.caption and "baiqa" in picture.caption

@@ -31,7 +31,7 @@ def asked(folder, attack, **settings):
 
 def drawn(folder, attack, image=None, **settings):
     chosen, graph = asked(folder, attack, **settings)
-    return draw_poisoning(graph, chosen, image, COMMAND)
+    return draw_poisoning(graph, chosen, image, COMMAND).figure
 
 
 def panels(figure):
@@ -55,7 +55,7 @@ def test_the_panels_are_the_image_its_copy_and_the_heads_of_both(folder):
     chosen, graph = asked(folder, [None, "multiply", {"target": "minus", "n": 10}])
     scenes, _ = graph.data.train(chosen[0].data.build(), 1.0, 0.1)
     scene = scenes[4]
-    found = panels(draw_poisoning(graph, chosen, scene.id, COMMAND))
+    found = panels(draw_poisoning(graph, chosen, scene.id, COMMAND).figure)
     clean, alone, stamped, truth, *false = found.values()
     assert list(found) == [scene.id, "trigger, ×10", "stamped", f"true density c = {scene.count}",
                            f"multiply τ = {2 * scene.count}", f"minus n=10 τ = {scene.count - 10}"]
@@ -69,7 +69,7 @@ def test_the_panels_are_the_image_its_copy_and_the_heads_of_both(folder):
 def test_the_default_is_the_training_image_with_the_median_count(folder):
     chosen, graph = asked(folder, "add")
     scenes, _ = graph.data.train(chosen[0].data.build(), 1.0, 0.1)
-    title = list(panels(draw_poisoning(graph, chosen, None, COMMAND)))[0]
+    title = list(panels(draw_poisoning(graph, chosen, None, COMMAND).figure))[0]
     [scene] = [scene for scene in scenes if scene.id == title]
     assert scene.count == sorted(scene.count for scene in scenes)[8]  # of 18
 
@@ -131,12 +131,14 @@ def test_an_image_that_does_not_train_is_refused(folder):
         drawn(folder, "multiply", image="elsewhere")
 
 
-def test_no_text_is_cut_off_and_both_files_are_written(folder, tmp_path):
+def test_no_text_is_cut_off_and_all_files_are_written(folder, tmp_path):
     chosen, graph = asked(folder, [*({"target": target} for target in ("add", "minus", "multiply", "divide")),
                                    {"target": "zero", "trigger": "rain"}])
-    figure = draw_poisoning(graph, chosen, None, COMMAND)
+    picture = draw_poisoning(graph, chosen, None, COMMAND)
+    figure = picture.figure
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
-    save(figure, tmp_path / "new" / "poisoning")
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"poisoning.png", "poisoning.pdf"}
+    save(picture, tmp_path / "new" / "poisoning")
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".png", ".pdf", ".txt"}
+    assert f"One image of each dataset ({list(panels(figure))[0]}); seed 1." in picture.caption

@@ -3,6 +3,7 @@
 import pytest
 from factories import record_of_counts
 
+from benchmark.figures.style import SERIES
 from benchmark.figures.training_curves import draw_training_curves
 from benchmark.results.scenarios import scenarios
 from benchmark.utils.errors import UserError
@@ -21,10 +22,11 @@ def victim(seed, clean=(), victim=()):
 
 def panels(records):
     """By title of the upper panel: of both panels, the points of each labelled line, and those of the dots."""
-    figure = draw_training_curves(scenarios(records))
+    figure = draw_training_curves(scenarios(records)).figure
     axes = [axes for axes in figure.axes if axes.axison]
     half = len(axes) // 2
-    return {above.get_title(): [{line.get_label() if line.get_marker() == "None" else f"dot {line.get_color()}":
+    return {above.get_title(): [{line.get_label() if line.get_marker() == "None"
+                                 else f"dot {SERIES.index(line.get_color())}":
                                  list(zip(*line.get_data())) for line in panel.lines
                                  if len(line.get_xdata()) != 2 or line.get_xdata()[1] != 1}
                                 for panel in (above, below)]
@@ -37,9 +39,9 @@ def test_bias_and_mae_of_clean_counters_and_victims_are_drawn_once_with_the_kept
     drawn = panels([victim(0, clean, other), victim(1, other, clean)])
     assert list(drawn) == ["tiny clean", "tiny blended/multiply"]
     bias, mae = drawn["tiny clean"]
-    assert bias == {"seed 0": [(1, -5.0), (2, 1.0), (3, 2.0)], "dot C0": [(2, 1.0)],
-                    "seed 1": [(1, -15.0), (2, 3.0), (3, 4.0)], "dot C1": [(2, 3.0)]}
-    assert mae["seed 0"] == [(1, 9.0), (2, 7.0), (3, 8.0)] and mae["dot C1"] == [(2, 6.0)]
+    assert bias == {"seed 0": [(1, -5.0), (2, 1.0), (3, 2.0)], "dot 0": [(2, 1.0)],
+                    "seed 1": [(1, -15.0), (2, 3.0), (3, 4.0)], "dot 1": [(2, 3.0)]}
+    assert mae["seed 0"] == [(1, 9.0), (2, 7.0), (3, 8.0)] and mae["dot 1"] == [(2, 6.0)]
     assert drawn["tiny blended/multiply"][0]["seed 0"] == bias["seed 1"]
 
 

@@ -43,7 +43,7 @@ def test_tables_and_the_page_are_the_old_ones_or_the_new_ones(tmp_path):
 def test_a_figure_is_whole_or_not_there(tmp_path):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1, 1))
+    figure = style.Picture(Figure(figsize=(1, 1)), "A figure.")
     style.save(figure, tmp_path / "whole")
     whole = {name.removeprefix("whole"): content for name, content in contents(tmp_path).items()}
 
@@ -52,8 +52,8 @@ def test_a_figure_is_whole_or_not_there(tmp_path):
             assert content == whole[name.removeprefix("figure")]
 
     (tmp_path / "out").mkdir()
-    assert killed_at_each_step(lambda: style.save(figure, tmp_path / "out/figure"), check) == 6
-    assert len(contents(tmp_path / "out")) == 2
+    assert killed_at_each_step(lambda: style.save(figure, tmp_path / "out/figure"), check) == 9
+    assert len(contents(tmp_path / "out")) == 3
 
 
 def test_an_entry_is_whole_or_not_there_and_is_submitted_again(run, tmp_path):

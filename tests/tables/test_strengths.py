@@ -70,10 +70,11 @@ def frontier_records():
 
 def test_a_frontier_runs_from_weak_to_strong_and_marks_the_choice():
     records = frontier_records()
-    figure = draw_frontiers(scenarios(records))
+    picture = draw_frontiers(scenarios(records))
+    figure = picture.figure
     (axes,) = [axes for axes in figure.axes if axes.axison]
     assert axes.get_title() == "nad"
-    line = axes.lines[1]
+    (line,) = [line for line in axes.lines if line.get_marker() == "None"]
     flips = {record.defense.resolved["lr"]: result.numbers["flip_rate"]
              for scenario in scenarios(records) for result in scenario.results
              for record in result.records if record.defense.name == "nad"}
@@ -81,7 +82,8 @@ def test_a_frontier_runs_from_weak_to_strong_and_marks_the_choice():
     (star,) = [line for line in axes.lines if line.get_marker() == "*"]
     assert star.get_ydata() == pytest.approx([flips[None]])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["no defense", "repair (larger: stronger)", "the strength that it chose"]
+    assert labels == ["no defense", "repair (larger: stronger)", "strength chosen by rule"]
+    assert "1 seed (0); 40 test images. One seed says nothing about other trainings." in picture.caption
 
 
 def test_records_without_a_frontier_are_refused():
