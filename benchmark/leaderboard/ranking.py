@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
@@ -27,7 +26,8 @@ from benchmark.results.scenarios import Scenario, defense_settings, entry_of, su
 from benchmark.tables.controls import SHARED, chance_flips
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import NONE, Table, number, with_interval
+from benchmark.tables.formats import (NONE, Table, as_frame, number, ranked, share_of, unranked,
+                                      with_interval)
 from benchmark.tables.two_levels import few_seeds, level_cells, level_legend
 
 if TYPE_CHECKING:
@@ -186,20 +186,21 @@ def _table(protocol: str, defenses: Sequence[GridResults],
     ranks = itertools.count(1)
     rows = []
     for defense in complete:
-        row = {"rank": "control" if defense.is_control else str(next(ranks)),
+        row = {"rank": unranked("control") if defense.is_control else ranked(next(ranks)),
                "defense": names[defense]}
         row |= _numbers(defense, undefended.get(defense.source), attacks)
         rows.append(row | differences[defense])
     for defense in defenses:
         if not defense.complete:
-            rows.append({"rank": "incomplete", "defense": names[defense],
-                         "cells": f"{defense.present}/{defense.wanted}"})
-    frame = pd.DataFrame(rows).fillna(NONE)
+            rows.append({"rank": unranked("incomplete"), "defense": names[defense],
+                         "cells": share_of(defense.present, defense.wanted)})
+    frame = as_frame(rows).fillna(NONE)
     has_entries = any(entry_of(defense.first.records[0]) for defense in defenses)
     if not has_entries:
         frame = frame.drop(columns=["entry", "tier"])
     rule = [attacks.legend] if attacks else []
-    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
+    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend,
+             *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
@@ -277,7 +278,7 @@ def _numbers(defense: GridResults, undefended: GridResults | None,
     existing = [share for share in chance if not math.isnan(share)]
     columns["chance flips"] = number(float(np.mean(existing))) if existing else NONE
     return columns | {"DER": _der(defense, undefended), "seconds": repair_seconds(results),
-                      "cells": f"{defense.present}/{defense.wanted}"}
+                      "cells": share_of(defense.present, defense.wanted)}
 
 
 def _der(defense: GridResults, undefended: GridResults | None) -> str:

@@ -20,14 +20,16 @@ from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import CONTROLS, control_numbers, control_table
 from benchmark.tables.defenses import defense_table
 from benchmark.tables.detection import detection_table, is_detected
-from benchmark.tables.formats import Table, as_json, csv, latex, markdown
+from benchmark.tables.data import as_json, csv, parquet
+from benchmark.tables.formats import Table, markdown
+from benchmark.tables.latex import latex
 from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.storage_errors import describe_error
 
-FORMATS = {"md": markdown, "csv": csv, "tex": latex, "json": as_json}
+FORMATS = {"md": markdown, "csv": csv, "parquet": parquet, "tex": latex, "json": as_json}
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics.significance import LEVEL, holm, sign_flip_test
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import cell_of, settings_of
-from benchmark.tables.formats import NONE, Table, number
+from benchmark.tables.formats import NONE, Cell, Table, as_frame, number
 
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
 NOT_DETERMINISTIC = "not deterministic"
@@ -68,7 +67,7 @@ def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
         "both records name the same machine, threads, versions and switches of torch; on a GPU, "
         "only if they say that torch's deterministic algorithms were on."]
     columns = ["cell", "largest difference", *NUMBERS, "p", "verdict"]
-    frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
+    frame = as_frame(rows, columns=columns).fillna(NONE)
     agree = FAILED.isdisjoint(frame["verdict"])
     return Table("reproduction", "Records / reruns of the same cells", frame, notes), agree
 
@@ -153,11 +152,14 @@ def _row(first: Result, second: Result, p: float) -> dict[str, str]:
         verdict = SAME
     else:
         verdict = ALIKE if p >= LEVEL else DIFFERS
-    shown = f"{difference:.1g}" if 0 < difference < ROUNDING else number(difference, 2)
+    shown = number(difference, 2)
+    if 0 < difference < ROUNDING:
+        shown = Cell(f"{difference:.1g}", {"": difference})
     row = {"cell": _name(first.records[0]), "largest difference": shown}
     for heading, key in NUMBERS.items():
-        row[heading] = " / ".join(number(result.numbers.get(key, np.nan))
-                                  for result in (first, second))
+        recorded, rerun = (number(result.numbers.get(key, np.nan)) for result in (first, second))
+        row[heading] = Cell(f"{recorded} / {rerun}",
+                            {"": recorded.data[""], " of the rerun": rerun.data[""]})
     return row | {"p": NONE if verdict == SAME else number(p), "verdict": verdict}
 
 

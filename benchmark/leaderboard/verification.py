@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Self
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from benchmark.config.frozen_grids import FrozenGrid
@@ -26,7 +25,7 @@ from benchmark.metrics.significance import LEVEL
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import settings_of
-from benchmark.tables.formats import NONE, Table, interval, number, signed
+from benchmark.tables.formats import NONE, Table, as_frame, interval, number, signed
 
 VERIFIED, UNDECIDED, NOT_CONFIRMED = "verified", "undecided", "not confirmed"
 MARGIN = 0.2  # a loss of RA that a verified entry does not have
@@ -125,7 +124,7 @@ class Verification:
                 for (cell, record), difference in zip(self.pairs, self.differences)]
         against = "higher" if self.is_attack else "lower"
         return Table(
-            "verification", "Cells with fresh seeds", pd.DataFrame(rows),
+            "verification", "Cells with fresh seeds", as_frame(rows),
             ["RA entered is the mean over the entry's own seeds of the same cell. The mean "
              f"difference is {self._difference}, with its 95% interval by Student's t, from the "
              "variance between the entry's own seeds, pooled over its cells. The entry is "

@@ -11,7 +11,7 @@ from benchmark.paper import reference
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.formats import MISSING, NONE, Cell, Table, number
 
 DAGGER = "\N{DAGGER}"
 CHANCE = ("rho_Asr includes successes by chance: compare it with ASR0, the flip rate and the "
@@ -129,14 +129,14 @@ def _table(name: str, paper_table: int, title: str, columns: list[Column],
     """A table of the paper: measured columns, and printed ones if the settings are the paper's."""
     suffix = suffixes([row.settings for row in rows], shown=("model", "target", "defense"))
     labels = [row.label + ending for row, ending in zip(rows, suffix)]
-    frame = pd.DataFrame({"model": [row.model for row in rows], "strategy": labels})
+    cells: dict[str, list[str]] = {"model": [row.model for row in rows], "strategy": labels}
     printed = reference.printed(paper_table)
     corrections: dict[str, str] = {}
     compared = reference.compares(row.settings for row in rows if any(row.results))
     for column in columns:
-        frame[column.heading] = [_measured(row, column) for row in rows]
+        cells[column.heading] = [_measured(row, column) for row in rows]
         if compared and reference.present():
-            frame[f"{column.heading} (paper)"] = [
+            cells[f"{column.heading} (paper)"] = [
                 _printed(row, column, printed, corrections) for row in rows]
     notes = [*common_settings([row.settings for row in rows]), CHANCE]
     if compared:
@@ -145,6 +145,7 @@ def _table(name: str, paper_table: int, title: str, columns: list[Column],
         values = "; ".join(f"{row} {value}" for row, value in corrections.items())
         notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: "
                      f"{values}.")
+    frame = pd.DataFrame(cells, dtype=object)
     return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)))
 
 
@@ -177,9 +178,11 @@ def _printed(row: TableRow, column: Column, printed: dict[reference.Key, dict[st
     key = (row.model, row.strategy, row.finetuned)
     if key not in printed or not reference.comparable(row.settings):
         return ""
-    value = printed[key][column.printed] or NONE
+    value = printed[key][column.printed]
+    if not value:
+        return NONE
     corrected = reference.corrected().get((row.model, row.strategy, column.finetuned))
     if column.metric != "rho_asr" or corrected in (None, value):
-        return value
+        return Cell(value, {"": float(value)})
     corrections[f"{row.model} {row.strategy}{' ft' if column.finetuned else ''}"] = corrected
-    return value + DAGGER
+    return Cell(value + DAGGER, {"": float(value), "_corrected": float(corrected)})

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from benchmark.metrics.paired import Paired, infer
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.comparison import difference_cells
 from benchmark.tables.detection import ATTACK
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import Table
+from benchmark.tables.formats import Table, as_frame
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_legend
 from benchmark.utils.errors import UserError, did_you_mean
 
@@ -57,7 +55,7 @@ def attack_difference_table(scenarios: Sequence[Scenario], attack: str) -> Table
                for line, one in zip(lines, compared)]
     notes = [_legend(attack, len(tested)), *few_seeds(len(one.own.seeds) for one in compared),
              *unchanged_notes(results)]
-    return Table("attack-differences", f"Differences of {attack}", pd.DataFrame(lines), notes)
+    return Table("attack-differences", f"Differences of {attack}", as_frame(lines), notes)
 
 
 def _comparisons(scenarios: Sequence[Scenario], attack: str) -> Iterator[AttackComparison]:

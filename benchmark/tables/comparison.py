@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import SHARED
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import NONE, Table
+from benchmark.tables.formats import NONE, Cell, Table, as_frame
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend
 from benchmark.utils.errors import UserError, did_you_mean
+
+
+NOT_SHOWN = "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
                      "settings and seeds. none and the controls are of the compared defense's "
                      "victims.")
     notes += unchanged_notes(_named_results(lines, compared))
-    return Table("differences", f"Differences of {defense}", pd.DataFrame(lines), notes)
+    return Table("differences", f"Differences of {defense}", as_frame(lines), notes)
 
 
 def _comparisons(scenarios: Sequence[Scenario], defense: str) -> Iterator[Comparison]:
@@ -128,7 +129,7 @@ def difference_cells(heading: str, inference: Inference | None, better: int) -> 
 
 def _verdict(inference: Inference, better: int) -> str:
     if not inference.shown_for_counters:
-        return "-"
+        return Cell("-", {"": NOT_SHOWN})
     verdict = "better" if inference.value * better > 0 else "worse"
     return verdict if inference.shown else f"these counters: {verdict}"
 

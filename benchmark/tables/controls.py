@@ -4,13 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from benchmark.metrics import counting
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.formats import MISSING, NONE, Table, as_frame, interval, number
 
 CONTROLS = ("retrain", "continue_poisoned")  # what a defense must beat, besides `none`
 SHARED = ("none", *CONTROLS)  # what an entry holds besides its own defense
@@ -57,7 +55,7 @@ def control_table(scenarios: Sequence[Scenario]) -> Table:
     for line, (scenario, _, result) in zip(lines, rows):
         cells.append(_text(line, is_clean=scenario.attack == "clean"))
         named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
-    frame = pd.DataFrame(cells, columns=["model", "attack", "defense", *COLUMNS])
+    frame = as_frame(cells, columns=["model", "attack", "defense", *COLUMNS])
     settings = [scenario.settings for scenario in scenarios]
     return Table("controls", "Defenses and their controls", frame,
                  [*common_settings(settings), *LEGEND, *row_notes(named_results)])
@@ -141,9 +139,9 @@ def _text(line: dict[str, Any], is_clean: bool) -> dict[str, str]:
     was_run = "images" in line
     for heading, keys in COLUMNS.items():
         if was_run:
-            values = [number(line.get(key, math.nan), DIGITS.get(heading, 3)) for key in keys]
-            is_interval = len(values) > 1 and NONE not in values
-            text[heading] = f"[{', '.join(values)}]" if is_interval else values[0]
+            values = [line.get(key, math.nan) for key in keys]
+            print_values = interval if len(keys) > 1 else number
+            text[heading] = print_values(*values, DIGITS.get(heading, 3))
         else:
             text[heading] = NONE if is_clean and heading not in CLEAN else MISSING
     return text
