@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import add_command, add_group, add_record_options, publish, read_records
+from benchmark.cli.options import (add_command, add_group, add_record_options, print_rows, publish,
+                                   read_records, terminal_width)
 
 
 def add(commands: Any) -> None:
@@ -23,6 +24,8 @@ def add(commands: Any) -> None:
     command.add_argument("subject",
                          help="a defense of the records, an attack as TRIGGER/TARGET, or the "
                               "folder of a leaderboard entry")
+    command.add_argument("--out", type=Path,
+                         help="the folder to write the tables to, with all their columns")
     add_record_options(command)
 
     command = add_command(commands, "ablation", _ablation,
@@ -58,15 +61,22 @@ def _leaderboard(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from benchmark.leaderboard.load import read_manifest
     from benchmark.leaderboard.manifest import FILE
-    from benchmark.leaderboard.report import compare
-    from benchmark.tables.formats import markdown
+    from benchmark.leaderboard.report import compare, write_tables
+    from benchmark.leaderboard.terminal_report import comparison_report
+    from benchmark.tables.verdicts import win_table
 
     subject, paths = options.subject, options.records
     entry = Path(subject)
     if (entry / FILE).is_file():
         subject, paths = read_manifest(entry).subject, [entry, *paths]
     table = compare(read_records(paths), subject)
-    print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    over = "defense" if "/" in subject else "attack"
+    if options.out:
+        write_tables([table, win_table(table.frame.to_dict("records"), over)], options.out)
+    if options.json:
+        print_rows(table)
+    else:
+        print(comparison_report(table, terminal_width(), over))
     return 0
 
 

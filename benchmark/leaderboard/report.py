@@ -25,6 +25,8 @@ from benchmark.tables.formats import Table, markdown
 from benchmark.tables.latex import latex
 from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
+from benchmark.tables.summary import summary_table
+from benchmark.tables.verdicts import control_differences, verdict_table, win_table
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.storage_errors import describe_error
@@ -57,18 +59,22 @@ class Board:
         return [audit_table(audits, self.other_audits)] if audits else []
 
     @cached_property
+    def paper(self) -> list[Table]:
+        """The paper's Tables 1 to 3, of counters that were trained; none if there are only audits.
+        """
+        trained = [scenario for scenario in self.scenarios if not _is_audit(scenario)]
+        if self.scenarios and not trained:
+            return []
+        return [build(trained) for build in (table1, table2, table3)]
+
+    @cached_property
     def tables(self) -> list[Table]:
         """The table of audits, the leaderboards, the paper's Tables 1 to 3, and that of controls.
 
-        The paper's tables are of counters that were trained, and left out if there are only audits.
         They are followed by the table of detectors if there is a detector, and by the table of
         defenses if at least two defenses besides none and the controls repair counters.
         """
-        tables = [*self.verdicts, *self.rankings]
-        trained = [scenario for scenario in self.scenarios if not _is_audit(scenario)]
-        if trained or not self.scenarios:
-            tables += [build(trained) for build in (table1, table2, table3)]
-        tables.append(control_table(self.scenarios))
+        tables = [*self.verdicts, *self.rankings, *self.paper, control_table(self.scenarios)]
         results = [result for scenario in self.scenarios for result in scenario.results]
         if any(map(is_detected, results)):
             tables.append(detection_table(self.scenarios))
@@ -90,27 +96,38 @@ class Board:
         return "\n".join(map(markdown, self.tables))
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write folder/tables/NAME.{md,csv,tex,json} for each table.
+        """Write folder/tables/NAME.{md,csv,parquet,tex,json} for each table.
 
-        Besides those of `tables` these are the tables of all results, of strata and, where a
-        defense chose among strengths, of strengths.
+        Besides those of `tables` these are the summary, the verdicts on the defenses, and the
+        tables of all results, of strata and of strengths, as far as they have rows.
         Each file is written whole or not at all. The same records give the same bytes, whatever
         their order. Returns the paths.
 
         Raises:
             UserError: a file cannot be written.
         """
-        paths = []
-        only_written = [results_table(self.scenarios), strata_table(self.scenarios)]
-        strengths = strength_table(self.scenarios)
-        if len(strengths.frame):
-            only_written.append(strengths)
-        for table in [*self.tables, *only_written]:
-            for suffix, to_text in FORMATS.items():
-                path = Path(folder) / "tables" / f"{table.name}.{suffix}"
-                _write(path, to_text(table))
-                paths.append(path)
-        return paths
+        differences = control_differences(self.scenarios)
+        only_written = [
+            summary_table(self.scenarios), verdict_table(differences), win_table(differences),
+            results_table(self.scenarios), strata_table(self.scenarios),
+            strength_table(self.scenarios)]
+        with_rows = [table for table in only_written if len(table.frame)]
+        return write_tables([*self.tables, *with_rows], Path(folder) / "tables")
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> list[Path]:
+    """Write folder/NAME.{md,csv,parquet,tex,json} for each table, and return the paths.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    paths = []
+    for table in tables:
+        for suffix, convert in FORMATS.items():
+            path = folder / f"{table.name}.{suffix}"
+            _write(path, convert(table))
+            paths.append(path)
+    return paths
 
 
 def board(records: Iterable[Record], other_audits: Iterable[Record] = ()) -> Board:
@@ -169,8 +186,8 @@ def _is_audit(scenario: Scenario) -> bool:
     return scenario.settings["audit"] == "true"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        write_atomically(path, text)
+        write_atomically(path, content)
     except OSError as error:
         raise UserError(f"tables: cannot write {path.name}: {describe_error(error)}") from None

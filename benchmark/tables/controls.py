@@ -49,7 +49,7 @@ Row = tuple[Scenario, str, Result | None]  # a defense by name, and its result o
 
 def control_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and defense, including the required controls."""
-    rows = _rows(scenarios)
+    rows = control_rows(scenarios)
     lines = control_numbers(scenarios)
     cells, named_results = [], []
     for line, (scenario, _, result) in zip(lines, rows):
@@ -66,7 +66,7 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
 
     A row of a defense that was not run has only names.
     """
-    rows = _rows(scenarios)
+    rows = control_rows(scenarios)
     suffixes = row_suffixes([(scenario, result) for scenario, _, result in rows])
     lines = []
     for (scenario, defense, result), (attack_suffix, defense_suffix) in zip(rows, suffixes):
@@ -76,7 +76,8 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     return lines
 
 
-def _rows(scenarios: Sequence[Scenario]) -> list[Row]:
+def control_rows(scenarios: Sequence[Scenario]) -> list[Row]:
+    """The rows of `control_table`: of each victim `none`, the repairs, and the controls."""
     in_order = sorted(scenarios, key=lambda scenario: (
         scenario.model, scenario.attack != "clean", scenario.attack))
     rows: list[Row] = []

@@ -7,6 +7,7 @@ records, which anybody may have written: it is escaped, so that no format interp
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,8 @@ def number(value: float, digits: int = 3) -> Cell:
     if math.isnan(value):
         return Cell(NONE, {"": None})
     # + 0.0 turns -0.0 into 0.0
-    return Cell(f"{round(value, digits) + 0.0:.{digits}f}", {"": float(value)})
+    return Cell(f"{round(value, digits) + 0.0:.{digits}f}",
+                {"": float(value) if digits else round(value)})
 
 
 def count(value: int) -> Cell:
@@ -147,6 +149,12 @@ def one_line(text: str) -> str:
     """Text without line breaks, control characters or changes of writing direction."""
     printable = (character if character.isprintable() else " " for character in str(text))
     return " ".join("".join(printable).split())
+
+
+def heading_lines(heading: str, width: int) -> list[str]:
+    """A heading in lines of at most `width` characters, or of its longest word."""
+    words = one_line(heading).split()
+    return textwrap.wrap(" ".join(words), max([width, *map(len, words)]), break_on_hyphens=False)
 
 
 def text(value: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmark.tables.data import holds_numbers
-from benchmark.tables.formats import Table, one_line
+from benchmark.tables.formats import Table, heading_lines, one_line
 
 PACKAGES = "% \\usepackage{array, booktabs, graphicx}"
 WIDTH = 78  # of a page, in characters of \footnotesize
@@ -43,13 +43,7 @@ class Column:
     @cached_property
     def lines(self) -> list[str]:
         """The heading in lines that are no longer than its cells, or than its longest word."""
-        lines: list[str] = []
-        for word in one_line(self.heading).split():
-            if lines and len(f"{lines[-1]} {word}") <= self.longest:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
-        return lines or [""]
+        return heading_lines(self.heading, self.longest) or [""]
 
     @property
     def width(self) -> int:
