@@ -25,6 +25,8 @@ from benchmark.tables.formats import (NONE, Cell, Table, as_frame, number, ranke
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend
 
 Row = dict[str, str]
+BRIEF = ("rank", "attack", "damage left", "best defense", "RA clean counter", "RA undefended",
+         "rho_Acc - clean counter", "rho_Acc", "flip rate", "cells")  # of either table
 LEGEND = [
     "damage left is, on the same triggered images, the RA of the clean counter minus the RA after "
     "the best defense, as the mean over models and seeds; brackets hold 95% intervals, by "
@@ -162,7 +164,8 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
     notes += [f"{names[attack]} has no rank: {attack.entry['lacks']}."
               for attack in attacks if attack.entry.get("lacks")]
     undefended = [(names[attack], result) for attack in complete for result in attack.undefended]
-    return Table(name, title, frame, notes + row_notes(undefended))
+    return Table(name, title, frame, notes + row_notes(undefended), brief=BRIEF,
+                 caption=f"{title}. Intervals are 95% intervals over seeds and images.")
 
 
 def _by_row(tests: Sequence[tuple[AttackResults, str, Paired]]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
          "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
+BRIEF = ("rank", "defense", "RA", "rho_Acc", "flip rate", "RA - none", "p none, images", "cells")
 LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
     "interval, by bootstrap over seeds and images. An attack for which a number does not exist is "
@@ -206,7 +207,10 @@ def _table(protocol: str, defenses: Sequence[GridResults],
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
-                 notes + unchanged_notes(named_results))
+                 notes + unchanged_notes(named_results), brief=BRIEF,
+                 caption=f"Defenses on {protocol}, ranked by RA, the share of triggered images "
+                         "that are counted to within 10% of the truth, with 95% intervals over "
+                         "seeds and images.")
 
 
 def _lowest_ra(defense: GridResults, attacks: "EnteredAttacks | None") -> float:

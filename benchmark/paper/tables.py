@@ -146,7 +146,9 @@ def _table(name: str, paper_table: int, title: str, columns: list[Column],
         notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: "
                      f"{values}.")
     frame = pd.DataFrame(cells, dtype=object)
-    return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)))
+    return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)),
+                 caption=f"{title.partition('. ')[2]}: shares of images that are counted right "
+                         "(rho_Acc), and that the attack moves beyond 10% of the truth (rho_Asr).")
 
 
 def _named_results(rows: list[TableRow], labels: list[str]) -> Iterator[tuple[str, Result | None]]:

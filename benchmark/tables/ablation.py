@@ -294,7 +294,9 @@ def _pivot(ablation: Ablation, grid: Grid, name: str) -> Table:
     named_results = [(f"{rows.name} {row}, {columns.name} {column}", grid.results[row, column])
                      for row, column in places]
     return Table(name, f"Ablation: {grid.label}", as_frame(lines, columns=headings),
-                 notes + row_notes(named_results))
+                 notes + row_notes(named_results),
+                 caption=f"Effect of {rows.name} (rows) and {columns.name} (columns) on the attack "
+                         f"{grid.label}, as means over seeds.")
 
 
 def _cells(result: Result) -> dict[str, str]:

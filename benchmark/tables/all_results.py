@@ -18,6 +18,9 @@ WITHOUT_INTERVAL = {f"band {band}": f"band {band}" for band in counting.BANDS} |
     "target ASR": "target_asr", "harm MAE": "harm_mae", "attainment MAE": "attainment_mae",
     "label distortion": "label_distortion"}
 PEOPLE = {"mae", "rmse", "harm_mae", "attainment_mae"}  # in people, printed with two digits
+BRIEF = ("attack", "defense", "rho_Acc", "MAE", "rho_Asr", "flip rate", "attainment", "seeds")
+CAPTION = ("Results of every attack and defense, as means over seeds with 95% intervals over seeds "
+           "and images.")
 LEGEND = [
     "Numbers are means over seeds. Brackets hold 95% intervals, by bootstrap over seeds and "
     "images.",
@@ -54,7 +57,8 @@ def results_table(scenarios: Sequence[Scenario]) -> Table:
         named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
     settings = [scenario.settings for scenario in scenarios]
     return Table("cells", "All results", as_frame(lines),
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)],
+                 caption=CAPTION, brief=BRIEF)
 
 
 def _digits(key: str) -> int:

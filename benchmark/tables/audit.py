@@ -32,6 +32,7 @@ LIMITS = (
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "base": "base"}
 COLUMNS = ["model", "attack", *NUMBERS, "flip rate", "opposite", "p, images", "shift",
            "other counters", "p, counters", "attainment", "reading"]
+BRIEF = ("model", "attack", "rho_Acc", "MAE", "flip rate", "opposite", "p, images", "reading")
 LEGEND = [
     "rho_Asr, base and the flip rate are those of the table of controls, with a 95% interval by "
     "bootstrap over images. opposite is the flip rate of the opposite target, which wants the "
@@ -74,7 +75,9 @@ def audit_table(scenarios: Sequence[Scenario], others: Sequence[Scenario] = ()) 
                      for line, (_, result) in zip(lines, rows)]
     settings = [scenario.settings for scenario, _ in rows]
     return Table("audit", "Is the counter backdoored?", as_frame(lines, columns=COLUMNS),
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)], lead)
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)], lead,
+                 caption="Audit of counters whose training is not known: how far each trigger moves "
+                         "their counts, compared with other counters.", brief=BRIEF)
 
 
 def _rows(scenarios: Sequence[Scenario]) -> list[Row]:

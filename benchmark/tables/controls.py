@@ -22,6 +22,11 @@ COLUMNS = {
 }
 DIGITS = {"MAE": 2, "images": 0, "seeds": 0}  # all others have 3
 CLEAN = ("rho_Acc", "MAE", "images", "seeds")  # columns that exist without an attack
+BRIEF = ("attack", "defense", "rho_Acc", "MAE", "rho_Asr", "ASR0", "flip rate", "flip rate 95%",
+         "chance flips", "attainment", "DER", "seeds")
+CAPTION = ("Attacks and defenses with their controls. A defense is worth something if it has fewer "
+           "flips than no defense (none), and no lower rho_Acc than retraining on the same images "
+           "(retrain).")
 LEGEND = [
     "S is the set of counts at which the attack succeeds: more than 10% above the truth if the "
     "attack increases the count, more than 10% below it if it decreases the count.",
@@ -58,7 +63,8 @@ def control_table(scenarios: Sequence[Scenario]) -> Table:
     frame = as_frame(cells, columns=["model", "attack", "defense", *COLUMNS])
     settings = [scenario.settings for scenario in scenarios]
     return Table("controls", "Defenses and their controls", frame,
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)],
+                 caption=CAPTION, brief=BRIEF)
 
 
 def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:

@@ -59,7 +59,10 @@ def defense_table(scenarios: Sequence[Scenario]) -> Table:
     settings = [scenario.settings for scenario in scenarios]
     seeds = few_seeds(len(result.seeds) for _, result in named_results)
     return Table("defenses", "Defenses", as_frame(lines),
-                 [*common_settings(settings), *LEGEND, *seeds, *row_notes(named_results)])
+                 [*common_settings(settings), *LEGEND, *seeds, *row_notes(named_results)],
+                 caption="Flip rate and rho_Acc of every defense on each attack. A star marks a "
+                         "flip rate, and an exclamation mark a rho_Acc, that is significantly "
+                         "lower than without a defense.")
 
 
 def _rows(scenarios: Sequence[Scenario]) -> tuple[list[ByAttack], dict[str, bool]]:

@@ -17,6 +17,8 @@ from benchmark.tables.formats import Cell, Table, as_frame, interval, number
 
 ATTACK = {"attack", "trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
 RATES = (0.01, 0.05)  # of false alarms
+BRIEF = ("attack", "detector", "scored", "AUROC", "AUROC 95%", "drift AUROC",
+         "clean counter AUROC")
 LEGEND = [
     "scored says what the detector gave a score: test images; training images, which a defense "
     "scored in the poisoned training set before it left out the most suspicious; or counters, "
@@ -64,7 +66,10 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
     lines.sort(key=lambda line: (line["scored"], line["model"], line["detector"], line["attack"]))
     named_results = [(f"{row.model} {row.attack} {row.result.defense}", row.result) for row in rows]
     return Table("detection", "Detection", as_frame(lines),
-                 [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)])
+                 [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)], brief=BRIEF,
+                 caption="Detection of triggered images and of backdoored counters. The AUROC is "
+                         "0.5 for a guess; that on a clean counter shows how much of it is due to "
+                         "the pattern in the image alone.")
 
 
 def is_detected(result: Result) -> bool:

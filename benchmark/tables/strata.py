@@ -35,4 +35,6 @@ def strata_table(scenarios: Sequence[Scenario]) -> Table:
                     "flip rate": with_interval(*result.over("flip_rate", images))})
     settings = [scenario.settings for scenario in scenarios]
     return Table("strata", "Results by the number of people", as_frame(lines),
-                 [*common_settings(settings), LEGEND, *row_notes(named_results)])
+                 [*common_settings(settings), LEGEND, *row_notes(named_results)],
+                 caption="Results on images with few, more and many people, with 95% intervals "
+                         "over seeds and images.")

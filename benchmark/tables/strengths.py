@@ -27,7 +27,9 @@ def strength_table(scenarios: Sequence[Scenario]) -> Table:
                 names = {"model": scenario.model, "attack": scenario.attack + attack_suffix,
                          "defense": result.defense + defense_suffix, "seed": count(record.seed)}
                 lines.append(names | line)
-    return Table("strengths", "Strengths of the repairs", as_frame(lines), LEGEND)
+    return Table("strengths", "Strengths of the repairs", as_frame(lines), LEGEND,
+                 caption="The strengths that each defense tried, and the one that it kept for its "
+                         "MAE on clean validation images.")
 
 
 def _lines(choices: Sequence[StrengthChoice]) -> Iterator[dict[str, str]]:
