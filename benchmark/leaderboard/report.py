@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.leaderboard.attack_ranking import attack_tables
 from benchmark.leaderboard.ranking import ranking_tables
-from benchmark.paper.tables import table1, table2, table3
+from benchmark.paper.tables import paper_tables
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
 from benchmark.tables.all_results import results_table
@@ -58,23 +58,23 @@ class Board:
         audits = [scenario for scenario in self.scenarios if _is_audit(scenario)]
         return [audit_table(audits, self.other_audits)] if audits else []
 
-    @cached_property
-    def paper(self) -> list[Table]:
-        """The paper's Tables 1 to 3, of counters that were trained; none if there are only audits.
-        """
-        trained = [scenario for scenario in self.scenarios if not _is_audit(scenario)]
-        if self.scenarios and not trained:
-            return []
-        return [build(trained) for build in (table1, table2, table3)]
+    @property
+    def trained(self) -> list[Scenario]:
+        """The scenarios of counters that were trained, not audited."""
+        return [scenario for scenario in self.scenarios if not _is_audit(scenario)]
 
     @cached_property
     def tables(self) -> list[Table]:
         """The table of audits, the leaderboards, the paper's Tables 1 to 3, and that of controls.
 
+        The paper's tables are of counters that were trained, and left out if there are only audits.
         They are followed by the table of detectors if there is a detector, and by the table of
         defenses if at least two defenses besides none and the controls repair counters.
         """
-        tables = [*self.verdicts, *self.rankings, *self.paper, control_table(self.scenarios)]
+        tables = [*self.verdicts, *self.rankings]
+        if self.trained or not self.scenarios:
+            tables += paper_tables(self.trained)
+        tables.append(control_table(self.scenarios))
         results = [result for scenario in self.scenarios for result in scenario.results]
         if any(map(is_detected, results)):
             tables.append(detection_table(self.scenarios))

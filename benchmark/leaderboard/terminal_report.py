@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from benchmark.leaderboard.report import Board
 from benchmark.paper import reference
+from benchmark.paper.tables import paper_tables
 from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import SHARED
 from benchmark.tables.detection import detection_table, is_detected
-from benchmark.tables.formats import MISSING, Table
+from benchmark.tables.formats import Table
 from benchmark.tables.summary import GROUP, summary_table
 from benchmark.tables.terminal import terminal
 from benchmark.tables.verdicts import control_differences, verdict_table, win_table
@@ -66,11 +67,7 @@ def _parts(board: Board, width: int, defenses: Collection[str] | None) -> Iterat
     results = [result for scenario in board.scenarios for result in scenario.results]
     if any(map(is_detected, results)):
         yield terminal(detection_table(board.scenarios), width)
-    if reference.compares(result.settings for result in results):
-        yield from (terminal(_that_was_run(table), width) for table in board.paper)
-
-
-def _that_was_run(table: Table) -> Table:
-    """A table without the rows that lack a number because it was not run."""
-    lacks = (table.frame == MISSING).any(axis=1)
-    return replace(table, frame=table.frame[~lacks])
+    if any(reference.comparable(result.settings) and
+           result.settings["model"] in reference.MODELS.values() for result in results):
+        paper = paper_tables(board.trained, only_run=True)
+        yield from (terminal(table, width) for table in paper if len(table.frame))

@@ -58,15 +58,20 @@ BANDS = [Column(f"rho_Asr {band}", f"band {band}", printed)
          for band, printed in zip(counting.BANDS, _PRINTED_BANDS)]
 
 
-def table1(scenarios: Sequence[Scenario]) -> Table:
+def paper_tables(scenarios: Sequence[Scenario], only_run: bool = False) -> list[Table]:
+    """The paper's Tables 1 to 3. only_run: whether rows of what was not run are left out."""
+    return [build(scenarios, only_run) for build in (_table1, _table2, _table3)]
+
+
+def _table1(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Attacks: rho_Acc and rho_Asr of the clean counters and the victims."""
     rows = [TableRow(model, strategy, (result,), _settings(scenario, result))
             for model, strategy, scenario in _grid(scenarios)
             for result in _results(scenario, "none")]
-    return _table("table1", 1, "Table 1. Backdoor attacks", [ACC, ASR], rows)
+    return _table("table1", 1, "Table 1. Backdoor attacks", [ACC, ASR], rows, only_run)
 
 
-def table2(scenarios: Sequence[Scenario]) -> Table:
+def _table2(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Attacks and fine-tuning by the size of the error: rho_Acc and the shares of the bands.
 
     A band is a range of |r - 1| among the images on which the attack succeeds.
@@ -80,10 +85,10 @@ def table2(scenarios: Sequence[Scenario]) -> Table:
                               finetuned=defense == "fine_tune")
                      for result in _results(scenario, defense)]
     title = "Table 2. Attacks and fine-tuning (ft), by the size of the error"
-    return _table("table2", 2, title, [ACC, *BANDS], rows)
+    return _table("table2", 2, title, [ACC, *BANDS], rows, only_run)
 
 
-def table3(scenarios: Sequence[Scenario]) -> Table:
+def _table3(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Fine-tuning: rho_Acc and rho_Asr before and after."""
     rows = []
     for model, strategy, scenario in _grid(scenarios):
@@ -92,7 +97,7 @@ def table3(scenarios: Sequence[Scenario]) -> Table:
                  for after in _results(scenario, "fine_tune")]
     columns = [ACC, Column("rho_Acc ft", "rho_acc", "rho_acc_ft", True),
                ASR, Column("rho_Asr ft", "rho_asr", "rho_asr_ft", True)]
-    return _table("table3", 3, "Table 3. Fine-tuning (ft)", columns, rows)
+    return _table("table3", 3, "Table 3. Fine-tuning (ft)", columns, rows, only_run)
 
 
 def _grid(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, Scenario | None]]:
@@ -125,8 +130,13 @@ def _settings(scenario: Scenario | None, result: Result | None) -> Settings:
 
 
 def _table(name: str, paper_table: int, title: str, columns: list[Column],
-           rows: list[TableRow]) -> Table:
-    """A table of the paper: measured columns, and printed ones if the settings are the paper's."""
+           rows: list[TableRow], only_run: bool) -> Table:
+    """A table of the paper: measured columns, and printed ones if the settings are the paper's.
+
+    only_run: whether rows that lack a result are left out.
+    """
+    if only_run:
+        rows = [row for row in rows if all(row.results)]
     suffix = suffixes([row.settings for row in rows], shown=("model", "target", "defense"))
     labels = [row.label + ending for row, ending in zip(rows, suffix)]
     cells: dict[str, list[str]] = {"model": [row.model for row in rows], "strategy": labels}

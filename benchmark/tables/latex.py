@@ -99,7 +99,7 @@ def latex(table: Table) -> str:
         if len(parts) > MOST_FLOATS:
             lines.append(r"\clearpage")
     for note in [*table.lead, *notes]:
-        lines.append(rf"{{\footnotesize\noindent {_text(note)}\par}}")
+        lines.append(rf"{{\footnotesize\sloppy\noindent {_text(note)}\par}}")
     return "\n".join([*lines, ""])
 
 

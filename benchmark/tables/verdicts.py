@@ -6,6 +6,7 @@ They are read off the rows of a table of differences, which holds the numbers be
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from benchmark.metrics.significance import LEVEL
 from benchmark.results.scenarios import Scenario, defense_settings
@@ -22,14 +23,17 @@ def control_differences(scenarios: Sequence[Scenario],
                         defenses: Collection[str] | None = None) -> list[Row]:
     """Rows of differences: each repair against none and the controls, on each victim.
 
+    They are on the seeds that both have.
     The p values are corrected for all of them. defenses: those that are compared; None for all.
     """
     repairs = {result.defense for scenario in scenarios for result in scenario.results
                if not result.detects} - {*SHARED}
     compared = []
     for defense in sorted(repairs if defenses is None else repairs & {*defenses}):
-        compared += [one for one in comparisons(scenarios, defense)
-                     if one.other.defense in SHARED and one.own.seeds == one.other.seeds]
+        for one in comparisons(scenarios, defense):
+            seeds = [seed for seed in one.own.seeds if seed in one.other.seeds]
+            if one.other.defense in SHARED and seeds:
+                compared.append(replace(one, own=one.own.of(seeds), other=one.other.of(seeds)))
     compared.sort(key=lambda one: (one.scenario.model, one.own.defense,
                                    SHARED.index(one.other.defense),
                                    json.dumps(defense_settings(one.other), sort_keys=True)))
@@ -46,8 +50,8 @@ def verdict_table(rows: Sequence[Row], title: str = "How each defense compares")
             tests += row[heading] != NONE
         lines.append(line)
     legend = (
-        f"{', '.join(_headings(rows[0]) if rows else [])}: the difference from what is compared "
-        "with. Each verdict has the p of a test over images, with Holm's correction over all "
+        f"{', '.join(_headings(rows[0]) if rows else [])}: the difference on the seeds that both "
+        "have. Each verdict has the p of a test over images, with Holm's correction over all "
         f"{tests} tests. "
         f"(better) and (worse) are shown for the counters that were run (p < {LEVEL}); without "
         "brackets, for other counters trained in the same way, too: a test over seeds agrees. tie: "
@@ -77,7 +81,7 @@ def win_table(rows: Sequence[Row], over: str = "attack") -> Table:
     legend = (
         f"On how many {over}s the {subject} is shown to be better / no difference is shown / it is "
         "shown to be worse, for the counters that were run. method: for other counters trained in "
-        "the same way, too; / with one seed, which cannot show it.")
+        "the same way, too, which one seed cannot show.")
     return Table("wins", "Wins / ties / losses", as_frame(lines), [legend], caption=(
         f"Wins, ties and losses of each {subject} over the {over}s. A tie is a difference that is "
         "not shown."))

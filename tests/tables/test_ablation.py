@@ -283,8 +283,12 @@ def test_tables_are_written_in_every_format(tmp_path):
         ("csrnet, blended, minus, none", ""), ("csrnet, blended, multiply, none", ""), ("", "ablation-1.png"),
         ("tiny, blended, multiply, none", ""), ("", "ablation-2.png")]
     assert re.findall(r"\\label\{(.*)\}", paper) == ["tab:ablation-1-1", "tab:ablation-1-2", "tab:ablation-2-1"]
-    assert paper.count(r"\begin{tabular}{llll}") == paper.count(r"\end{tabular}") == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ablation.csv", "ablation.md", "ablation.tex"]
+    assert paper.count(r"\begin{tabular}{llrr}") == paper.count(r"\end{tabular}") == 3
+    assert r"\caption{Effect of poison\_rate (rows) and alpha (columns) on the attack csrnet, blended" in paper
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "ablation.parquet"),
+                                  tidy(over(grid() + grid(target="minus") + grid(model="tiny"))), check_dtype=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ablation.csv", "ablation.md", "ablation.parquet", "ablation.tex"]
 
 
 def test_files_are_the_same_bytes_in_any_order(tmp_path):
