@@ -1,13 +1,14 @@
 """Commands that print tables of records."""
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import (add_command, add_group, add_record_options, print_rows, publish,
-                                   read_records, terminal_width)
+from benchmark.cli.options import (add_command, add_group, add_record_options, print_rows,
+                                   print_table, publish, read_records, terminal_width)
 
 
 def add(commands: Any) -> None:
@@ -82,13 +83,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _ablation(options: argparse.Namespace) -> int:
     from benchmark.figures.ablation_curves import write_curves
-    from benchmark.tables.ablation import ablation, show, tidy, write
+    from benchmark.tables.ablation import ablation, tables, tidy, write
 
-    tables = ablation(read_records(options.records), options.rows, options.columns)
+    found = ablation(read_records(options.records), options.rows, options.columns)
     out = options.out or options.records[0].parent / "ablation"
-    write(tables, out)
-    write_curves(tables, out)
-    print(tidy(tables).to_json(orient="records") if options.json else show(tables))
+    write(found, out)
+    write_curves(found, out)
+    if options.json:
+        print(tidy(found).to_json(orient="records"))
+    else:
+        for table in itertools.chain(*tables(found).values()):
+            print_table(table)
     print(f"tables and curves: {out}", file=sys.stderr)
     return 0
 

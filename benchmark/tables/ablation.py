@@ -15,7 +15,8 @@ from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import OWNERS, scenarios, short_name, suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.data import frame_csv
-from benchmark.tables.formats import MISSING, Table, as_frame, count, markdown, number, with_interval
+from benchmark.tables.formats import (MISSING, Table, as_frame, count, markdown, number,
+                                      with_interval)
 from benchmark.tables.latex import latex
 from benchmark.utils.errors import UserError, did_you_mean
 from benchmark.utils.files import write_atomically

@@ -58,8 +58,8 @@ def attack_difference_table(scenarios: Sequence[Scenario], attack: str) -> Table
                for line, one in zip(lines, compared)]
     notes = [_legend(attack, len(tested)), *few_seeds(len(one.own.seeds) for one in compared),
              *unchanged_notes(results)]
-    caption = (f"Differences of {attack} from each other attack after the same defense, on the same "
-               "images and seeds, with p values corrected by Holm's method. The attacker wants a "
+    caption = (f"Differences of {attack} from each other attack after the same defense, on the "
+               "same images and seeds, with p values corrected by Holm's method. The attacker wants a "
                "low RA, many flips and a high rho_Acc.")
     return Table("attack-differences", f"Differences of {attack}", as_frame(lines), notes,
                  caption=caption, brief=BRIEF)

@@ -76,8 +76,8 @@ def audit_table(scenarios: Sequence[Scenario], others: Sequence[Scenario] = ()) 
     settings = [scenario.settings for scenario, _ in rows]
     return Table("audit", "Is the counter backdoored?", as_frame(lines, columns=COLUMNS),
                  [*common_settings(settings), *LEGEND, *row_notes(named_results)], lead,
-                 caption="Audit of counters whose training is not known: how far each trigger moves "
-                         "their counts, compared with other counters.", brief=BRIEF)
+                 caption="Audit of counters whose training is not known: how far each trigger "
+                         "moves their counts, compared with other counters.", brief=BRIEF)
 
 
 def _rows(scenarios: Sequence[Scenario]) -> list[Row]:

@@ -145,8 +145,8 @@ def _numbers(detections: list[Detection]) -> dict[str, str]:
                 for rate in RATES}
 
     first = detections[0]
-    return {"clean + poisoned": Cell(f"{len(first.clean)} + {len(first.triggered)}",
-                                     {", clean": len(first.clean), ", poisoned": len(first.triggered)}),
+    return {"clean + poisoned": Cell(f"{len(first.clean)} + {len(first.triggered)}", {
+                ", clean": len(first.clean), ", poisoned": len(first.triggered)}),
             "AUROC": mean("clean", "triggered", detection.auroc),
             "AUROC 95%": interval(*_interval(detections)),
             "AUPRC": mean("clean", "triggered", detection.auprc),

@@ -22,7 +22,8 @@ def wide(columns=12, rows=90):
     """A table of long names and many numbers with intervals."""
     return Table("wide", "Wide", as_frame([
         {"model": "tiny", "attack": f"blended/{row}", "defense": "a name of many words that goes on and on"} |
-        {f"number {column}": with_interval(0.5, 0.4, 0.6) for column in range(columns)} for row in range(rows)]), ["A note."])
+        {f"number {column}": with_interval(0.5, 0.4, 0.6) for column in range(columns)}
+        for row in range(rows)]), ["A note."])
 
 
 def floats(text):
