@@ -141,11 +141,6 @@ def tables(ablation: Ablation) -> dict[str, list[Table]]:
             for name, grids in ablation.figures.items()}
 
 
-def show(ablation: Ablation) -> str:
-    """The tables as Markdown."""
-    return "\n".join(markdown(table) for group in tables(ablation).values() for table in group)
-
-
 def write(ablation: Ablation, folder: Path) -> None:
     """Write the tidy table as folder/ablation.{csv,parquet}, and the tables as ablation.{md,tex}.
 

@@ -57,7 +57,7 @@ class Table:
     brief: Sequence[str] = ()
 
 
-def as_frame(rows: Iterable[Mapping[str, str]],
+def as_frame(rows: Iterable[Mapping[str, str] | Sequence[str]],
              columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Rows of cells as a frame, which keeps the numbers of the cells."""
     return pd.DataFrame(list(rows), columns=columns, dtype=object)  # str would keep the text alone

@@ -13,7 +13,8 @@ from benchmark.metrics.significance import bootstrap
 from benchmark.results.record import Choice
 from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import settings_of
-from benchmark.tables.ablation import ablation, show, tables, tidy, write
+from benchmark.tables.ablation import ablation, tables, tidy, write
+from benchmark.tables.formats import markdown
 from benchmark.utils.errors import UserError
 
 RATES, ALPHAS = (0.02, 0.1), (0.05, 0.2)
@@ -35,6 +36,10 @@ def grid(seeds=(0, 1), **settings):
 
 def over(records, rows="poison_rate", columns="alpha"):
     return ablation(records, rows, columns)
+
+
+def show(found):
+    return "\n".join(markdown(table) for group in tables(found).values() for table in group)
 
 
 def the_table(found):
