@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
          "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
-BRIEF = ("rank", "defense", "RA", "rho_Acc", "flip rate", "RA - none", "p none, images", "cells")
+BRIEF = ("rank", "defense", "RA", "RA - none", "p none, images", "rho_Acc", "flip rate", "cells")
 LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
     "interval, by bootstrap over seeds and images. An attack for which a number does not exist is "

@@ -7,7 +7,7 @@ from string import Formatter
 from benchmark.tables.data import holds_numbers
 from benchmark.tables.formats import NONE, Table, heading_lines, one_line
 
-LONGEST = (36, 28, 22, 18)  # characters of a cell on one line; the first with which all fit
+LONGEST = (36, 28, 22, 18)  # characters of text on one line; the first with which most fits
 BETWEEN = "  "  # columns
 INDENT = "  "  # of rows below the name of their group
 
@@ -22,17 +22,17 @@ def terminal(table: Table, width: int, group: str = "") -> str:
     in_group = {heading for _, heading, _, _ in Formatter().parse(group)}
     headings = [heading for heading in table.brief or table.frame.columns
                 if heading in table.frame and heading not in in_group]
+    shown: list[_Column] = []
     for longest in LONGEST:
         columns = [_Column(heading, list(table.frame[heading]), longest) for heading in headings]
-        shown = _fitting(columns, width - (len(INDENT) if group else 0))
-        if len(shown) == len(columns):
-            break
+        fitting = _fitting(columns, width - (len(INDENT) if group else 0))
+        shown = max(shown, fitting, key=len)
     lines = [one_line(table.title), *_wrapped(table.lead, width), ""]
     lines += _rows(table, shown, group)
     lines.append("")
     notes = list(table.notes)
-    if len(shown) < len(columns):
-        left_out = ", ".join(column.heading for column in columns[len(shown):])
+    if len(shown) < len(headings):
+        left_out = ", ".join(headings[len(shown):])
         notes.append(f"Left out here, because the terminal is too narrow: {left_out}.")
     return "\n".join([*lines, *_wrapped(notes, width), ""])
 
@@ -40,14 +40,17 @@ def terminal(table: Table, width: int, group: str = "") -> str:
 class _Column:
     """A column as lines of equal length.
 
-    title: the lines of the heading. cells: the lines of each cell, of at most `longest` characters.
+    title: the lines of the heading. cells: the lines of each cell; text has lines of at most
+    `longest` characters, and a number is never broken.
     """
 
     def __init__(self, heading: str, cells: Sequence[str], longest: int) -> None:
         shown = ["" if cell == NONE else one_line(cell) for cell in cells]
         self.heading = heading
         self.is_number = holds_numbers(cells)
-        needed = min(max(map(len, shown), default=0), longest)
+        needed = max(map(len, shown), default=0)
+        if not self.is_number:
+            needed = min(needed, longest)
         self.title = heading_lines(heading, needed)
         self.width = max([needed, *map(len, self.title)])
         self.cells = [textwrap.wrap(cell, self.width, break_on_hyphens=False) for cell in shown]

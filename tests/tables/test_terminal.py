@@ -85,7 +85,7 @@ def test_the_papers_rows_are_shown_where_they_were_run_and_no_other_rows():
 def test_what_is_too_long_is_named_and_not_printed():
     defenses = {f"d{i}": 0.5 for i in range(LONGEST // 2 - 1)}
     text = told(records(none=0.8, **defenses))
-    assert f"Summary: {2 * len(defenses) + 3} rows, in summary.md among the files." in text and "Wins" in text
+    assert f"Summary: {2 * len(defenses) + 3} rows are too many to print; summary.md in" in text and "Wins" in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
