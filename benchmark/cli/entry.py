@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cli.options import (STORE, add_command, add_plugin_flag, add_record_options,
-                                   read_records)
+                                   print_rows, print_table, read_records)
 
 ENTRIES = Path("records/entries")
 
@@ -98,7 +98,6 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
     from benchmark.results.rerun_request import request_of
-    from benchmark.tables.formats import markdown
 
     records = read_records(options.records)
     grid = []
@@ -114,7 +113,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     agree = True
     if pairs:
         table, agree = comparison(pairs)
-        print(table.frame.to_json(orient="records") if options.json else markdown(table))
+        (print_rows if options.json else print_table)(table)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     return int(bool(outcome.failures) or not agree)
@@ -129,7 +128,6 @@ def _verify(options: argparse.Namespace) -> int:
     from benchmark.pipeline.dry_run import plan
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
-    from benchmark.tables.formats import markdown
     from benchmark.utils.progress import log
 
     drawing = draw(options.entry, options.cells, options.commit)
@@ -149,7 +147,7 @@ def _verify(options: argparse.Namespace) -> int:
         return 1
     verification = add_runs(drawing, outcome.paths)
     table = verification.table()
-    print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    (print_rows if options.json else print_table)(table)
     return int(verification.verdict == NOT_CONFIRMED)
 
 

@@ -2,7 +2,10 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Collection, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +101,18 @@ def read_records(paths: list[Path]) -> list[Any]:
 
 
 def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool,
-            other_audits: Sequence[Any] = ()) -> None:
+            other_audits: Sequence[Any] = (), defenses: Collection[str] | None = None) -> None:
     """Print the tables of records and write them, with a page, to a folder.
 
+    They are printed for a terminal; where stdout is none, all of them as Markdown.
+
     records: each with its path. other_audits: records that the table of an audit compares with.
+    defenses: those of a run, whose results are printed for a terminal wherever stdout leads.
     """
     from benchmark.leaderboard.html_page import write_page
     from benchmark.leaderboard.load import refuse_two_of_one_cell
     from benchmark.leaderboard.report import board
+    from benchmark.leaderboard.terminal_report import terminal_report
 
     refuse_two_of_one_cell(records)
     tables = board((record for _, record in records), other_audits)
@@ -114,4 +121,30 @@ def publish(records: list[tuple[Path, Any]], out: Path | None, json: bool,
         paths = {id(record): path for path, record in records}
         write_page(tables.scenarios, paths, out / "leaderboard.html",
                    [*tables.verdicts, *tables.rankings])
-    print(tables.controls.to_json(orient="records") if json else tables.text())
+    if json:
+        print(tables.controls.to_json(orient="records"))
+    elif defenses is None and not sys.stdout.isatty():
+        print(tables.text())
+    else:
+        print(terminal_report(tables, terminal_width(), defenses))
+
+
+def terminal_width() -> int:
+    """The characters of a line of stdout, from 80 to 120; 100 where it is no terminal."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+
+
+def print_table(table: Any) -> None:
+    """Print a table for a terminal, or as Markdown where stdout is none."""
+    from benchmark.tables.formats import markdown
+    from benchmark.tables.terminal import terminal
+
+    is_terminal = sys.stdout.isatty()
+    print(terminal(table, terminal_width()) if is_terminal else markdown(table))
+
+
+def print_rows(table: Any) -> None:
+    """Print the rows of a table as JSON, numbers as numbers."""
+    from benchmark.tables.data import rows_of
+
+    print(dumps(rows_of(table), allow_nan=False))

@@ -94,24 +94,12 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
     earlier_records = [record for _, record in earlier.values()]
     others = related_records(outcome.records, earlier_records)
     related = [earlier[id(record)] for record in others]
-    publish([*zip(outcome.paths, outcome.records), *related], out, as_json,
-            other_audits(outcome.records, earlier_records))
-    if others and not as_json:
-        _print_comparisons(outcome.records, others)
-    print(f"records: {out / 'records'}  tables: {out / 'tables'}  "
-          f"page: {out / 'leaderboard.html'}", file=sys.stderr)
-
-
-def _print_comparisons(own: list[Any], others: list[Any]) -> None:
-    """Compare each repair of a run with those of earlier runs."""
-    from benchmark.leaderboard.report import compare
-    from benchmark.results.controls import CONTROLS
-    from benchmark.tables.formats import markdown
-
-    repairs = {record.defense.name for record in own
+    repairs = {record.defense.name for record in outcome.records
                if record.detection is None or record.detection.of == "training images"}
-    for defense in sorted(repairs - {"none", *CONTROLS}):
-        print(markdown(compare(own + others, defense)))
+    publish([*zip(outcome.paths, outcome.records), *related], out, as_json,
+            other_audits(outcome.records, earlier_records), repairs)
+    print(f"all tables: {out / 'tables'}  page: {out / 'leaderboard.html'}  "
+          f"records: {out / 'records'}", file=sys.stderr)
 
 
 def _share(text: str) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """Commands that print tables of records."""
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.options import add_command, add_group, add_record_options, publish, read_records
+from benchmark.cli.options import (add_command, add_group, add_record_options, print_rows,
+                                   print_table, publish, read_records, terminal_width)
 
 
 def add(commands: Any) -> None:
@@ -23,6 +25,8 @@ def add(commands: Any) -> None:
     command.add_argument("subject",
                          help="a defense of the records, an attack as TRIGGER/TARGET, or the "
                               "folder of a leaderboard entry")
+    command.add_argument("--out", type=Path,
+                         help="the folder to write the tables to, with all their columns")
     add_record_options(command)
 
     command = add_command(commands, "ablation", _ablation,
@@ -58,29 +62,40 @@ def _leaderboard(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from benchmark.leaderboard.load import read_manifest
     from benchmark.leaderboard.manifest import FILE
-    from benchmark.leaderboard.report import compare
-    from benchmark.tables.formats import markdown
+    from benchmark.leaderboard.report import compare, write_tables
+    from benchmark.leaderboard.terminal_report import comparison_report
+    from benchmark.tables.verdicts import win_table
 
     subject, paths = options.subject, options.records
     entry = Path(subject)
     if (entry / FILE).is_file():
         subject, paths = read_manifest(entry).subject, [entry, *paths]
     table = compare(read_records(paths), subject)
-    print(table.frame.to_json(orient="records") if options.json else markdown(table))
+    over = "defense" if "/" in subject else "attack"
+    if options.out:
+        write_tables([table, win_table(table.frame.to_dict("records"), over)], options.out)
+    if options.json:
+        print_rows(table)
+    else:
+        print(comparison_report(table, terminal_width(), over))
     return 0
 
 
 def _ablation(options: argparse.Namespace) -> int:
     from benchmark.figures.ablation_curves import write_curves
     from benchmark.figures.captions import source
-    from benchmark.tables.ablation import ablation, show, tidy, write
+    from benchmark.tables.ablation import ablation, tables, tidy, write
 
     records = read_records(options.records)
-    tables = ablation(records, options.rows, options.columns)
+    found = ablation(records, options.rows, options.columns)
     out = options.out or options.records[0].parent / "ablation"
-    write(tables, out)
-    write_curves(tables, out, source(options.records, len(records)))
-    print(tidy(tables).to_json(orient="records") if options.json else show(tables))
+    write(found, out)
+    write_curves(found, out, source(options.records, len(records)))
+    if options.json:
+        print(tidy(found).to_json(orient="records"))
+    else:
+        for table in itertools.chain(*tables(found).values()):
+            print_table(table)
     print(f"tables and curves: {out}", file=sys.stderr)
     return 0
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.leaderboard.attack_results import (AttackResults, attacks_on, best_detector,
                                                   repairs_of)
@@ -21,10 +20,13 @@ from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.controls import SHARED
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import row_notes
-from benchmark.tables.formats import NONE, Table, number, with_interval
+from benchmark.tables.formats import (NONE, Cell, Table, as_frame, number, ranked, share_of,
+                                      unranked, with_interval)
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend
 
 Row = dict[str, str]
+BRIEF = ("rank", "attack", "damage left", "best defense", "RA clean counter", "RA undefended",
+         "rho_Acc - clean counter", "rho_Acc", "flip rate", "cells")  # of either table
 LEGEND = [
     "damage left is, on the same triggered images, the RA of the clean counter minus the RA after "
     "the best defense, as the mean over models and seeds; brackets hold 95% intervals, by "
@@ -91,12 +93,12 @@ def _ranking(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) ->
     inferences = _by_row(tests)
     rows = []
     for rank, attack in enumerate(complete, 1):
-        row = {"rank": str(rank), "attack": names[attack], **_entry(attack)}
+        row = {"rank": ranked(rank), "attack": names[attack], **_entry(attack)}
         row |= _damage(attack) | _undefended(attack) | _stealth(attack)
         row["found by"] = _detector(scenarios, attack)
         row |= _tested(inferences.get((attack, "damage left")), DAMAGE_TESTS)
         row |= _tested(inferences.get((attack, "damage - first")), FIRST_TESTS)
-        rows.append(row | {"cells": f"{attack.present}/{attack.wanted}"})
+        rows.append(row | {"cells": share_of(attack.present, attack.wanted)})
     legend = (
         "damage of each seed, p damage, seeds and p damage, images are about the damage left; "
         "damage - first is the difference in damage left from the attack of rank 1, with its own "
@@ -126,7 +128,7 @@ def _costs(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) -> T
         row["MAE"] = with_interval(*attack.mean("mae", victims), 2)
         row["MAE clean counter"] = with_interval(*attack.mean("mae", attack.clean), 2)
         row |= _means(attack, EFFECT)
-        rows.append(row | _stealth(attack) | {"cells": f"{attack.present}/{attack.wanted}"})
+        rows.append(row | _stealth(attack) | {"cells": share_of(attack.present, attack.wanted)})
     legend = [
         "rho_Acc - clean counter is the cost of an attack: the share of clean images that the "
         "victim counts to within 10% of the truth, minus that of the clean counter of the same "
@@ -149,10 +151,10 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
            names: dict[AttackResults, str], notes: list[str]) -> Table:
     """A table whose last rows are the incomplete attacks."""
     columns = list(rows[0])  # of a complete attack
-    rows += [{"rank": "incomplete", "attack": names[attack],
-              "cells": f"{attack.present}/{attack.wanted}"}
+    rows += [{"rank": unranked("incomplete"), "attack": names[attack],
+              "cells": share_of(attack.present, attack.wanted)}
              for attack in attacks if not attack.complete]
-    frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
+    frame = as_frame(rows, columns=columns).fillna(NONE)
     if any(attack.entry for attack in attacks):
         notes = [*notes, TIERS]
     else:
@@ -162,7 +164,8 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
     notes += [f"{names[attack]} has no rank: {attack.entry['lacks']}."
               for attack in attacks if attack.entry.get("lacks")]
     undefended = [(names[attack], result) for attack in complete for result in attack.undefended]
-    return Table(name, title, frame, notes + row_notes(undefended))
+    return Table(name, title, frame, notes + row_notes(undefended), brief=BRIEF,
+                 caption=f"{title}. Intervals are 95% intervals over seeds and images.")
 
 
 def _by_row(tests: Sequence[tuple[AttackResults, str, Paired]]
@@ -219,7 +222,7 @@ def _stealth(attack: AttackResults) -> Row:
 
 def _detector(scenarios: Sequence[Scenario], attack: AttackResults) -> str:
     name, area = best_detector(scenarios, attack)
-    return f"{name} {number(area)}" if name else NONE
+    return Cell(f"{name} {number(area)}", {"": name, " AUROC": area}) if name else NONE
 
 
 def _tested(inference: Inference | None, columns: Mapping[str, str]) -> Row:

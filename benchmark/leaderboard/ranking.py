@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
@@ -28,7 +27,8 @@ from benchmark.results.scenarios import Scenario, defense_settings, entry_of, su
 from benchmark.tables.controls import chance_flips
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import NONE, Table, number, with_interval
+from benchmark.tables.formats import (NONE, Table, as_frame, number, ranked, share_of, unranked,
+                                      with_interval)
 from benchmark.tables.two_levels import few_seeds, level_cells, level_legend
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
          "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
+BRIEF = ("rank", "defense", "RA", "RA - none", "p none, images", "rho_Acc", "flip rate", "cells")
 LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
     "interval, by bootstrap over seeds and images. An attack for which a number does not exist is "
@@ -187,26 +188,30 @@ def _table(protocol: str, defenses: Sequence[GridResults],
     ranks = itertools.count(1)
     rows = []
     for defense in complete:
-        row = {"rank": "control" if defense.is_control else str(next(ranks)),
+        row = {"rank": unranked("control") if defense.is_control else ranked(next(ranks)),
                "defense": names[defense]}
         row |= _numbers(defense, undefended.get(defense.source), attacks)
         rows.append(row | differences[defense])
     for defense in defenses:
         if not defense.complete:
-            rows.append({"rank": "incomplete", "defense": names[defense],
-                         "cells": f"{defense.present}/{defense.wanted}"})
-    frame = pd.DataFrame(rows).fillna(NONE)
+            rows.append({"rank": unranked("incomplete"), "defense": names[defense],
+                         "cells": share_of(defense.present, defense.wanted)})
+    frame = as_frame(rows).fillna(NONE)
     has_entries = any(entry_of(defense.first.records[0]) for defense in defenses)
     if not has_entries:
         frame = frame.drop(columns=["entry", "tier"])
     rule = [attacks.legend] if attacks else []
-    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend, *few_seeds(len(defense.first.seeds) for defense in complete)]
+    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend,
+             *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
-                 notes + unchanged_notes(named_results))
+                 notes + unchanged_notes(named_results), brief=BRIEF,
+                 caption=f"Defenses on {protocol}, ranked by RA, the share of triggered images "
+                         "that are counted to within 10% of the truth, with 95% intervals over "
+                         "seeds and images.")
 
 
 def _lowest_ra(defense: GridResults, attacks: "EnteredAttacks | None") -> float:
@@ -278,7 +283,7 @@ def _numbers(defense: GridResults, undefended: GridResults | None,
     existing = [share for share in chance if not math.isnan(share)]
     columns["chance flips"] = number(float(np.mean(existing))) if existing else NONE
     return columns | {"DER": _der(defense, undefended), "seconds": repair_seconds(results),
-                      "cells": f"{defense.present}/{defense.wanted}"}
+                      "cells": share_of(defense.present, defense.wanted)}
 
 
 def _der(defense: GridResults, undefended: GridResults | None) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.leaderboard.attack_ranking import attack_tables
 from benchmark.leaderboard.ranking import ranking_tables
-from benchmark.paper.tables import table1, table2, table3
+from benchmark.paper.tables import paper_tables
 from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.scenarios import Scenario, scenarios, settings_of, without_defense
@@ -21,14 +21,18 @@ from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import control_numbers, control_table
 from benchmark.tables.defenses import defense_table
 from benchmark.tables.detection import detection_table, is_detected
-from benchmark.tables.formats import Table, as_json, csv, latex, markdown
+from benchmark.tables.data import as_json, csv, parquet
+from benchmark.tables.formats import Table, markdown
+from benchmark.tables.latex import latex
 from benchmark.tables.strata import strata_table
 from benchmark.tables.strengths import strength_table
+from benchmark.tables.summary import summary_table
+from benchmark.tables.verdicts import control_differences, verdict_table, win_table
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.storage_errors import describe_error
 
-FORMATS = {"md": markdown, "csv": csv, "tex": latex, "json": as_json}
+FORMATS = {"md": markdown, "csv": csv, "parquet": parquet, "tex": latex, "json": as_json}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Board:
         audits = [scenario for scenario in self.scenarios if _is_audit(scenario)]
         return [audit_table(audits, self.other_audits)] if audits else []
 
+    @property
+    def trained(self) -> list[Scenario]:
+        """The scenarios of counters that were trained, not audited."""
+        return [scenario for scenario in self.scenarios if not _is_audit(scenario)]
+
     @cached_property
     def tables(self) -> list[Table]:
         """The table of audits, the leaderboards, the paper's Tables 1 to 3, and that of controls.
@@ -64,9 +73,8 @@ class Board:
         defenses if at least two defenses besides none and the controls repair counters.
         """
         tables = [*self.verdicts, *self.rankings]
-        trained = [scenario for scenario in self.scenarios if not _is_audit(scenario)]
-        if trained or not self.scenarios:
-            tables += [build(trained) for build in (table1, table2, table3)]
+        if self.trained or not self.scenarios:
+            tables += paper_tables(self.trained)
         tables.append(control_table(self.scenarios))
         results = [result for scenario in self.scenarios for result in scenario.results]
         if any(map(is_detected, results)):
@@ -89,27 +97,38 @@ class Board:
         return "\n".join(map(markdown, self.tables))
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write folder/tables/NAME.{md,csv,tex,json} for each table.
+        """Write folder/tables/NAME.{md,csv,parquet,tex,json} for each table.
 
-        Besides those of `tables` these are the tables of all results, of strata and, where a
-        defense chose among strengths, of strengths.
+        Besides those of `tables` these are the summary, the verdicts on the defenses, and the
+        tables of all results, of strata and of strengths, as far as they have rows.
         Each file is written whole or not at all. The same records give the same bytes, whatever
         their order. Returns the paths.
 
         Raises:
             UserError: a file cannot be written.
         """
-        paths = []
-        only_written = [results_table(self.scenarios), strata_table(self.scenarios)]
-        strengths = strength_table(self.scenarios)
-        if len(strengths.frame):
-            only_written.append(strengths)
-        for table in [*self.tables, *only_written]:
-            for suffix, to_text in FORMATS.items():
-                path = Path(folder) / "tables" / f"{table.name}.{suffix}"
-                _write(path, to_text(table))
-                paths.append(path)
-        return paths
+        differences = control_differences(self.scenarios)
+        only_written = [
+            summary_table(self.scenarios), verdict_table(differences), win_table(differences),
+            results_table(self.scenarios), strata_table(self.scenarios),
+            strength_table(self.scenarios)]
+        with_rows = [table for table in only_written if len(table.frame)]
+        return write_tables([*self.tables, *with_rows], Path(folder) / "tables")
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> list[Path]:
+    """Write folder/NAME.{md,csv,parquet,tex,json} for each table, and return the paths.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    paths = []
+    for table in tables:
+        for suffix, convert in FORMATS.items():
+            path = folder / f"{table.name}.{suffix}"
+            _write(path, convert(table))
+            paths.append(path)
+    return paths
 
 
 def board(records: Iterable[Record], other_audits: Iterable[Record] = ()) -> Board:
@@ -168,8 +187,8 @@ def _is_audit(scenario: Scenario) -> bool:
     return scenario.settings["audit"] == "true"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        write_atomically(path, text)
+        write_atomically(path, content)
     except OSError as error:
         raise UserError(f"tables: cannot write {path.name}: {describe_error(error)}") from None

@@ -8,7 +8,7 @@ from benchmark.metrics.significance import LEVEL, holm, sign_flip_test
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import cell_of, settings_of
-from benchmark.tables.formats import NONE, Table, number
+from benchmark.tables.formats import NONE, Cell, Table, as_frame, number
 
 SAME, ALIKE, DIFFERS = "the same", "no difference shown", "differs"
 NOT_DETERMINISTIC = "not deterministic"
@@ -48,8 +48,6 @@ def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
     otherwise; there, a pair agrees if no count differs by more than rounding, or if neither rho_Acc
     nor the flip rate differs significantly (exact sign-flip test, Holm's correction).
     """
-    import pandas as pd  # imported here because validate, which prints no table, need not wait
-
     rows, notes = _compared(pairs)
     notes += [
         "The largest difference is between two counts of one test image, in people. p is the "
@@ -59,7 +57,7 @@ def comparison(pairs: Sequence[Pair]) -> tuple[Table, bool]:
         "both records name the same machine, threads, versions and switches of torch; on a GPU, "
         "only if they say that torch's deterministic algorithms were on."]
     columns = ["cell", "largest difference", *NUMBERS, "p", "verdict"]
-    frame = pd.DataFrame(rows, columns=columns).fillna(NONE)
+    frame = as_frame(rows, columns=columns).fillna(NONE)
     agree = FAILED.isdisjoint(frame["verdict"])
     return Table("reproduction", "Records / reruns of the same cells", frame, notes), agree
 
@@ -160,11 +158,14 @@ def _row(first: Result, second: Result, p: float) -> dict[str, str]:
         verdict = SAME
     else:
         verdict = ALIKE if p >= LEVEL else DIFFERS
-    shown = f"{difference:.1g}" if 0 < difference < ROUNDING else number(difference, 2)
+    shown = number(difference, 2)
+    if 0 < difference < ROUNDING:
+        shown = Cell(f"{difference:.1g}", {"": difference})
     row = {"cell": _name(first.records[0]), "largest difference": shown}
     for heading, key in NUMBERS.items():
-        row[heading] = " / ".join(number(result.numbers.get(key, np.nan))
-                                  for result in (first, second))
+        recorded, rerun = (number(result.numbers.get(key, np.nan)) for result in (first, second))
+        row[heading] = Cell(f"{recorded} / {rerun}",
+                            {"": recorded.data[""], " of the rerun": rerun.data[""]})
     return row | {"p": NONE if verdict == SAME else number(p), "verdict": verdict}
 
 

@@ -24,7 +24,7 @@ from benchmark.metrics.significance import LEVEL
 from benchmark.results.record import Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import settings_of
-from benchmark.tables.formats import NONE, Table, interval, number, signed
+from benchmark.tables.formats import NONE, Table, as_frame, interval, number, signed
 
 VERIFIED, UNDECIDED, NOT_CONFIRMED = "verified", "undecided", "not confirmed"
 MARGIN = 0.2  # a loss of RA that a verified entry does not have
@@ -119,15 +119,13 @@ class Verification:
 
     def table(self) -> Table:
         """The table of the drawn cells, with the answer above it."""
-        import pandas as pd  # imported here because validate, which prints no table, need not wait
-
         rows = [{"cell": cell.title, "RA entered": number(_ra(record) - difference),
                  "seeds entered": ", ".join(str(own.seed) for own in cell.entered),
                  "RA": number(_ra(record)), "RA - RA entered": signed(difference)}
                 for (cell, record), difference in zip(self.pairs, self.differences)]
         against = "higher" if self.is_attack else "lower"
         return Table(
-            "verification", "Cells with fresh seeds", pd.DataFrame(rows),
+            "verification", "Cells with fresh seeds", as_frame(rows),
             ["RA entered is the mean over the entry's own seeds of the same cell. The mean "
              f"difference is {self._difference}, with its 95% interval by Student's t, from the "
              "variance between the entry's own seeds, pooled over its cells. The entry is "

@@ -11,7 +11,7 @@ from benchmark.paper import reference
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.formats import MISSING, NONE, Cell, Table, number
 
 DAGGER = "\N{DAGGER}"
 CHANCE = ("rho_Asr includes successes by chance: compare it with ASR0, the flip rate and the "
@@ -58,15 +58,20 @@ BANDS = [Column(f"rho_Asr {band}", f"band {band}", printed)
          for band, printed in zip(counting.BANDS, _PRINTED_BANDS)]
 
 
-def table1(scenarios: Sequence[Scenario]) -> Table:
+def paper_tables(scenarios: Sequence[Scenario], only_run: bool = False) -> list[Table]:
+    """The paper's Tables 1 to 3. only_run: whether rows of what was not run are left out."""
+    return [build(scenarios, only_run) for build in (_table1, _table2, _table3)]
+
+
+def _table1(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Attacks: rho_Acc and rho_Asr of the clean counters and the victims."""
     rows = [TableRow(model, strategy, (result,), _settings(scenario, result))
             for model, strategy, scenario in _grid(scenarios)
             for result in _results(scenario, "none")]
-    return _table("table1", 1, "Table 1. Backdoor attacks", [ACC, ASR], rows)
+    return _table("table1", 1, "Table 1. Backdoor attacks", [ACC, ASR], rows, only_run)
 
 
-def table2(scenarios: Sequence[Scenario]) -> Table:
+def _table2(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Attacks and fine-tuning by the size of the error: rho_Acc and the shares of the bands.
 
     A band is a range of |r - 1| among the images on which the attack succeeds.
@@ -80,10 +85,10 @@ def table2(scenarios: Sequence[Scenario]) -> Table:
                               finetuned=defense == "fine_tune")
                      for result in _results(scenario, defense)]
     title = "Table 2. Attacks and fine-tuning (ft), by the size of the error"
-    return _table("table2", 2, title, [ACC, *BANDS], rows)
+    return _table("table2", 2, title, [ACC, *BANDS], rows, only_run)
 
 
-def table3(scenarios: Sequence[Scenario]) -> Table:
+def _table3(scenarios: Sequence[Scenario], only_run: bool) -> Table:
     """Fine-tuning: rho_Acc and rho_Asr before and after."""
     rows = []
     for model, strategy, scenario in _grid(scenarios):
@@ -92,7 +97,7 @@ def table3(scenarios: Sequence[Scenario]) -> Table:
                  for after in _results(scenario, "fine_tune")]
     columns = [ACC, Column("rho_Acc ft", "rho_acc", "rho_acc_ft", True),
                ASR, Column("rho_Asr ft", "rho_asr", "rho_asr_ft", True)]
-    return _table("table3", 3, "Table 3. Fine-tuning (ft)", columns, rows)
+    return _table("table3", 3, "Table 3. Fine-tuning (ft)", columns, rows, only_run)
 
 
 def _grid(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, Scenario | None]]:
@@ -125,18 +130,23 @@ def _settings(scenario: Scenario | None, result: Result | None) -> Settings:
 
 
 def _table(name: str, paper_table: int, title: str, columns: list[Column],
-           rows: list[TableRow]) -> Table:
-    """A table of the paper: measured columns, and printed ones if the settings are the paper's."""
+           rows: list[TableRow], only_run: bool) -> Table:
+    """A table of the paper: measured columns, and printed ones if the settings are the paper's.
+
+    only_run: whether rows that lack a result are left out.
+    """
+    if only_run:
+        rows = [row for row in rows if all(row.results)]
     suffix = suffixes([row.settings for row in rows], shown=("model", "target", "defense"))
     labels = [row.label + ending for row, ending in zip(rows, suffix)]
-    frame = pd.DataFrame({"model": [row.model for row in rows], "strategy": labels})
+    cells: dict[str, list[str]] = {"model": [row.model for row in rows], "strategy": labels}
     printed = reference.printed(paper_table)
     corrections: dict[str, str] = {}
     compared = reference.compares(row.settings for row in rows if any(row.results))
     for column in columns:
-        frame[column.heading] = [_measured(row, column) for row in rows]
+        cells[column.heading] = [_measured(row, column) for row in rows]
         if compared and reference.present():
-            frame[f"{column.heading} (paper)"] = [
+            cells[f"{column.heading} (paper)"] = [
                 _printed(row, column, printed, corrections) for row in rows]
     notes = [*common_settings([row.settings for row in rows]), CHANCE]
     if compared:
@@ -145,7 +155,10 @@ def _table(name: str, paper_table: int, title: str, columns: list[Column],
         values = "; ".join(f"{row} {value}" for row, value in corrections.items())
         notes.append(f"{DAGGER} The bands of the paper's own Table 2 add up to another value: "
                      f"{values}.")
-    return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)))
+    frame = pd.DataFrame(cells, dtype=object)
+    return Table(name, title, frame, notes + row_notes(_named_results(rows, labels)),
+                 caption=f"{title.partition('. ')[2]}: shares of images that are counted right "
+                         "(rho_Acc), and that the attack moves beyond 10% of the truth (rho_Asr).")
 
 
 def _named_results(rows: list[TableRow], labels: list[str]) -> Iterator[tuple[str, Result | None]]:
@@ -177,9 +190,11 @@ def _printed(row: TableRow, column: Column, printed: dict[reference.Key, dict[st
     key = (row.model, row.strategy, row.finetuned)
     if key not in printed or not reference.comparable(row.settings):
         return ""
-    value = printed[key][column.printed] or NONE
+    value = printed[key][column.printed]
+    if not value:
+        return NONE
     corrected = reference.corrected().get((row.model, row.strategy, column.finetuned))
     if column.metric != "rho_asr" or corrected in (None, value):
-        return value
+        return Cell(value, {"": float(value)})
     corrections[f"{row.model} {row.strategy}{' ft' if column.finetuned else ''}"] = corrected
-    return value + DAGGER
+    return Cell(value + DAGGER, {"": float(value), "_corrected": float(corrected)})

@@ -14,7 +14,10 @@ from benchmark.results.record import Record
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import OWNERS, scenarios, short_name, suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, Table, csv, latex, markdown, number, with_interval
+from benchmark.tables.data import frame_csv
+from benchmark.tables.formats import (MISSING, Table, as_frame, count, markdown, number,
+                                      with_interval)
+from benchmark.tables.latex import latex
 from benchmark.utils.errors import UserError, did_you_mean
 from benchmark.utils.files import write_atomically
 
@@ -138,13 +141,8 @@ def tables(ablation: Ablation) -> dict[str, list[Table]]:
             for name, grids in ablation.figures.items()}
 
 
-def show(ablation: Ablation) -> str:
-    """The tables as Markdown."""
-    return "\n".join(markdown(table) for group in tables(ablation).values() for table in group)
-
-
 def write(ablation: Ablation, folder: Path) -> None:
-    """Write folder/ablation.csv, the tidy table, and the tables as ablation.md and ablation.tex.
+    """Write the tidy table as folder/ablation.{csv,parquet}, and the tables as ablation.{md,tex}.
 
     The page links to the figures. The same records give the same bytes, whatever their order.
     Raises OSError.
@@ -153,8 +151,9 @@ def write(ablation: Ablation, folder: Path) -> None:
     for name, group in tables(ablation).items():
         page += [*map(markdown, group), f"![curves]({name}.png)\n"]
         document += map(latex, group)
-    data = Table("ablation", "Ablation", tidy(ablation).map(_in_full), [])
-    write_atomically(folder / "ablation.csv", csv(data))
+    data = tidy(ablation)
+    write_atomically(folder / "ablation.csv", frame_csv(data.map(_in_full)))
+    write_atomically(folder / "ablation.parquet", data.to_parquet(index=False))
     write_atomically(folder / "ablation.md", "\n".join(page))
     write_atomically(folder / "ablation.tex", "\n".join(document))
 
@@ -290,8 +289,10 @@ def _pivot(ablation: Ablation, grid: Grid, name: str) -> Table:
     places = sorted(grid.results, key=lambda place: tuple(map(_value_order, place)))
     named_results = [(f"{rows.name} {row}, {columns.name} {column}", grid.results[row, column])
                      for row, column in places]
-    return Table(name, f"Ablation: {grid.label}", pd.DataFrame(lines, columns=headings),
-                 notes + row_notes(named_results))
+    return Table(name, f"Ablation: {grid.label}", as_frame(lines, columns=headings),
+                 notes + row_notes(named_results),
+                 caption=f"Effect of {rows.name} (rows) and {columns.name} (columns) on the attack "
+                         f"{grid.label}, as means over seeds.")
 
 
 def _cells(result: Result) -> dict[str, str]:
@@ -300,4 +301,4 @@ def _cells(result: Result) -> dict[str, str]:
     return {"eASR": number(means["easr"]), "rho_Acc": number(means["rho_acc"]),
             "clean rho_Acc": number(means["reference_rho_acc"]),
             "flip rate": with_interval(means["flip_rate"], *result.interval("flip_rate")),
-            "seeds": str(len(result.records))}
+            "seeds": count(len(result.records))}

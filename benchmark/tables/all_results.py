@@ -3,14 +3,12 @@
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from benchmark.metrics import counting
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.controls import der
 from benchmark.tables.defenses import IMAGES_USED, images_used, repair_seconds
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import Table, number, with_interval
+from benchmark.tables.formats import Table, as_frame, count, number, with_interval
 
 WITH_INTERVAL = {
     "rho_Acc": "rho_acc", "MAE": "mae", "RMSE": "rmse", "rho_Asr": "rho_asr", "RA": "ra",
@@ -20,6 +18,9 @@ WITHOUT_INTERVAL = {f"band {band}": f"band {band}" for band in counting.BANDS} |
     "target ASR": "target_asr", "harm MAE": "harm_mae", "attainment MAE": "attainment_mae",
     "label distortion": "label_distortion"}
 PEOPLE = {"mae", "rmse", "harm_mae", "attainment_mae"}  # in people, printed with two digits
+BRIEF = ("attack", "defense", "rho_Acc", "MAE", "rho_Asr", "flip rate", "attainment", "seeds")
+CAPTION = ("Results of every attack and defense, as means over seeds with 95% intervals over seeds "
+           "and images.")
 LEGEND = [
     "Numbers are means over seeds. Brackets hold 95% intervals, by bootstrap over seeds and "
     "images.",
@@ -42,8 +43,8 @@ def results_table(scenarios: Sequence[Scenario]) -> Table:
     for (scenario, result), (attack_suffix, defense_suffix) in zip(pairs, row_suffixes(pairs)):
         line = {"protocol": result.records[0].protocol or "none", "model": scenario.model,
                 "attack": scenario.attack + attack_suffix,
-                "defense": result.defense + defense_suffix, "seeds": str(len(result.records)),
-                "images": number(result.numbers["images"], 0)}
+                "defense": result.defense + defense_suffix, "seeds": count(len(result.records)),
+                "images": count(int(result.numbers["images"]))}
         for heading, key in WITH_INTERVAL.items():
             mean = result.numbers.get(key, math.nan)
             line[heading] = with_interval(mean, *result.interval(key), _digits(key))
@@ -55,8 +56,9 @@ def results_table(scenarios: Sequence[Scenario]) -> Table:
         lines.append(line)
         named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
     settings = [scenario.settings for scenario in scenarios]
-    return Table("cells", "All results", pd.DataFrame(lines),
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
+    return Table("cells", "All results", as_frame(lines),
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)],
+                 caption=CAPTION, brief=BRIEF)
 
 
 def _digits(key: str) -> int:

@@ -3,20 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from benchmark.metrics.paired import Paired, infer
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.comparison import difference_cells
 from benchmark.tables.detection import ATTACK
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import Table
+from benchmark.tables.formats import Table, as_frame
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_legend
 from benchmark.utils.errors import UserError, did_you_mean
 
 # Each number with the sign of what is better for the attacker.
 NUMBERS = {"RA": ("ra", -1), "flip rate": ("flip_rate", 1), "rho_Acc": ("rho_acc", 1)}
+
+BRIEF = ("defense", "compared with", *(f"{heading}{more}" for heading in NUMBERS
+                                       for more in ("", " verdict")))
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ def attack_difference_table(scenarios: Sequence[Scenario], attack: str) -> Table
                for line, one in zip(lines, compared)]
     notes = [_legend(attack, len(tested)), *few_seeds(len(one.own.seeds) for one in compared),
              *unchanged_notes(results)]
-    return Table("attack-differences", f"Differences of {attack}", pd.DataFrame(lines), notes)
+    caption = (f"Differences of {attack} from each other attack after the same defense, on the "
+               "same images and seeds, with p values corrected by Holm's method. The attacker wants a "
+               "low RA, many flips and a high rho_Acc.")
+    return Table("attack-differences", f"Differences of {attack}", as_frame(lines), notes,
+                 caption=caption, brief=BRIEF)
 
 
 def _comparisons(scenarios: Sequence[Scenario], attack: str) -> Iterator[AttackComparison]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics.significance import LEVEL
 from benchmark.results.result import Result, Settings
@@ -18,7 +17,7 @@ from benchmark.tables.audit_evidence import (ANSWERS, AS_OTHERS, LIKELY, NO_ANSW
                                              trial_settings, without)
 from benchmark.tables.detection import ATTACK
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import NONE, Table, number, probability, with_interval
+from benchmark.tables.formats import NONE, Cell, Table, as_frame, number, probability, with_interval
 
 FEW_RIGHT = 0.2  # a counter with a lower rho_Acc has too few images that could flip
 LARGE_ERROR = 0.5  # or one whose MAE is a larger share of the mean number of people
@@ -33,6 +32,7 @@ LIMITS = (
 NUMBERS = {"rho_Acc": "rho_acc", "MAE": "mae", "rho_Asr": "rho_asr", "base": "base"}
 COLUMNS = ["model", "attack", *NUMBERS, "flip rate", "opposite", "p, images", "shift",
            "other counters", "p, counters", "attainment", "reading"]
+BRIEF = ("model", "attack", "rho_Acc", "MAE", "flip rate", "opposite", "p, images", "reading")
 LEGEND = [
     "rho_Asr, base and the flip rate are those of the table of controls, with a 95% interval by "
     "bootstrap over images. opposite is the flip rate of the opposite target, which wants the "
@@ -74,8 +74,10 @@ def audit_table(scenarios: Sequence[Scenario], others: Sequence[Scenario] = ()) 
     named_results = [(f"{line['model']} {line['attack']}", result)
                      for line, (_, result) in zip(lines, rows)]
     settings = [scenario.settings for scenario, _ in rows]
-    return Table("audit", "Is the counter backdoored?", pd.DataFrame(lines, columns=COLUMNS),
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)], lead)
+    return Table("audit", "Is the counter backdoored?", as_frame(lines, columns=COLUMNS),
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)], lead,
+                 caption="Audit of counters whose training is not known: how far each trigger "
+                         "moves their counts, compared with other counters.", brief=BRIEF)
 
 
 def _rows(scenarios: Sequence[Scenario]) -> list[Row]:
@@ -113,7 +115,11 @@ def _line(result: Result, finding: Finding | None) -> dict[str, str]:
     increases = result.records[0].attack.increases
     up, down = finding.trial.shares
     opposite = {True: down, False: up, None: math.nan}[increases]
-    others = f"{_range(finding.others)} ({len(finding.others)})" if finding.others else NONE
+    others: str = NONE
+    if finding.others:
+        ends = {"_low": finding.others[0], "_high": finding.others[-1]}
+        others = Cell(f"{_range(finding.others)} ({len(finding.others)})",
+                      ends | {"_number": len(finding.others)})
     return line | {"opposite": number(opposite), "p, images": probability(finding.p_images),
                    "shift": with_interval(*finding.trial.shift), "other counters": others,
                    "p, counters": probability(finding.p_counters),

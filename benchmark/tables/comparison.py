@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.controls import SHARED
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import unchanged_notes
-from benchmark.tables.formats import NONE, Table
+from benchmark.tables.formats import NONE, Cell, Table, as_frame
 from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_legend
 from benchmark.utils.errors import UserError, did_you_mean
+
+
+NOT_SHOWN = "no difference shown"
+FOR_COUNTERS = "these counters: "  # before a verdict that is not shown for the method
+BRIEF = ("attack", "compared with", "flip rate", "flip rate verdict", "rho_Acc", "rho_Acc verdict")
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,11 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     if defense not in repairs:
         raise UserError(f"compare {defense!r}: no record of a counter that it repaired: "
                         f"{did_you_mean(defense, sorted(repairs))}")
-    every = list(_comparisons(scenarios, defense))
+    every = list(comparisons(scenarios, defense))
     compared = [comparison for comparison in every
                 if comparison.own.seeds == comparison.other.seeds]
-    lines = _names(compared)
-    flips, counts = _pairs(compared, "flip_rate"), _pairs(compared, "rho_acc")
-    tested = [pair for pair in flips + counts if pair.exists]
-    inferences = iter(infer([tested])[0])
-    for heading, pairs, better in (("flip rate", flips, -1), ("rho_Acc", counts, 1)):
-        for line, pair in zip(lines, pairs):
-            line |= difference_cells(heading, next(inferences) if pair.exists else None, better)
-    notes = [_legend(defense, len(tested)),
+    lines, tests = difference_rows(compared)
+    notes = [_legend(defense, tests),
              *few_seeds(len(comparison.own.seeds) for comparison in compared)]
     if len(compared) < len(every):
         notes.append("Results whose seeds differ from those of the compared defense are left out.")
@@ -59,10 +56,26 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
                      "settings and seeds. none and the controls are of the compared defense's "
                      "victims.")
     notes += unchanged_notes(_named_results(lines, compared))
-    return Table("differences", f"Differences of {defense}", pd.DataFrame(lines), notes)
+    caption = (f"Differences of {defense} from each other defense on the same images and seeds, "
+               "with p values corrected by Holm's method. A lower flip rate and a higher rho_Acc "
+               "are better.")
+    return Table("differences", f"Differences of {defense}", as_frame(lines), notes,
+                 caption=caption, brief=BRIEF)
 
 
-def _comparisons(scenarios: Sequence[Scenario], defense: str) -> Iterator[Comparison]:
+def difference_rows(compared: Sequence[Comparison]) -> tuple[list[dict[str, str]], int]:
+    """The rows of a table of differences, and the number of tests that p is corrected for."""
+    lines = _names(compared)
+    flips, counts = _pairs(compared, "flip_rate"), _pairs(compared, "rho_acc")
+    tested = [pair for pair in flips + counts if pair.exists]
+    inferences = iter(infer([tested])[0])
+    for heading, pairs, better in (("flip rate", flips, -1), ("rho_Acc", counts, 1)):
+        for line, pair in zip(lines, pairs):
+            line |= difference_cells(heading, next(inferences) if pair.exists else None, better)
+    return lines, len(tested)
+
+
+def comparisons(scenarios: Sequence[Scenario], defense: str) -> Iterator[Comparison]:
     """The defense with every other one that repaired victims of the same settings.
 
     Of the victims of other entries only the entries' own defenses are taken, not their controls.
@@ -128,9 +141,9 @@ def difference_cells(heading: str, inference: Inference | None, better: int) -> 
 
 def _verdict(inference: Inference, better: int) -> str:
     if not inference.shown_for_counters:
-        return "-"
+        return Cell("-", {"": NOT_SHOWN})
     verdict = "better" if inference.value * better > 0 else "worse"
-    return verdict if inference.shown else f"these counters: {verdict}"
+    return verdict if inference.shown else f"{FOR_COUNTERS}{verdict}"
 
 
 def _legend(defense: str, tests: int) -> str:

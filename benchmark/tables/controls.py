@@ -4,14 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from benchmark.metrics import counting
 from benchmark.results.controls import CONTROLS, SHARED
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.formats import MISSING, NONE, Table, as_frame, interval, number
 
 COLUMNS = {
     "rho_Acc": ["rho_acc"], "MAE": ["mae"], "rho_Asr": ["rho_asr"], "RA": ["ra"], "Opp": ["opp"],
@@ -23,6 +21,11 @@ COLUMNS = {
 }
 DIGITS = {"MAE": 2, "images": 0, "seeds": 0}  # all others have 3
 CLEAN = ("rho_Acc", "MAE", "images", "seeds")  # columns that exist without an attack
+BRIEF = ("attack", "defense", "rho_Acc", "MAE", "rho_Asr", "ASR0", "flip rate", "flip rate 95%",
+         "chance flips", "attainment", "DER", "seeds")
+CAPTION = ("Attacks and defenses with their controls. A defense is worth something if it has fewer "
+           "flips than no defense (none), and no lower rho_Acc than retraining on the same images "
+           "(retrain).")
 LEGEND = [
     "S is the set of counts at which the attack succeeds: more than 10% above the truth if the "
     "attack increases the count, more than 10% below it if it decreases the count.",
@@ -50,16 +53,17 @@ Row = tuple[Scenario, str, Result | None]  # a defense by name, and its result o
 
 def control_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and defense, including the required controls."""
-    rows = _rows(scenarios)
+    rows = control_rows(scenarios)
     lines = control_numbers(scenarios)
     cells, named_results = [], []
     for line, (scenario, _, result) in zip(lines, rows):
         cells.append(_text(line, is_clean=scenario.attack == "clean"))
         named_results.append((f"{line['model']} {line['attack']} {line['defense']}", result))
-    frame = pd.DataFrame(cells, columns=["model", "attack", "defense", *COLUMNS])
+    frame = as_frame(cells, columns=["model", "attack", "defense", *COLUMNS])
     settings = [scenario.settings for scenario in scenarios]
     return Table("controls", "Defenses and their controls", frame,
-                 [*common_settings(settings), *LEGEND, *row_notes(named_results)])
+                 [*common_settings(settings), *LEGEND, *row_notes(named_results)],
+                 caption=CAPTION, brief=BRIEF)
 
 
 def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
@@ -67,7 +71,7 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
 
     A row of a defense that was not run has only names.
     """
-    rows = _rows(scenarios)
+    rows = control_rows(scenarios)
     suffixes = row_suffixes([(scenario, result) for scenario, _, result in rows])
     lines = []
     for (scenario, defense, result), (attack_suffix, defense_suffix) in zip(rows, suffixes):
@@ -77,7 +81,8 @@ def control_numbers(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     return lines
 
 
-def _rows(scenarios: Sequence[Scenario]) -> list[Row]:
+def control_rows(scenarios: Sequence[Scenario]) -> list[Row]:
+    """The rows of `control_table`: of each victim `none`, the repairs, and the controls."""
     in_order = sorted(scenarios, key=lambda scenario: (
         scenario.model, scenario.attack != "clean", scenario.attack))
     rows: list[Row] = []
@@ -140,9 +145,9 @@ def _text(line: dict[str, Any], is_clean: bool) -> dict[str, str]:
     was_run = "images" in line
     for heading, keys in COLUMNS.items():
         if was_run:
-            values = [number(line.get(key, math.nan), DIGITS.get(heading, 3)) for key in keys]
-            is_interval = len(values) > 1 and NONE not in values
-            text[heading] = f"[{', '.join(values)}]" if is_interval else values[0]
+            values = [line.get(key, math.nan) for key in keys]
+            print_values = interval if len(keys) > 1 else number
+            text[heading] = print_values(*values, DIGITS.get(heading, 3))
         else:
             text[heading] = NONE if is_clean and heading not in CLEAN else MISSING
     return text

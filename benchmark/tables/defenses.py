@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import LEVEL
@@ -14,7 +13,7 @@ from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.controls import der
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import MISSING, NONE, Table, number
+from benchmark.tables.formats import MISSING, NONE, Table, as_frame, number
 from benchmark.tables.two_levels import few_seeds
 
 IMAGES_USED = (
@@ -60,8 +59,11 @@ def defense_table(scenarios: Sequence[Scenario]) -> Table:
         named_results += [(f"{name} {attack}", result) for attack, result in row.items()]
     settings = [scenario.settings for scenario in scenarios]
     seeds = few_seeds(len(result.seeds) for _, result in named_results)
-    return Table("defenses", "Defenses", pd.DataFrame(lines),
-                 [*common_settings(settings), *LEGEND, *seeds, *row_notes(named_results)])
+    return Table("defenses", "Defenses", as_frame(lines),
+                 [*common_settings(settings), *LEGEND, *seeds, *row_notes(named_results)],
+                 caption="Flip rate and rho_Acc of every defense on each attack. A star marks a "
+                         "flip rate, and an exclamation mark a rho_Acc, that is significantly "
+                         "lower than without a defense.")
 
 
 def _rows(scenarios: Sequence[Scenario]) -> tuple[list[ByAttack], dict[str, bool]]:
@@ -113,7 +115,8 @@ def _line(row: ByAttack, columns: dict[str, bool], undefended: dict[tuple[str, s
 def _marked(result: Result | None, key: str, marks: Marks) -> str:
     if result is None:
         return MISSING
-    return number(result.numbers[key]) + marks.get((id(result), key), "")
+    mark = marks.get((id(result), key), "")
+    return number(result.numbers[key]).followed_by(mark, _mark=mark or None)
 
 
 def _marks(rows: list[ByAttack], undefended: dict[tuple[str, str], Result]) -> Marks:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics import detection
 from benchmark.metrics.significance import bootstrap
@@ -14,10 +13,12 @@ from benchmark.results.record import Detection, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import row_notes
-from benchmark.tables.formats import Table, interval, number
+from benchmark.tables.formats import Cell, Table, as_frame, interval, number
 
 ATTACK = {"attack", "trigger", "target", "test_trigger", "also", "poison_rate", "latent", "choose"}
 RATES = (0.01, 0.05)  # of false alarms
+BRIEF = ("attack", "detector", "scored", "AUROC", "AUROC 95%", "drift AUROC",
+         "clean counter AUROC")
 LEGEND = [
     "scored says what the detector gave a score: test images; training images, which a defense "
     "scored in the poisoned training set before it left out the most suspicious; or counters, "
@@ -64,8 +65,11 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
         lines.append(line | _numbers(row.detections))
     lines.sort(key=lambda line: (line["scored"], line["model"], line["detector"], line["attack"]))
     named_results = [(f"{row.model} {row.attack} {row.result.defense}", row.result) for row in rows]
-    return Table("detection", "Detection", pd.DataFrame(lines),
-                 [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)])
+    return Table("detection", "Detection", as_frame(lines),
+                 [*LEGEND, *_wrong_way_notes(rows), *row_notes(named_results)], brief=BRIEF,
+                 caption="Detection of triggered images and of backdoored counters. The AUROC is "
+                         "0.5 for a guess; that on a clean counter shows how much of it is due to "
+                         "the pattern in the image alone.")
 
 
 def is_detected(result: Result) -> bool:
@@ -141,7 +145,8 @@ def _numbers(detections: list[Detection]) -> dict[str, str]:
                 for rate in RATES}
 
     first = detections[0]
-    return {"clean + poisoned": f"{len(first.clean)} + {len(first.triggered)}",
+    return {"clean + poisoned": Cell(f"{len(first.clean)} + {len(first.triggered)}", {
+                ", clean": len(first.clean), ", poisoned": len(first.triggered)}),
             "AUROC": mean("clean", "triggered", detection.auroc),
             "AUROC 95%": interval(*_interval(detections)),
             "AUPRC": mean("clean", "triggered", detection.auprc),

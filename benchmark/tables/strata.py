@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from benchmark.metrics import counting
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.tables.footnotes import common_settings, row_notes
-from benchmark.tables.formats import Table, with_interval
+from benchmark.tables.formats import Table, as_frame, count, with_interval
 
 LEGEND = (
     "stratum is the range of the true number of people in an image, and images the number of test "
@@ -30,10 +29,12 @@ def strata_table(scenarios: Sequence[Scenario]) -> Table:
         for label, images in counting.strata(result.records[0].images.truth).items():
             if images.any():
                 lines.append(names | {
-                    "stratum": label, "images": str(np.count_nonzero(images)),
+                    "stratum": label, "images": count(np.count_nonzero(images)),
                     "rho_Acc": with_interval(*result.over("rho_acc", images)),
                     "MAE": with_interval(*result.over("mae", images), 2),
                     "flip rate": with_interval(*result.over("flip_rate", images))})
     settings = [scenario.settings for scenario in scenarios]
-    return Table("strata", "Results by the number of people", pd.DataFrame(lines),
-                 [*common_settings(settings), LEGEND, *row_notes(named_results)])
+    return Table("strata", "Results by the number of people", as_frame(lines),
+                 [*common_settings(settings), LEGEND, *row_notes(named_results)],
+                 caption="Results on images with few, more and many people, with 95% intervals "
+                         "over seeds and images.")

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
-
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.strengths import StrengthChoice, StrengthTrial
-from benchmark.tables.formats import NONE, Table, number
+from benchmark.tables.formats import NONE, Table, as_frame, count, number
 
 LEGEND = [
     "A repair of several strengths keeps the strongest one whose MAE on the clean validation "
@@ -27,9 +25,11 @@ def strength_table(scenarios: Sequence[Scenario]) -> Table:
         for record in result.records:
             for line in _lines(record.strengths):
                 names = {"model": scenario.model, "attack": scenario.attack + attack_suffix,
-                         "defense": result.defense + defense_suffix, "seed": str(record.seed)}
+                         "defense": result.defense + defense_suffix, "seed": count(record.seed)}
                 lines.append(names | line)
-    return Table("strengths", "Strengths of the repairs", pd.DataFrame(lines), LEGEND)
+    return Table("strengths", "Strengths of the repairs", as_frame(lines), LEGEND,
+                 caption="The strengths that each defense tried, and the one that it kept for its "
+                         "MAE on clean validation images.")
 
 
 def _lines(choices: Sequence[StrengthChoice]) -> Iterator[dict[str, str]]:
@@ -39,7 +39,7 @@ def _lines(choices: Sequence[StrengthChoice]) -> Iterator[dict[str, str]]:
                       if trial.validation_mae is not None]
             kept = choice.trial
             yield {"kept": _settings(kept),
-                   "channels": NONE if kept.channels is None else str(kept.channels),
+                   "channels": NONE if kept.channels is None else count(kept.channels),
                    "MAE": _error(kept), "best MAE": number(min(errors), 2),
                    "tried": "; ".join(f"{_settings(trial)}: {_error(trial)}"
                                       for trial in choice.tried)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from benchmark.metrics.paired import Inference
 from benchmark.metrics.significance import ENOUGH_SEEDS, LEVEL
-from benchmark.tables.formats import interval, probability, signed
+from benchmark.tables.formats import Cell, interval, probability, signed
 
 INTERVAL = "95%, seeds: the t interval of the difference over seeds, without a correction."
 
@@ -16,10 +16,17 @@ def level_cells(inference: Inference) -> dict[str, str]:
     """The columns of a difference, in the order in which they are printed."""
     seeds = inference.seeds
     return {"difference": signed(inference.value),
-            "of each seed": ", ".join(map(signed, inference.by_seed)),
+            "of each seed": of_each_seed(inference.by_seed),
             "95%, seeds": interval(seeds.low, seeds.high),
             "p, seeds": probability(inference.p_seeds),
             "p, images": probability(inference.p_images)}
+
+
+def of_each_seed(differences: Iterable[float]) -> Cell:
+    """The differences of the seeds. Their columns are numbered in the order of the seeds."""
+    cells = [signed(difference) for difference in differences]
+    return Cell(", ".join(cells), {f"_{number}": cell.data[""]
+                                   for number, cell in enumerate(cells, start=1)})
 
 
 def level_legend(tests: int, of_page: int | None = None) -> str:

@@ -14,8 +14,8 @@ from benchmark.utils.signals import unbroken
 CANNOT_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file as a whole or not at all; folders that are missing are created.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file as a whole or not at all; folders that are missing are created.
 
     The same text gives the same bytes on every system.
 
@@ -24,7 +24,10 @@ def write_atomically(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content, encoding="utf-8", newline="\n")
 
 
 @contextmanager

@@ -289,7 +289,7 @@ def test_a_run_writes_a_record_for_each_cell_and_the_tables(grid):
             for attack, record in zip(attacks, records)]
     assert sorted(told) == sorted(CELLS)
     assert {len(record.images.id) for record in records} == {8}
-    assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".tex", ".json"}
+    assert {path.suffix for path in (grid / "out/tables").iterdir()} == {".md", ".csv", ".parquet", ".tex", ".json"}
     assert not [path for path in contents(grid) if path.name.startswith(".") and path.suffix != ".lock"]
 
 
@@ -307,8 +307,32 @@ def test_a_second_run_does_nothing_again_and_prints_the_same(capsys, again, grid
     told = capsys.readouterr()
     assert told.err.splitlines()[0] == "4 cells, 4 of them done before" and "img/s" not in told.err
     assert contents(grid / "store") | contents(grid / "out/records") == before
-    assert main(["leaderboard", "out/records"]) == 0
+    assert main([*again, "--out", "out"]) == 0
     assert capsys.readouterr().out == told.out and "multiply" in told.out
+    assert main(["leaderboard", "out/records"]) == 0
+    assert capsys.readouterr().out.startswith("## Table 1.")
+
+
+def test_a_run_answers_first_in_the_width_of_the_terminal_and_names_the_files(capsys, again, monkeypatch):
+    for columns, width in ("40", 80), ("90", 90), ("500", 120):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main([*again, "--out", "out"]) == 0
+        told = capsys.readouterr()
+        assert max(map(len, told.out.splitlines())) <= width
+    assert told.out.startswith("Summary\nWhat was run: tiny on synthetic, 8 test images, 1 seed for each row.\n")
+    assert re.search(r"\ntiny, blended/multiply\n +none +\d\.\d\d .*\n +fine_tune +\d", told.out)
+    assert re.search(r"\ntiny, fine_tune compared with none\n +blended/multiply .*(better|worse|tie)", told.out)
+    assert re.search(r"\ntiny, fine_tune\n +none +1 +\d / \d / \d", told.out)
+    assert "not run" not in told.out and "Table 1" not in told.out
+    assert f"all tables: {Path('out/tables')}  page: {Path('out/leaderboard.html')}" in told.err.splitlines()[-1]
+
+
+def test_the_leaderboard_is_for_a_terminal_where_stdout_is_one(capsys, grid, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["leaderboard", f"{grid}/out/records"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Summary\n") and max(map(len, out.splitlines())) <= 80
 
 
 def test_another_out_folder_takes_what_is_trained_from_the_store(again, grid, tmp_path):
@@ -380,7 +404,7 @@ def test_an_ablation_is_printed_and_written_beside_its_records(capsys, ablated):
     assert re.search(r"\| flip rate +\| 0\.05 +\| [01]\.\d+ \[.*\] +\| [01]\.\d+ \[", told.out)
     assert "tables and curves: " in told.err and "some/ablation" in told.err
     assert sorted(path.name for path in (ablated.parent / "ablation").iterdir()) == [
-        "ablation-1.pdf", "ablation-1.png", "ablation.csv", "ablation.md", "ablation.tex"]
+        "ablation-1.pdf", "ablation-1.png", "ablation.csv", "ablation.md", "ablation.parquet", "ablation.tex"]
     assert told.out.split("\n\n- ")[0] in (ablated.parent / "ablation/ablation.md").read_text()
 
 
@@ -487,7 +511,7 @@ def test_a_defense_of_ones_own_gets_its_row(cache, grid):
                                 "    def apply(self, victim, knowledge):\n        return victim\n")
     table, error = started(cache, "run", "tiny.yaml", "--store", f"{grid}/store", "--plugin", "leave.py", "--set",
                            "defense=none,leave").communicate(timeout=120)
-    assert re.search(r"\| tiny +\| blended/multiply +\| leave +\| 0\.\d+ ", table), error
+    assert re.search(r"tiny, blended/multiply\n +none .*\n +leave +0\.\d+ ", table), error
 
 
 # Looking around.
@@ -664,9 +688,8 @@ def test_a_new_defense_gets_its_row_among_earlier_ones_and_no_victim_is_trained_
     out = capsys.readouterr()
     assert len({path.name for path in (copied / "store/counters").glob("[!.]*")} - before) == 2  # repairs
     assert "train tiny" not in out.err
-    rows = re.findall(r"blended/multiply +\| (\w+) ", out.out)
-    assert rows[:3] == ["none", "fine_tune", "my_defense"]
-    assert "## Differences of my_defense" in out.out and "## Defenses\n" in out.out
+    assert re.search(r"tiny, blended/multiply\n +none .*\n +my_defense ", out.out) and "Table 1" not in out.out
+    assert re.search(r"against other defenses\n(.*\n)+tiny, my_defense\n +fine_tune +1 +\d / ", out.out)
     assert "my_defense" in (copied / "out/tables/defenses.md").read_text()
 
 
@@ -682,9 +705,17 @@ def test_an_edited_defense_runs_again_and_is_printed_once(copied, capsys, monkey
 
 def test_compare_prints_a_table_or_json_and_refuses_what_is_not_there(copied, capsys):
     assert main(["compare", "fine_tune", f"{copied}/out/records"]) == 0
-    assert "Differences of fine_tune" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.index("Wins / ties / losses") < out.index("Differences of fine_tune")
+    assert re.search(r"\ntiny, fine_tune\n +none +1 +\d / \d / \d", out) and max(map(len, out.splitlines())) <= 100
+    assert main(["compare", "fine_tune", f"{copied}/out/records", "--out", str(copied / "compared")]) == 0
+    assert {path.name for path in (copied / "compared").iterdir()} == {
+        f"{name}.{kind}" for name in ("differences", "wins") for kind in ("md", "csv", "parquet", "tex", "json")}
+    capsys.readouterr()
     assert main(["compare", "fine_tune", f"{copied}/out/records", "--json"]) == 0
-    assert {line["compared with"] for line in json.loads(capsys.readouterr().out)} == {"none"}
+    rows = json.loads(capsys.readouterr().out)
+    assert {line["compared with"] for line in rows} == {"none"} and len(rows) == 2
+    assert {type(line["rho_Acc p, images"]) for line in rows} == {float} and rows[0]["flip rate_low, seeds"] is None
     assert main(["compare", "fine_tone", f"{copied}/out/records"]) == 2
     assert "did you mean 'fine_tune'" in capsys.readouterr().err
 

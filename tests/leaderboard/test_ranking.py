@@ -18,7 +18,7 @@ from benchmark.metrics.significance import holm, sign_flip_test
 from benchmark.results.record import Choice
 from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import scenarios
-from benchmark.tables.formats import as_json
+from benchmark.tables.data import as_json
 
 GOOD, BAD = Choice(name="good", version="a" * 12), Choice(name="bad", version="b" * 12)
 NONE, _, RETRAIN = DEFENSES
@@ -151,4 +151,5 @@ def test_as_json_numbers_are_numbers(grid):
     [table] = ranking_tables(scenarios(filled(grid, NONE, GOOD)))
     told = json.loads(as_json(table))
     good, none = told["rows"]
-    assert good["RA"].keys() == {"value", "low", "high"} and none["DER"] is None and good["rank"] == 1
+    assert good["RA_low"] < good["RA"] < good["RA_high"] and none["DER"] is None and good["rank"] == 1
+    assert (none["rank"], none["rank_status"], good["cells"], good["cells_wanted"]) == (None, "control", 6, 6)

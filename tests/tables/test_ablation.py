@@ -13,7 +13,8 @@ from benchmark.metrics.significance import bootstrap
 from benchmark.results.record import Choice
 from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import settings_of
-from benchmark.tables.ablation import ablation, show, tables, tidy, write
+from benchmark.tables.ablation import ablation, tables, tidy, write
+from benchmark.tables.formats import markdown
 from benchmark.utils.errors import UserError
 
 RATES, ALPHAS = (0.02, 0.1), (0.05, 0.2)
@@ -35,6 +36,10 @@ def grid(seeds=(0, 1), **settings):
 
 def over(records, rows="poison_rate", columns="alpha"):
     return ablation(records, rows, columns)
+
+
+def show(found):
+    return "\n".join(markdown(table) for group in tables(found).values() for table in group)
 
 
 def the_table(found):
@@ -283,8 +288,12 @@ def test_tables_are_written_in_every_format(tmp_path):
         ("csrnet, blended, minus, none", ""), ("csrnet, blended, multiply, none", ""), ("", "ablation-1.png"),
         ("tiny, blended, multiply, none", ""), ("", "ablation-2.png")]
     assert re.findall(r"\\label\{(.*)\}", paper) == ["tab:ablation-1-1", "tab:ablation-1-2", "tab:ablation-2-1"]
-    assert paper.count(r"\begin{tabular}{llll}") == paper.count(r"\end{tabular}") == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ablation.csv", "ablation.md", "ablation.tex"]
+    assert paper.count(r"\begin{tabular}{llrr}") == paper.count(r"\end{tabular}") == 3
+    assert r"\caption{Effect of poison\_rate (rows) and alpha (columns) on the attack csrnet, blended" in paper
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "ablation.parquet"),
+                                  tidy(over(grid() + grid(target="minus") + grid(model="tiny"))), check_dtype=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ablation.csv", "ablation.md", "ablation.parquet", "ablation.tex"]
 
 
 def test_files_are_the_same_bytes_in_any_order(tmp_path):

@@ -187,7 +187,7 @@ def test_an_audit_comes_first_and_has_no_row_of_what_was_not_run(tmp_path):
     assert [table.name for table in report.tables] == ["audit", "controls"]
     assert "not run" not in report.text() and "(paper)" not in report.text()
     for path in report.write(tmp_path):
-        assert "not run" not in path.read_text()
+        assert b"not run" not in path.read_bytes()
     for suffix in ("md", "tex", "json"):
         assert "csrnet: possibly backdoored." in (tmp_path / f"tables/audit.{suffix}").read_text()
     assert report.text().index("possibly backdoored") < report.text().index("| model")

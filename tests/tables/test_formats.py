@@ -2,9 +2,8 @@
 
 import csv
 import io
+import json
 import re
-import shutil
-import subprocess
 
 import pandas as pd
 import pytest
@@ -13,9 +12,11 @@ from table_rows import frames
 
 from benchmark.leaderboard import report
 from benchmark.paper.findings import findings
-from benchmark.tables.formats import Table
-from benchmark.tables.formats import csv as as_csv
-from benchmark.tables.formats import latex, markdown
+from benchmark.tables.data import csv as as_csv
+from benchmark.tables.data import data_frame, rows_of
+from benchmark.tables.formats import Table, as_frame, interval, markdown, number, probability, with_interval
+from benchmark.tables.latex import latex
+from benchmark.tables.terminal import terminal
 from benchmark.utils.errors import UserError
 
 NASTY = 'a|b\n`c` <script>x</script> $%&#_{}~^\\ [l](http://h) *e* __b__ \u202e\x00 \u4e2d "q"'
@@ -43,38 +44,45 @@ def test_markdown_keeps_its_table_whatever_the_names():
     assert "clip_ebc" in text
 
 
-def test_latex_is_balanced_and_every_row_has_all_columns():
-    for table in report.board(nasty_records()).tables:
-        text = latex(table)
-        assert text.isascii()
-        assert re.findall(r"\\(begin|end)\{(\w+)\}", text) == [
-            ("begin", "table"), ("begin", "adjustbox"), ("begin", "tabular"),
-            ("end", "tabular"), ("end", "adjustbox"), ("end", "table")]
-        bare = re.sub(r"\\[\\{}%&$#_]", "", text)
-        assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
-        rows = re.findall(r"^(.*) \\\\$", text, flags=re.MULTILINE)
-        assert len(rows) == len(table.frame) + 1
-        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows} == {table.frame.shape[1]}
-        assert not re.search(r"(?<!\\)[#^~]|(?<!\\)%(?! \\usepackage)", text)
+# Numbers for other programs
+
+def test_numbers_are_numbers_intervals_two_columns_and_what_there_is_not_is_null(tmp_path):
+    nan = float("nan")
+    rows = [{"name": "a", "x": with_interval(0.25, 0.1, 1 / 3), "x 95%": interval(0.5, 1.0), "p": probability(1e-9),
+             "images": number(100.0, 0)},
+            {"name": "b", "x": with_interval(nan, nan, nan), "x 95%": interval(nan, nan), "p": probability(nan),
+             "images": "not run"}]
+    table = Table("t", "T", as_frame(rows), [])
+    [first, second] = rows_of(Table("t", "T", as_frame(rows).drop(columns="x 95%"), []))
+    assert first == {"name": "a", "x": 0.25, "x_low": 0.1, "x_high": 0.333333, "p": 1e-9, "images": 100}
+    assert second == dict.fromkeys(first) | {"name": "b"}
+    [first, _] = rows_of(Table("t", "T", as_frame(rows)[["name", "x 95%"]], []))
+    assert first == {"name": "a", "x_low": 0.5, "x_high": 1.0}
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path):
-    tables = [latex(table) for table in report.board([*nasty_records(), make_record("add", "anp"), make_record(None)]).tables]
-    lines = [r"\documentclass{article}", r"\usepackage{booktabs, adjustbox}", r"\begin{document}", *tables,
-             r"\end{document}"]
-    (tmp_path / "all.tex").write_text("\n".join(lines))
-    done = subprocess.run(["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"], cwd=tmp_path,
-                          capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "all.pdf").stat().st_size > 1000
+def test_every_column_of_every_file_holds_numbers_alone_or_text_alone(tmp_path):
+    records = [make_record(target, defense, seed, effect=effect) for target in (None, "add", "minus") for seed in (0, 1)
+               for defense, effect in (("none", 0.8), ("mine", 0.2), ("retrain", 0.1), ("anp", 0.5))]
+    board = report.board([*records, make_record("stay")])
+    for table in board.tables:
+        frame = data_frame(table)
+        text = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]
+        assert {*text} <= {"model", "attack", "defense", "strategy", "knows", *(c for c in text if c.endswith("_mark"))}
+        assert not frame.isin(["/", "not run", "<.001"]).any(axis=None)
+    board.write(tmp_path)
+    for path in (tmp_path / "tables").glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        pd.testing.assert_frame_equal(pd.read_csv(path.with_suffix(".csv")), frame, check_dtype=False)
+        rows = json.loads(path.with_suffix(".json").read_text())["rows"]
+        assert len(rows) == len(frame) and all(row.keys() == {*frame} for row in rows)
 
 
 def test_csv_reads_back_and_runs_no_formula(tmp_path):
     report.board(nasty_records()).write(tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "tables/controls.csv").read_text(encoding="utf-8"))))
     frame = frames(nasty_records())["controls"]
-    assert [line["rho_Acc"] for line in rows] == frame["rho_Acc"].tolist()
+    told = [f"{float(line['rho_Acc']):.3f}" if line["rho_Acc"] else "not run" for line in rows]
+    assert told == frame["rho_Acc"].tolist()
     assert "'=1+1" in {line["defense"] for line in rows}
     assert not any(re.match(r"[=@]", value) for line in rows for value in line.values())
 
@@ -92,14 +100,16 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(cell, written):
 def test_a_table_without_rows_is_still_a_table():
     empty = Table("t", "T", pd.DataFrame(columns=["a", "b"]), [])
     assert "| a   | b   |" in markdown(empty) and r"\bottomrule" in latex(empty)
+    assert as_csv(empty) == "a,b\n" and "a  b" in terminal(empty, 80)
 
 
 def test_files_are_the_same_bytes_in_any_order_and_nothing_else_is_left(tmp_path):
     records = [make_record(seed=seed, effect=0.3 * seed) for seed in range(3)] + nasty_records()[1:] + [make_record("add")]
     paths = report.board(records).write(tmp_path / "one")
     assert sorted(path.name for path in (tmp_path / "one/tables").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("table1", "table2", "table3", "controls", "defenses", "cells", "strata")
-        for kind in ("md", "csv", "tex", "json"))
+        f"{name}.{kind}" for name in (
+            "table1", "table2", "table3", "controls", "defenses", "cells", "strata", "summary", "verdicts", "wins")
+        for kind in ("md", "csv", "parquet", "tex", "json"))
     others = report.board(records[::-1]).write(tmp_path / "two")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in others]
 
