@@ -49,7 +49,8 @@ def sizes(scenario: Scenario) -> list[float]:
 def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[Step]:
     """All steps of a setting between victims that are otherwise alike.
 
-    Their other settings and their seeds are the same, and both have a clean counter.
+    Their other settings are the same, and both have a clean counter. They are compared over the
+    seeds that both have.
     """
     alike = defaultdict(list)
     for name, scenario in named:
@@ -58,11 +59,14 @@ def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[Step]:
             continue
         if victim.successes("reference_flip_rate").size:
             rest = tuple(sorted(item for item in scenario.settings.items() if item[0] != key))
-            alike[rest, tuple(victim.seeds)].append((name, victim))
+            alike[rest].append((name, victim))
     for victims in alike.values():
         victims.sort(key=lambda pair: as_number(pair[1].settings[key]))
         for (_, other), (name, victim) in zip(victims, victims[1:]):
-            yield Step(name, victim, f"{short_name(key)} {other.settings[key]}", other)
+            common = [seed for seed in victim.seeds if seed in other.seeds]
+            if common:
+                yield Step(name, victim.of(common), f"{short_name(key)} {other.settings[key]}",
+                           other.of(common))
 
 
 def flips_beyond(victim: Result) -> np.ndarray:

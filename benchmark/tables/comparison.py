@@ -1,7 +1,7 @@
 """Comparison of one defense with all others on the same victims and images, with significance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.controls import SHARED
@@ -31,9 +31,19 @@ class Comparison:
     other: Result
     own_victims: bool
 
+    @property
+    def on_common_seeds(self) -> "Comparison | None":
+        """The comparison on the seeds that both have; None if there is none."""
+        seeds = [seed for seed in self.own.seeds if seed in self.other.seeds]
+        if not seeds:
+            return None
+        return replace(self, own=self.own.of(seeds), other=self.other.of(seeds))
+
 
 def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     """One row per attack and other defense: differences of flip rate and rho_Acc, with p values.
+
+    They are on the seeds that both have.
 
     Raises:
         UserError: no record has the defense, or it is a detector, which repairs nothing.
@@ -43,14 +53,13 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     if defense not in repairs:
         raise UserError(f"compare {defense!r}: no record of a counter that it repaired: "
                         f"{did_you_mean(defense, sorted(repairs))}")
-    every = list(comparisons(scenarios, defense))
-    compared = [comparison for comparison in every
-                if comparison.own.seeds == comparison.other.seeds]
+    every = [comparison.on_common_seeds for comparison in comparisons(scenarios, defense)]
+    compared = [comparison for comparison in every if comparison]
     lines, tests = difference_rows(compared)
     notes = [_legend(defense, tests),
              *few_seeds(len(comparison.own.seeds) for comparison in compared)]
     if len(compared) < len(every):
-        notes.append("Results whose seeds differ from those of the compared defense are left out.")
+        notes.append("Results that share no seed with the compared defense are left out.")
     if any(comparison.own_victims for comparison in compared):
         notes.append("Defenses of other entries repaired victims of their own, which have the same "
                      "settings and seeds. none and the controls are of the compared defense's "

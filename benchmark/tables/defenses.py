@@ -126,7 +126,8 @@ def _marks(rows: list[ByAttack], undefended: dict[tuple[str, str], Result]) -> M
     for row in rows:
         for attack, result in row.items():
             before = undefended.get((result.settings["model"], attack), result)
-            if before is result or before.seeds != result.seeds:
+            before = before if before is result else before.of(result.seeds)
+            if before is None or before is result:
                 continue
             for key, mark in (("flip_rate", "*"), ("rho_acc", "!")):
                 pair = Paired(result.successes(key), before.successes(key))

@@ -6,7 +6,6 @@ They are read off the rows of a table of differences, which holds the numbers be
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from benchmark.metrics.significance import LEVEL
 from benchmark.results.controls import SHARED
@@ -31,9 +30,8 @@ def control_differences(scenarios: Sequence[Scenario],
     compared = []
     for defense in sorted(repairs if defenses is None else repairs & {*defenses}):
         for one in comparisons(scenarios, defense):
-            seeds = [seed for seed in one.own.seeds if seed in one.other.seeds]
-            if one.other.defense in SHARED and seeds:
-                compared.append(replace(one, own=one.own.of(seeds), other=one.other.of(seeds)))
+            if one.other.defense in SHARED and one.on_common_seeds:
+                compared.append(one.on_common_seeds)
     compared.sort(key=lambda one: (one.scenario.model, one.own.defense,
                                    SHARED.index(one.other.defense),
                                    json.dumps(defense_settings(one.other), sort_keys=True)))

@@ -21,6 +21,7 @@ from benchmark.tables.controls import result_numbers
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
+FOLDERS = ("standard-quick", "laptop", "laptop-growth", "laptop-seeds")
 FILES = ["README.md", "cells.parquet", "croissant.json", "records.parquet"]
 SHIPPED = ROOT / "records/dataset"
 
@@ -279,7 +280,7 @@ def test_too_many_settings_are_refused(tmp_path, capsys):
 
 def test_the_shipped_dataset_is_described_and_has_all_records():
     check_description(SHIPPED)
-    paths = [path for name in ("standard-quick", "laptop", "laptop-growth") for path in (ROOT / "records" / name).iterdir()]
+    paths = [path for name in FOLDERS for path in (ROOT / "records" / name).iterdir()]
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3e6
     cells = pd.read_parquet(SHIPPED / "cells.parquet")
     assert dict(zip(cells.record, cells.file)) == {
@@ -288,7 +289,7 @@ def test_the_shipped_dataset_is_described_and_has_all_records():
 
 @pytest.mark.slow
 def test_the_shipped_dataset_is_what_the_records_give(tmp_path):
-    folders = [ROOT / "records" / name for name in ("standard-quick", "laptop", "laptop-growth")]
+    folders = [ROOT / "records" / name for name in FOLDERS]
     assert dataset(*folders, "--to", tmp_path / "out") == 0
     for name in ("records.parquet", "cells.parquet"):
         # The last digits of a bootstrap may differ between machines.

@@ -280,7 +280,7 @@ def test_holm_makes_a_difference_among_many_need_more():
 def test_cells_of_other_seeds_are_not_compared():
     records = [make_record(seed=0), make_record(defense="anp", seed=1)]
     table = compare(records, "anp")
-    assert len(table.frame) == 0 and "seeds differ" in table.notes[-1]
+    assert len(table.frame) == 0 and "share no seed" in table.notes[-1]
 
 
 def test_a_defense_that_no_record_holds_is_refused():
