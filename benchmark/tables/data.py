@@ -6,6 +6,7 @@ bytes; those of Parquet also depend on the version of pyarrow.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -45,8 +46,8 @@ def holds_numbers(cells: Iterable[str]) -> bool:
 
 
 def rows_of(table: Table) -> list[dict[str, Value]]:
-    """The rows of `data_frame` with None for what is missing, ready for JSON."""
-    frame = data_frame(table).astype(object)
+    """The rows of `data_frame` with None for what is missing or infinite, ready for JSON."""
+    frame = data_frame(table).replace([math.inf, -math.inf], math.nan).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 
 

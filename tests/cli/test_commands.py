@@ -404,7 +404,7 @@ def test_an_ablation_is_printed_and_written_beside_its_records(capsys, ablated):
     assert re.search(r"\| flip rate +\| 0\.05 +\| [01]\.\d+ \[.*\] +\| [01]\.\d+ \[", told.out)
     assert "tables and curves: " in told.err and "some/ablation" in told.err
     assert sorted(path.name for path in (ablated.parent / "ablation").iterdir()) == [
-        "ablation-1.pdf", "ablation-1.png", "ablation.csv", "ablation.md", "ablation.parquet", "ablation.tex"]
+        "ablation-1.pdf", "ablation-1.png", "ablation-1.txt", "ablation.csv", "ablation.md", "ablation.parquet", "ablation.tex"]
     assert told.out.split("\n\n- ")[0] in (ablated.parent / "ablation/ablation.md").read_text()
 
 

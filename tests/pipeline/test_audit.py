@@ -230,14 +230,15 @@ def test_an_audit_prints_its_answer_first_and_compares_with_earlier_audits_of_ot
         assert main(command) == 0
         printed.append(capsys.readouterr().out)
     first, second = printed
-    beginning = "## Is the counter backdoored?\n\nWrong scale or data? squeeze counts few clean images right: rho_Acc 0.000, "
+    beginning = "Is the counter backdoored?\nWrong scale or data? squeeze counts few clean images right: rho_Acc 0.000, "
     assert first.startswith(beginning) and second.startswith(beginning)
     assert "\nsqueeze: no answer. With blended, " in first and "not run" not in first and "Table 1" not in first
-    assert second.startswith(Path("runs/audit/tables/audit.md").read_text())
+    assert Path("runs/audit/tables/audit.md").read_text().startswith("## Is the counter backdoored?\n\nWrong scale or data? ")
     assert "Is the counter backdoored?" in Path("runs/audit/leaderboard.html").read_text()
     [row] = json.loads(Path("runs/audit/tables/audit.json").read_text())["rows"][1:]
-    assert row["attack"] == "blended/multiply" and row["other counters"].endswith(" (1)")
-    assert first.count("| blended/multiply |") == second.count("| blended/multiply |") == 2  # of its own counter alone
+    assert row["attack"] == "blended/multiply" and row["other counters_low"] == row["other counters_high"] is not None
+    for name in ("audit", "controls"):  # of its own counter alone
+        assert Path(f"runs/audit/tables/{name}.md").read_text().count("| blended/multiply |") == 1
 
 
 def test_findings_refuses_audits_in_one_line_that_says_what_tells_more(capsys, command):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 
 import pandas as pd
@@ -13,7 +14,7 @@ from table_rows import frames
 from benchmark.leaderboard import report
 from benchmark.paper.findings import findings
 from benchmark.tables.data import csv as as_csv
-from benchmark.tables.data import data_frame, rows_of
+from benchmark.tables.data import as_json, data_frame, rows_of
 from benchmark.tables.formats import Table, as_frame, interval, markdown, number, probability, with_interval
 from benchmark.tables.latex import latex
 from benchmark.tables.terminal import terminal
@@ -118,3 +119,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "tables").write_text("a file")
     with pytest.raises(UserError, match="tables: cannot write .*table1.md"):
         report.board([]).write(tmp_path)
+
+
+def test_an_infinite_number_is_null_in_json_and_infinite_in_csv():
+    """The label distortion of a target that wants nobody is infinite."""
+    table = Table("distortion", "Distortion", as_frame([{"label distortion": number(math.inf)}]), [])
+    assert json.loads(as_json(table))["rows"] == [{"label distortion": None}]
+    assert as_csv(table) == "label distortion\ninf\n"
