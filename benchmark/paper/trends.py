@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.results.result import Result, Settings
+from benchmark.results.result import Result, Settings, on_common_seeds
 from benchmark.results.scenarios import Scenario, short_name
 from benchmark.tables.ablation import as_number
 
@@ -63,10 +63,9 @@ def steps(named: Sequence[tuple[str, Scenario]], key: str) -> Iterator[Step]:
     for victims in alike.values():
         victims.sort(key=lambda pair: as_number(pair[1].settings[key]))
         for (_, other), (name, victim) in zip(victims, victims[1:]):
-            common = [seed for seed in victim.seeds if seed in other.seeds]
-            if common:
-                yield Step(name, victim.of(common), f"{short_name(key)} {other.settings[key]}",
-                           other.of(common))
+            pair = on_common_seeds(victim, other)
+            if pair:
+                yield Step(name, pair[0], f"{short_name(key)} {other.settings[key]}", pair[1])
 
 
 def flips_beyond(victim: Result) -> np.ndarray:

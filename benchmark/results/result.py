@@ -134,6 +134,12 @@ class Result:
         return [_columns(record) for record in self.records]
 
 
+def on_common_seeds(first: Result, second: Result) -> tuple[Result, Result] | None:
+    """Two results on the seeds that both have; None if they share none."""
+    seeds = [seed for seed in first.seeds if seed in second.seeds]
+    return (first.of(seeds), second.of(seeds)) if seeds else None
+
+
 def _counts(images: Images) -> tuple[list[float], list[float] | None]:
     return images.clean, images.triggered
 

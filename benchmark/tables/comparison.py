@@ -1,11 +1,11 @@
 """Comparison of one defense with all others on the same victims and images, with significance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.metrics.paired import Inference, Paired, infer
 from benchmark.results.controls import SHARED
-from benchmark.results.result import Result
+from benchmark.results.result import Result, on_common_seeds
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.footnotes import unchanged_notes
 from benchmark.tables.formats import NONE, Cell, Table, as_frame
@@ -31,14 +31,6 @@ class Comparison:
     other: Result
     own_victims: bool
 
-    @property
-    def on_common_seeds(self) -> "Comparison | None":
-        """The comparison on the seeds that both have; None if there is none."""
-        seeds = [seed for seed in self.own.seeds if seed in self.other.seeds]
-        if not seeds:
-            return None
-        return replace(self, own=self.own.of(seeds), other=self.other.of(seeds))
-
 
 def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     """One row per attack and other defense: differences of flip rate and rho_Acc, with p values.
@@ -53,8 +45,8 @@ def difference_table(scenarios: Sequence[Scenario], defense: str) -> Table:
     if defense not in repairs:
         raise UserError(f"compare {defense!r}: no record of a counter that it repaired: "
                         f"{did_you_mean(defense, sorted(repairs))}")
-    every = [comparison.on_common_seeds for comparison in comparisons(scenarios, defense)]
-    compared = [comparison for comparison in every if comparison]
+    every = list(comparisons(scenarios, defense))
+    compared = on_their_common_seeds(every)
     lines, tests = difference_rows(compared)
     notes = [_legend(defense, tests),
              *few_seeds(len(comparison.own.seeds) for comparison in compared)]
@@ -82,6 +74,13 @@ def difference_rows(compared: Sequence[Comparison]) -> tuple[list[dict[str, str]
         for line, pair in zip(lines, pairs):
             line |= difference_cells(heading, next(inferences) if pair.exists else None, better)
     return lines, len(tested)
+
+
+def on_their_common_seeds(every: Iterable[Comparison]) -> list[Comparison]:
+    """Comparisons on the seeds that both results have, without those that share none."""
+    pairs = [(comparison, on_common_seeds(comparison.own, comparison.other))
+             for comparison in every]
+    return [replace(comparison, own=pair[0], other=pair[1]) for comparison, pair in pairs if pair]
 
 
 def comparisons(scenarios: Sequence[Scenario], defense: str) -> Iterator[Comparison]:

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from benchmark.metrics.significance import LEVEL
 from benchmark.results.controls import SHARED
 from benchmark.results.scenarios import Scenario, defense_settings
-from benchmark.tables.comparison import FOR_COUNTERS, comparisons, difference_rows
+from benchmark.tables.comparison import (FOR_COUNTERS, comparisons, difference_rows,
+                                         on_their_common_seeds)
 from benchmark.tables.formats import NONE, Cell, Table, as_frame, count
 
 Row = Mapping[str, str]
@@ -22,16 +23,15 @@ def control_differences(scenarios: Sequence[Scenario],
                         defenses: Collection[str] | None = None) -> list[Row]:
     """Rows of differences: each repair against none and the controls, on each victim.
 
-    They are on the seeds that both have.
-    The p values are corrected for all of them. defenses: those that are compared; None for all.
+    They are on the seeds that both have. The p values are corrected for all of them.
+
+    defenses: those that are compared; None for all.
     """
     repairs = {result.defense for scenario in scenarios for result in scenario.results
                if not result.detects} - {*SHARED}
-    compared = []
-    for defense in sorted(repairs if defenses is None else repairs & {*defenses}):
-        for one in comparisons(scenarios, defense):
-            if one.other.defense in SHARED and one.on_common_seeds:
-                compared.append(one.on_common_seeds)
+    compared = on_their_common_seeds(
+        one for defense in sorted(repairs if defenses is None else repairs & {*defenses})
+        for one in comparisons(scenarios, defense) if one.other.defense in SHARED)
     compared.sort(key=lambda one: (one.scenario.model, one.own.defense,
                                    SHARED.index(one.other.defense),
                                    json.dumps(defense_settings(one.other), sort_keys=True)))
