@@ -1,4 +1,4 @@
-"""What a preset is, for people: its comment, its axes and cells, and whether it is frozen."""
+"""Descriptions of presets: comment, axes, number of cells, and whether the grid is frozen."""
 
 import re
 from itertools import takewhile

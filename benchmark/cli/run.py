@@ -46,15 +46,16 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.config.request import load_request
 
     request = request_from_flags(options)
+    if options.controls:
+        from benchmark.pipeline.controls import with_controls
+
+        request = with_controls(request, load_request(options.source))
     grid = cells(request)
 
     from benchmark.pipeline import runner
-    from benchmark.pipeline.controls import with_controls
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    if options.controls:
-        grid = cells(with_controls(request, load_request(options.source)))
     graph = StageGraph(Store(options.store))
     out = options.out or Path("runs") / Path(options.source).stem
     if options.shard != (1, 1):

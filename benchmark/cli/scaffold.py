@@ -15,7 +15,7 @@ TEMPLATES = files("benchmark") / "templates"
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What a template holds, and how it is run.
+    """A template of `crowdbench new`, and the flags of a run with what is made from it.
 
     kinds: the kinds of its components. flags: those with which a run takes them. grid: the frozen
     grid whose entries they are; GRID-quick is its rehearsal on a laptop. for_entry: the flags that

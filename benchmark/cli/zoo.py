@@ -114,7 +114,7 @@ def _nothing_fits(index: Any, options: argparse.Namespace) -> UserError:
 
 
 def _other_precision(index: Any) -> str:
-    """What to do where all counters of a zoo have another precision than this machine; or ''."""
+    """Advice for a zoo whose counters all have another precision than this machine; else ''."""
     from benchmark.utils.device import AUTO, REPAIRS, resolve_precision
 
     own, others = resolve_precision("auto"), {stage.precision for stage in index.stages.values()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.figures.style import COLUMN, DEFENDED, LETTERS, UNDEFENDED, plain
-from benchmark.results.result import Result
+from benchmark.results.result import Result, on_common_seeds
 from benchmark.results.scenarios import Scenario, row_suffixes
 from benchmark.utils.errors import UserError, did_you_mean
 
@@ -73,9 +73,8 @@ def count_pairs(scenarios: Sequence[Scenario], defense: str) -> list[CountPair]:
     several = len({scenario.model for scenario in attacked}) > 1
     pairs = []
     for (scenario, before, after), (attack, own) in zip(matches, suffixes):
-        seeds = [seed for seed in after.seeds if seed in before.seeds]
-        results = before.of(seeds), after.of(seeds)
-        if seeds and all(results):
+        results = on_common_seeds(before, after)
+        if results:
             model = f"{scenario.model} " if several else ""
             title = [f"{model}{scenario.attack}", attack.strip(), own and f"{defense}{own}"]
             pairs.append(CountPair("\n".join(filter(None, title)), *map(_counts, results), results))

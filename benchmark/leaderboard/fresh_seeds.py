@@ -40,7 +40,7 @@ class DrawnCell:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """What tells it apart from other drawn cells; see `identity_of`."""
+        """The cell and its seed, which no other drawn cell has; see `identity_of`."""
         return self.key, self.seed
 
     @property

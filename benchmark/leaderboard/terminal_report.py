@@ -1,4 +1,4 @@
-"""What a run prints: the answer first, in tables that are no wider than the terminal.
+"""Report for a terminal: the answer first, in tables that are no wider than the terminal.
 
 All other tables, and all other columns, are in the files.
 """

@@ -164,7 +164,7 @@ def _origin(record: Record) -> dict[str, Any]:
 
 
 def _stated(value: Any) -> str | None:
-    """What a record states, as text; anybody may have written anything there."""
+    """A statement of a record as text, since anybody may have written anything there."""
     return None if value is None else _text(value)
 
 

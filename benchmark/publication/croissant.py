@@ -45,7 +45,7 @@ CONTEXT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Publication:
-    """What its publisher says of a dataset.
+    """The facts about a dataset that its publisher states.
 
     date: of the publication, YYYY-MM-DD. url: of the web page with the dataset; None leaves it out,
     although Croissant wants one. creator: who made the records. licence: of the records, as SPDX

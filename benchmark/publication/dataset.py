@@ -7,7 +7,7 @@ from benchmark.publication.card import card
 from benchmark.publication.cells import cell_table
 from benchmark.publication.counts import count_table
 from benchmark.publication.croissant import Publication, describe
-from benchmark.publication.parquet import check_pyarrow, write_parquet
+from benchmark.publication.parquet import write_parquet
 from benchmark.publication.sources import read_sources
 from benchmark.utils.files import whole_folder, write_atomically
 from benchmark.utils.new_folder import check_new_folder
@@ -25,7 +25,6 @@ def write_dataset(paths: Sequence[Path], out: Path, publication: Publication) ->
             not fit together.
         OSError: the folder cannot be written; the error names it.
     """
-    check_pyarrow()
     check_new_folder(out)
     sources = read_sources(paths)
     tables = [count_table(sources), cell_table(sources)]

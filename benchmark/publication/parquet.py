@@ -1,6 +1,6 @@
 """Parquet files: a data table as a file that pandas, Arrow and `datasets` read.
 
-pyarrow is needed. The same table gives the same bytes with the same version of pyarrow.
+The same table gives the same bytes with the same version of pyarrow.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.publication.data_table import Column, DataTable, Piece
-from benchmark.utils.errors import UserError
 
 ROW_GROUP = 100_000  # rows that are held in memory and written at once
 
 
-def check_pyarrow() -> None:
-    """Raise UserError, with what to install, if pyarrow is missing."""
-    _pyarrow()
-
-
 def write_parquet(table: DataTable, path: Path) -> None:
     """Write a table to a new file."""
-    pa = _pyarrow()
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([pa.field(column.name, _type(pa, column),
@@ -34,16 +28,6 @@ def write_parquet(table: DataTable, path: Path) -> None:
                           column_encoding=dict.fromkeys(numbers, "BYTE_STREAM_SPLIT")) as writer:
         for rows in _in_groups(_arrow(pa, piece, table, schema) for piece in table.pieces):
             writer.write_table(pa.concat_tables(rows))
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise UserError("dataset: Parquet files need pyarrow; expected "
-                        "`pip install 'crowdbackdoorbench[dataset]'` or `pip install pyarrow`"
-                        ) from None
-    return pyarrow
 
 
 def _type(pa: Any, column: Column) -> Any:

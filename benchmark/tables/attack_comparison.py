@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmark.metrics.paired import Paired, infer
-from benchmark.results.result import Result, Settings
+from benchmark.results.result import Result, Settings, on_common_seeds
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
 from benchmark.tables.comparison import difference_cells
 from benchmark.tables.detection import ATTACK
@@ -76,10 +76,9 @@ def _comparisons(scenarios: Sequence[Scenario], attack: str) -> Iterator[AttackC
                 continue
             for own in own_scenario.results:
                 for other in other_scenario.results:
-                    seeds = [seed for seed in own.seeds if seed in other.seeds]
-                    if seeds and not own.detects and _defense(own) == _defense(other):
-                        yield AttackComparison(own_scenario, other_scenario, own.of(seeds),
-                                               other.of(seeds))
+                    pair = on_common_seeds(own, other)
+                    if pair and not own.detects and _defense(own) == _defense(other):
+                        yield AttackComparison(own_scenario, other_scenario, *pair)
 
 
 def _pairs(compared: Sequence[AttackComparison], key: str) -> list[Paired | None]:

@@ -96,7 +96,7 @@ def ranked(rank: int) -> Cell:
 
 
 def unranked(status: str) -> Cell:
-    """What stands in the place of a rank: why there is none."""
+    """The reason why there is no rank, in the place of one."""
     return Cell(status, {"": None, "_status": status})
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from benchmark.results.scenarios import scenarios, settings_of
 from benchmark.tables.controls import result_numbers
 
 pd = pytest.importorskip("pandas")
-pytest.importorskip("pyarrow")
 FOLDERS = ("standard-quick", "laptop", "laptop-growth", "laptop-seeds")
 FILES = ["README.md", "cells.parquet", "croissant.json", "records.parquet"]
 SHIPPED = ROOT / "records/dataset"
@@ -236,13 +234,6 @@ def test_a_wrong_flag_is_told_in_one_line(records, tmp_path, capsys, flags, line
     assert main(["dataset", str(records), "--to", str(tmp_path / "out"), *flags]) == 2
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
-
-
-def test_without_pyarrow_one_line_says_what_to_install(records, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert dataset(records, "--to", tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert "pip install pyarrow" in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("occupied", ["file", "full folder", "broken link"])

@@ -53,7 +53,6 @@ def test_numbers_are_numbers_intervals_two_columns_and_what_there_is_not_is_null
              "images": number(100.0, 0)},
             {"name": "b", "x": with_interval(nan, nan, nan), "x 95%": interval(nan, nan), "p": probability(nan),
              "images": "not run"}]
-    table = Table("t", "T", as_frame(rows), [])
     [first, second] = rows_of(Table("t", "T", as_frame(rows).drop(columns="x 95%"), []))
     assert first == {"name": "a", "x": 0.25, "x_low": 0.1, "x_high": 0.333333, "p": 1e-9, "images": 100}
     assert second == dict.fromkeys(first) | {"name": "b"}
