@@ -20,6 +20,7 @@ from benchmark.config.request import change, load_request, preset_names
 from benchmark.recipe import Recipe
 from benchmark.registry import load_plugin, register
 from benchmark.utils.errors import UserError
+from benchmark.utils.human import number
 from benchmark.utils.plugin_imports import import_beside
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Grid(Sequence[Cell]):
 
     def __repr__(self) -> str:
         names = [f"  {name}" for name in display_names(self.cells)]
-        return "\n".join([f"Grid of {len(self)} cells:", *names])
+        return "\n".join([f"Grid of {number(len(self), 'cell')}:", *names])
 
 
 def load_grid(source: StrPath | Mapping[str, Any],
@@ -150,8 +151,8 @@ class Results(Sequence["Record"]):
         return len(self.records)
 
     def __repr__(self) -> str:
-        failed = f", {len(self.failures)} failed cells" if self.failures else ""
-        return f"Results of {len(self)} records{failed}"
+        failed = f", {number(len(self.failures), 'failed cell')}" if self.failures else ""
+        return f"Results of {number(len(self), 'record')}{failed}"
 
     def table(self) -> "pd.DataFrame":
         """A row for each model, attack and defense with its numbers, means over the seeds.

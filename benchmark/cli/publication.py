@@ -45,11 +45,12 @@ def add(commands: Any) -> None:
 def _dataset(options: argparse.Namespace) -> int:
     from benchmark.publication.croissant import Publication
     from benchmark.publication.dataset import CROISSANT, write_dataset
+    from benchmark.utils.human import number
 
     said = {key: getattr(options, key) for key in ("date", "url", "creator", "licence")}
     publication = Publication(**{key: value for key, value in said.items() if value})
     records = write_dataset(options.records, options.to, publication)
-    print(f"{options.to}: {records} records")
+    print(f"{options.to}: {number(records, 'record')}")
     if not options.url:
         print(f"{options.to / CROISSANT}: has no url, which Croissant wants of a published "
               "dataset; give --url", file=sys.stderr)

@@ -40,6 +40,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from benchmark.pipeline.store_admin import contents, damaged, remove_damaged
+    from benchmark.utils.human import number
 
     stages = len(contents(options.store))
     problems = list(damaged(options.store))
@@ -53,7 +54,7 @@ def _verify(options: argparse.Namespace) -> int:
         for stage, wrong in problems:
             print(f"{stage.title}: {wrong}{'; removed' if options.remove else ''}")
         kept = stages - len(problems) if options.remove else stages
-        print(f"{kept} stages, {len(problems)} damaged")
+        print(f"{number(kept, 'stage')}, {len(problems)} damaged")
     return int(bool(problems) and not options.remove)
 
 
@@ -69,7 +70,7 @@ def _collect_garbage(options: argparse.Namespace) -> int:
 
 def _print_stages(stages: list[Any], as_json: bool) -> None:
     from benchmark.pipeline.stage_names import differences, name
-    from benchmark.utils.human import duration, size
+    from benchmark.utils.human import duration, number, size
 
     differing = differences(stages)
     if as_json:
@@ -84,4 +85,4 @@ def _print_stages(stages: list[Any], as_json: bool) -> None:
             for stage, settings in zip(stages, differing)]
     if rows:
         print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")
-    print(f"{len(stages)} stages, {size(sum(stage.size for stage in stages))}")
+    print(f"{number(len(stages), 'stage')}, {size(sum(stage.size for stage in stages))}")

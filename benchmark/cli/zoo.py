@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _push(options: argparse.Namespace) -> int:
-    from benchmark.utils.human import size
+    from benchmark.utils.human import number, size
     from benchmark.zoo.push import push
 
     records, halving = read_records(options.records), None
@@ -61,12 +61,13 @@ def _push(options: argparse.Namespace) -> int:
 
         halving = Halving(records, options.store, options.set)
     index, added = push(records, options.store, options.to, halving)
-    print(f"{options.to}: {added} stages added; {len(index.stages)} stages, {size(index.size)}")
+    print(f"{options.to}: {number(added, 'stage')} added; "
+          f"{number(len(index.stages), 'stage')}, {size(index.size)}")
     return 0
 
 
 def _pull(options: argparse.Namespace) -> int:
-    from benchmark.utils.human import size
+    from benchmark.utils.human import number, size
     from benchmark.utils.progress import log
     from benchmark.zoo.pull import check_space, index_of, missing, pull
     from benchmark.zoo.sources import source
@@ -87,7 +88,7 @@ def _pull(options: argparse.Namespace) -> int:
         _print(stages, True)
     else:
         there = len(index.stages if wanted is None else wanted & index.stages.keys()) - len(stages)
-        print(f"{options.store}: {len(stages)} stages taken, "
+        print(f"{options.store}: {number(len(stages), 'stage')} taken, "
               f"{size(sum(stage.size for stage in stages.values()))}; {there} were there before")
     if _other_precision(index):
         log(f"zoo {options.zoo}: {_other_precision(index)}")
@@ -148,7 +149,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _print(stages: dict[str, Any], as_json: bool) -> None:
-    from benchmark.utils.human import size
+    from benchmark.utils.human import number, size
 
     if as_json:
         print(json.dumps({key: stage.model_dump(mode="json") for key, stage in stages.items()}))
@@ -159,7 +160,7 @@ def _print(stages: dict[str, Any], as_json: bool) -> None:
             for key, stage in sorted(stages.items(), key=lambda pair: pair[1].title)]
     if rows:
         print(tabulate(rows, headers="keys", tablefmt="simple") + "\n")
-    print(f"{len(rows)} stages, {size(sum(stage.size for stage in stages.values()))}")
+    print(f"{number(len(rows), 'stage')}, {size(sum(stage.size for stage in stages.values()))}")
 
 
 def _bytes(text: str) -> int:

@@ -27,6 +27,7 @@ from benchmark.leaderboard.required_fields import check_fields
 from benchmark.leaderboard.verification import Verification, check_verification
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
+from benchmark.utils.human import number
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
 MOST_SHOWN = 20  # problems of the records of one entry, after which the check of it stops
@@ -99,7 +100,8 @@ class ValidationReport:
     def text(self) -> str:
         errors = sum(problem.grave for problem in self.problems)
         lines = [item.line() for item in (*self.entries, *self.problems)]
-        return "\n".join([*lines, f"{len(self.entries)} entries without errors, {errors} errors"])
+        sound = number(len(self.entries), "entry", "entries")
+        return "\n".join([*lines, f"{sound} without errors, {number(errors, 'error')}"])
 
     def to_dict(self) -> dict[str, Any]:
         return {"ok": self.ok, "entries": [entry.to_dict() for entry in self.entries],

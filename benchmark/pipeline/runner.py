@@ -19,7 +19,7 @@ from benchmark.profiling.stored_rates import known_rates
 from benchmark.results.record import Record
 from benchmark.utils.device import main_says
 from benchmark.utils.errors import UserError
-from benchmark.utils.human import duration
+from benchmark.utils.human import duration, number
 from benchmark.utils.progress import log
 from benchmark.utils.switches import switches
 
@@ -52,7 +52,7 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     (out / "records").mkdir(parents=True, exist_ok=True)
     done = {path: read_if_sound(path) for path in dict.fromkeys(paths)}
     todo = {path: cell for path, cell in zip(paths, cells) if main_says(done[path] is None)}
-    log(f"{len(cells)} cells, {len(paths) - len(todo)} of them done before")
+    log(f"{number(len(cells), 'cell')}, {len(paths) - len(todo)} of them done before")
     stages = {path: [watched(stage, cell, began_with) for stage in graph.stages(cell)]
               for path, cell in todo.items()}
     if retry:
@@ -133,9 +133,9 @@ class _Progress:
         others = self.made - self.store.made
         parts = []
         if self.store.made or others <= 0:
-            parts.append(f"{self.store.made} stages made in {duration(self.store.spent)}")
+            parts.append(f"{number(self.store.made, 'stage')} made in {duration(self.store.spent)}")
         if others > 0:
-            parts.append(f"{others} stages made by other processes")
+            parts.append(f"{number(others, 'stage')} made by other processes")
         return ", ".join(parts)
 
 

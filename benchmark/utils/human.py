@@ -1,4 +1,4 @@
-"""Durations and sizes in units that are easy to read."""
+"""Durations, sizes and numbers of things in a form that is easy to read."""
 
 import re
 from datetime import datetime
@@ -20,6 +20,15 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // 1440} days {minutes % 1440 // 60} h"
+
+
+def number(count: int, thing: str, things: str | None = None) -> str:
+    """A number of things, with their name in the singular or the plural.
+
+    >>> number(1, "cell"), number(2, "cell"), number(0, "entry", "entries")
+    ('1 cell', '2 cells', '0 entries')
+    """
+    return f"{count} {thing if count == 1 else things or thing + 's'}"
 
 
 def size(amount: float) -> str:

@@ -7,6 +7,7 @@ A few hundred inputs of each kind are tried with the suite. For hours of them:
 A failure names the seed of its input; CROWD_FUZZ_SEED=SEED CROWD_FUZZ_INPUTS=1 tries it again.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ from mutations import NAMES, bytes_of, json_of, text_of, value_of
 from PIL import Image
 
 from benchmark.cli import main
+from benchmark.data.datasets import synthetic
 from benchmark.registry import build
 
 INPUTS = int(os.environ.get("CROWD_FUZZ_INPUTS", 0))  # of each kind; 0 takes the number of the test
@@ -101,7 +103,10 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "fuzz-cache"))
 
 
-def test_settings(tmp_path):
+def test_settings(tmp_path, monkeypatch):
+    # Settings may well ask for thousands of large scenes, and drawing them would take minutes.
+    monkeypatch.setattr(synthetic, "draw_scene", _blank_scene)
+    monkeypatch.setattr(synthetic.Synthetic, "_draw", _draw_if_small(synthetic.Synthetic._draw))
     path = tmp_path / "given" / "grid.yaml"
     path.parent.mkdir()
     build("dataset", "synthetic", {"train": 8, "test": 4, "height": 64, "width": 96}).folder()
@@ -112,6 +117,19 @@ def test_settings(tmp_path):
         tried(seed, "run", path, "--dry-run", "--store", tmp_path / "store", "--out", tmp_path / "out",
               codes=(0, 2), folder=path.parent)
         assert not (tmp_path / "out").exists()
+
+
+def _blank_scene(size, people, rng):
+    return np.zeros((*size, 3), np.uint8), np.zeros((0, 2))
+
+
+def _draw_if_small(draw):
+    """Return the drawing, with a disk that is full as soon as the scenes have more than 10 million pixels."""
+    def drawn(dataset, folder):
+        if (dataset.train + dataset.test) * dataset.height * dataset.width > 10_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        draw(dataset, folder)
+    return drawn
 
 
 @pytest.fixture(scope="module")

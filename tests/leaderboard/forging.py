@@ -9,6 +9,7 @@ from factories import rewritten
 
 from benchmark.leaderboard.manifest import revision
 from benchmark.leaderboard.validate import validate
+from benchmark.utils.human import number
 
 SECONDS, MEMORY = 10, 300 * 2**20  # of the processor and in bytes, for the worst file
 
@@ -41,7 +42,7 @@ def refused(root, *words, against=None):
     *_, last = lines = report.text().split("\n")
     errors = [line for line in lines if line.startswith("error: ")]
     assert [word for word in words if word not in errors[0]] == [], errors[0]
-    assert all(len(line) <= 400 and line.isprintable() for line in lines) and f"{len(errors)} errors" in last
+    assert all(len(line) <= 400 and line.isprintable() for line in lines) and number(len(errors), "error") in last
     return errors
 
 

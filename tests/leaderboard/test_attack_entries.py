@@ -57,7 +57,7 @@ def test_an_entry_holds_the_attack_on_each_defense_byte_for_byte(run, entry, tmp
     report = validate([tmp_path / "entries"])
     assert report.text().split("\n") == [
         f"ok: {entry}: sig/add on attacks-1: 10 cells, seeds 0, 1, tier: recomputed from counts",
-        "1 entries without errors, 0 errors"]
+        "1 entry without errors, 0 errors"]
     assert report.to_dict()["entries"][0] | {"attack": "sig/add", "complete": True} == report.to_dict()["entries"][0]
 
 

@@ -24,7 +24,7 @@ def test_a_good_entry_is_told_in_one_line(entry):
     report = validate([root_of(entry)])
     assert report.ok and report.text().split("\n") == [
         f"ok: {entry}: mine on small-1: 12 cells, seeds 0, 1, tier: recomputed from counts",
-        "1 entries without errors, 0 errors"]
+        "1 entry without errors, 0 errors"]
     assert report.to_dict() == {"ok": True, "findings": [], "entries": [
         {"path": str(entry), "protocol": "small-1", "defense": "mine", "cells": 12, "seeds": [0, 1], "complete": True,
          "tier": "recomputed from counts"}]}

@@ -48,7 +48,7 @@ def test_the_commands_of_the_section_make_a_complete_entry(desk, capsys, monkeyp
         told.append(capsys.readouterr())
     written, checked, ran, submitted, validated = told
     assert f"for an entry:   {commands()[2]}\n" in written.err  # `new` names this command
-    assert "missing" not in submitted.err and "1 entries without errors, 0 errors" in validated.out
+    assert "missing" not in submitted.err and "1 entry without errors, 0 errors" in validated.out
     assert len(validated.out.splitlines()) == 2  # nothing is incomplete
     records = [Record.read(path) for path in Path(submitted.out.strip(), "cells").iterdir()]
     assert sorted(record.defense.name for record in records) == ["my_defense"] * 2 + ["none"] * 2 + ["retrain"] * 2

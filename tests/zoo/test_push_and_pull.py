@@ -143,7 +143,7 @@ def test_the_commands_say_what_they_did(trained, desk, capsys):
 def test_a_grid_takes_only_what_it_needs(trained, zoo, desk, capsys):
     (desk / "grid.yaml").write_text(json.dumps(trained.request | {"attack": None}))
     assert main(["zoo", "pull", "zoo", "--grid", "grid.yaml"]) == 0
-    assert "1 stages taken" in capsys.readouterr().out
+    assert "1 stage taken" in capsys.readouterr().out
 
 
 def test_a_grid_of_another_precision_is_told_so(trained, zoo, desk, capsys):
