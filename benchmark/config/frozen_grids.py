@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from benchmark.config.axes import expand
 from benchmark.config.cell import Cell, Component
-from benchmark.config.grid import cells
+from benchmark.config.grid import cells, defenses_of
 from benchmark.config.request import (PRESETS, as_mapping, load_request, override, preset_names,
                                       read_yaml)
 from benchmark.recipe import RUNNING
@@ -62,10 +62,8 @@ class FrozenGrid:
 
     @cached_property
     def defenses(self) -> list[Component]:
-        """The defenses of a grid of attacks, in the order of the preset."""
-        every = [cell.defense for cell in cells(override(load_request(self.preset),
-                                                         ["attack=none"]))]
-        return [defense for number, defense in enumerate(every) if defense not in every[:number]]
+        """The defenses of the preset, in its order."""
+        return defenses_of(load_request(self.preset))
 
     @cached_property
     def models(self) -> set[str]:

@@ -34,6 +34,16 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     return grid
 
 
+def defenses_of(request: dict[str, Any]) -> list[Component]:
+    """The defenses of a request, in its order. None of them is imported.
+
+    Raises:
+        UserError: as `cells` does for a name or a key.
+    """
+    return [_component("defense", choice)
+            for choice in expand(request.get("defense", DEFAULTS["defense"]))]
+
+
 # From a choice to a cell. No component is imported here.
 
 def _cell(choice: dict[str, Any]) -> Cell:

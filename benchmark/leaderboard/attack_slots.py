@@ -33,18 +33,22 @@ def attack_slots(grid: FrozenGrid, attack: EnteredAttack) -> tuple[GridSlot, ...
 
 
 @cache
-def grid_defenses(grid: FrozenGrid) -> list[Choice]:
-    """The defenses of a grid of attacks as records describe them, without what was given."""
-    return [without_given(describe_component(defense)) for defense in grid.defenses]
+def grid_defenses(grid: FrozenGrid, name: str | None = None) -> list[Choice]:
+    """The defenses of a grid's preset as records describe them, without what was given.
+
+    name: of the defenses wanted, so that no others are imported; None takes all.
+    """
+    return [without_given(describe_component(defense)) for defense in grid.defenses
+            if name in (None, defense.name)]
 
 
 def grid_defense(choice: Choice, grid: FrozenGrid) -> Choice | None:
-    """The defense of a grid of attacks that a record names; None if it is none of them.
+    """The defense of a grid's preset that a record names; None if it is none of them.
 
     A setting that an older record lacks is at its default.
     """
-    for defense in grid_defenses(grid):
-        if (choice.name, choice.version) == (defense.name, defense.version):
+    for defense in grid_defenses(grid, choice.name):
+        if choice.version == defense.version:
             if _all_settings(choice) == _all_settings(defense):
                 return defense
     return None

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from benchmark.leaderboard.grid_slots import GridSlot, find_slot, slots
 from benchmark.leaderboard.manifest import UNDEFENDED, EnteredAttack, Manifest, identity
 from benchmark.leaderboard.record_checks import SPLITS, check_record
 from benchmark.leaderboard.required_fields import check_fields
+from benchmark.results.describe import describe_component
 from benchmark.results.record import Choice, Record
 from benchmark.utils.strict_json import InvalidFile
 
@@ -57,8 +58,8 @@ def missing(cells: Mapping[str, Record], manifest: Manifest,
             grid: FrozenGrid) -> Iterator[FileProblem]:
     """The cells of the grid that an entry lacks.
 
-    An entry of a defense has all slots of the grid with its defense, with none and with the
-    control; an entry of an attack has all slots of its attack with each defense of the grid.
+    An entry of a defense has all slots of the grid with its defense, with none and with the control
+    that is given as many clean images; an entry of an attack has all slots of its attack with each defense of the grid.
 
     cells: records without problems, see `check`.
     """
@@ -66,17 +67,18 @@ def missing(cells: Mapping[str, Record], manifest: Manifest,
         yield from _missing_of_attack(cells, manifest.attack, grid)
         return
     grid_slots = slots(grid.preset)
-    present = {(find_slot(record, grid_slots).title, identity(record.defense))
+    present = {(find_slot(record, grid_slots).title, _identity_in(grid, record.defense))
                for record in cells.values()}
     needed = [manifest.defense, UNDEFENDED]
     if manifest.defense.name != NEEDED_CONTROL:
-        needed.append(_control(cells))
+        needed.append(_control(cells, manifest.defense, grid))
     for choice in needed:
         absent = [slot.title for slot in grid_slots
-                  if (slot.title, identity(choice)) not in present]
+                  if (slot.title, _identity_in(grid, choice)) not in present]
         if absent:
+            settings = "".join(f" {name}={value}" for name, value in choice.given.items())
             yield "", "cells", (f"{len(absent)} of {len(grid_slots)} cells with the defense "
-                                f"{choice.name} are missing, for instance {absent[0]}")
+                                f"{choice.name}{settings} are missing, for instance {absent[0]}")
 
 
 def _missing_of_attack(cells: Mapping[str, Record], attack: EnteredAttack,
@@ -94,13 +96,34 @@ def _missing_of_attack(cells: Mapping[str, Record], attack: EnteredAttack,
                             f"instance {absent[0]}")
 
 
-def _control(cells: Mapping[str, Record]) -> Choice:
-    """The settings of the control that most cells of an entry have."""
+def _identity_in(grid: FrozenGrid, defense: Choice) -> str:
+    """The identity of a defense. A control of an older version may lack settings, at defaults."""
+    is_control = defense.name == NEEDED_CONTROL
+    return identity(is_control and grid_defense(defense, grid) or defense)
+
+
+def _control(cells: Mapping[str, Record], defense: Choice, grid: FrozenGrid) -> Choice:
+    """The control that an entry of a defense needs.
+
+    It is the one of the grid that is given as many clean images as the defense, or all of them if
+    the defense is given none. If the grid has no such control, it is the one that most cells have.
+    """
+    given = {_clean_images(record) for record in cells.values()
+             if record.attack and identity(record.defense) == identity(defense)}
+    for component in grid.defenses:
+        if component.name == NEEDED_CONTROL and given == {component.build().knows.clean}:
+            return describe_component(component)
     settings = {identity(record.defense): record.defense for record in cells.values()
                 if record.defense.name == NEEDED_CONTROL}
     times = Counter(identity(record.defense) for record in cells.values())
     most = max(settings, key=lambda text: times[text], default=None)
     return settings[most] if most else Choice(name=NEEDED_CONTROL)
+
+
+def _clean_images(record: Record) -> int | Literal["all"]:
+    """The number of clean images that the control of a record's defense is given."""
+    clean = record.knowledge.get("clean", 0)
+    return "all" if clean in (0, record.attack.images) else clean
 
 
 def _check_repeated(placed: Placed) -> Iterator[FileProblem]:

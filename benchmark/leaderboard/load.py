@@ -24,6 +24,7 @@ from benchmark.results.controls import SHARED
 from benchmark.results.record import Record
 from benchmark.results.scenarios import cell_of, settings_of
 from benchmark.utils.errors import UserError, shown
+from benchmark.utils.human import number
 from benchmark.utils.progress import log
 from benchmark.utils.strict_json import InvalidFile, one_line, parse_as, read_bytes
 
@@ -44,7 +45,7 @@ def read_record_files(paths: Sequence[Path]) -> RecordFiles:
 
     Raises:
         UserError: a path does not exist; there is no record, or none that is sound; or two records
-            of one cell differ.
+            of one cell differ, and it is not a cell of a control.
     """
     for path in paths:
         if not path.exists():
@@ -62,7 +63,8 @@ def read_record_files(paths: Sequence[Path]) -> RecordFiles:
         lines += _lines(entry)
         if entry.is_sound:
             entries.append((entry, [(path, entry.cells[path.name]) for path in cells]))
-    records = label_entries(loose, entries)
+    records, repeated = one_of_each_control(label_entries(loose, entries))
+    lines += repeated
     if not records:
         others = f" (and {len(lines) - 1} more lines like it)" if len(lines) > 1 else ""
         reason = lines[0] if lines else "expected the cells of an entry"
@@ -82,6 +84,23 @@ def read_sound(files: Iterable[Path]) -> tuple[RecordFiles, list[str]]:
         except UserError as error:
             lines.append(f"skipped: {error}")
     return records, lines
+
+
+def one_of_each_control(records: RecordFiles) -> tuple[RecordFiles, list[str]]:
+    """The records without the controls that were run more than once, and a line that says so.
+
+    A run with `--controls` has controls of its own beside those of others. The first ones stay: in
+    `compare DEFENSE MINE OTHERS` those of the defense's own run.
+    """
+    first: dict[str, tuple[Path, Record]] = {}
+    left = [pair for pair in records if pair[1].defense.name not in SHARED
+            or first.setdefault(cell_of(pair[1]), pair) is pair]
+    kept = {path for path, _ in left}
+    again = [path for path, _ in records if path not in kept]
+    if not again:
+        return left, []
+    return left, [f"left out: {number(len(again), 'record')} of controls that an earlier folder has "
+                  f"too, for instance {again[0]}"]
 
 
 def refuse_two_of_one_cell(records: RecordFiles) -> None:

@@ -9,10 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from benchmark.config.axes import expand
 from benchmark.config.cell import Cell, Component
-from benchmark.config.grid import cells
-from benchmark.config.request import as_mapping
+from benchmark.config.grid import cells, defenses_of
 from benchmark.data.splits import training_number
 from benchmark.results.controls import SHARED
 from benchmark.results.labels import CONTROL
@@ -38,20 +36,12 @@ def with_controls(request: dict[str, Any], grid: dict[str, Any]) -> dict[str, An
     if not compared:
         raise UserError("--controls: expected a defense that is compared with them, for instance "
                         "--defense my_defense")
-    of_grid = [defense for defense in _defenses(grid) if defense.name == CONTROL]
+    of_grid = [defense for defense in defenses_of(grid) if defense.name == CONTROL]
     controls = [_control(cells_of_one, of_grid) for cells_of_one in compared.values()]
     defenses = {_key(defense): defense for defense in
-                [Component("defense", "none", {}), *_defenses(request), *controls]}
+                [Component("defense", "none", {}), *defenses_of(request), *controls]}
     return request | {"defense": [{"name": defense.name} | defense.given
                                   for defense in defenses.values()]}
-
-
-def _defenses(request: dict[str, Any]) -> list[Component]:
-    """The defenses of a request."""
-    choices = [as_mapping("defense", choice) for choice in expand(request.get("defense", "none"))]
-    return [Component("defense", choice["name"],
-                      {key: value for key, value in choice.items() if key != "name"})
-            for choice in choices]
 
 
 def _key(defense: Component) -> str:

@@ -182,12 +182,22 @@ def test_the_same_record_given_twice_is_no_error(tmp_path):
 
 @pytest.mark.parametrize("command", [["leaderboard"], ["compare", "fine_tune"], ["findings"]])
 def test_two_different_records_of_one_cell_are_named_with_both_paths(tmp_path, capsys, command):
-    record = make_record("add")
+    record = make_record("add", "fine_tune")
     first, second = write(tmp_path / "a.json", record), write(
         tmp_path / "b/b.json", record.model_copy(update={"warnings": ["other"]}))
     assert main([*command, str(tmp_path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert f"{first} and {second}: two different records of one cell" in line
+
+
+def test_of_controls_that_were_run_twice_the_first_folder_has_those_that_count(tmp_path, capsys):
+    mine = [write(tmp_path / f"mine/{name}.json", make_record("add", name, effect=0.3)) for name in ("none", "mine")]
+    write(tmp_path / "theirs/none.json", make_record("add", "none", effect=0.9))
+    theirs = write(tmp_path / "theirs/jpeg.json", make_record("add", "jpeg"))
+    assert [path for path, _ in read_record_files([tmp_path / "mine", tmp_path / "theirs"])] == [*sorted(mine), theirs]
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (f"left out: 1 record of controls that an earlier folder has too, for instance "
+                    f"{tmp_path / 'theirs/none.json'}")
 
 
 # Entries on disk: what `validate` refuses is not shown.

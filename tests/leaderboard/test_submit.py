@@ -64,6 +64,22 @@ def test_cells_of_other_defenses_and_of_other_victims_stay_behind(grid, run, tmp
         "2 of 4 cells with the defense mine are missing, for instance tiny clean seed 1" in incomplete.what)
 
 
+def test_the_control_is_given_as_many_clean_images_as_the_defense(tmp_path):
+    run, published = tmp_path / "run", ROOT / "records/standard-quick"
+    run.mkdir()
+    for name in ("none", "fine_pruning", "retrain"):
+        for path in published.glob(f"*-{name}-seed*.json"):
+            if name != "retrain" or "images" not in json.loads(path.read_text())["defense"]["given"]:
+                (run / path.name).write_bytes(path.read_bytes())
+    entry = submitted(run, tmp_path / "entries", "fine_pruning")
+    [told] = validate([entry]).problems
+    assert told.what == ("15 of 15 cells with the defense retrain images=40 extra=0 epochs=614 are missing, "
+                         "for instance tiny clean seed 0")
+    for path in published.glob("*-retrain-seed*.json"):
+        (run / path.name).write_bytes(path.read_bytes())
+    assert validate([submitted(run, tmp_path / "complete", "fine_pruning")]).problems == []
+
+
 @pytest.mark.parametrize("name", ["../../../evil", "a/b", "", "mine\n"])
 def test_a_name_that_is_no_defenses_makes_no_folder(run, tmp_path, name):
     refused(run, tmp_path, "expected the name of a defense", defense=name)
