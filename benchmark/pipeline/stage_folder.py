@@ -19,6 +19,8 @@ from benchmark.utils.hashing import file_sha256
 from benchmark.utils.strict_json import MOST_BYTES
 
 ABOUT, FAILED = "stage.json", "failed.json"
+TITLE = ".title"  # in a hidden folder: the title of the stage that is being made
+MOST_TITLE = 1000  # bytes of it that are read
 OLD = ".old"  # ends the name of a folder that was put aside
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -133,6 +135,15 @@ def describe(folder: Path) -> Description | None:
 def read_failure(folder: Path) -> Failure | None:
     """Why the stage of a hidden folder failed; None where it did not, or where that is broken."""
     return _read(Failure, folder / FAILED)
+
+
+def read_title(folder: Path) -> str | None:
+    """The title of the stage that is being made in a hidden folder; None where it is not there."""
+    path = folder / TITLE
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        return file.read(MOST_TITLE).decode(errors="replace")
 
 
 def _read(model: type[Model], path: Path) -> Model | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.pipeline.stage import Stage
-from benchmark.pipeline.stage_folder import (ABOUT, FAILED, acquire, damage, describe, hidden,
-                                             incomplete, is_held, is_hidden, lock_of, mark_of,
-                                             put_aside, read_failure)
+from benchmark.pipeline.stage_folder import (ABOUT, FAILED, TITLE, acquire, damage, describe,
+                                             hidden, incomplete, is_held, is_hidden, lock_of,
+                                             mark_of, put_aside, read_failure)
 from benchmark.utils.device import main_says, state
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import publish, write_atomically
@@ -119,6 +119,7 @@ class Store:
         partial.mkdir(exist_ok=True)
         if state().is_main_process:
             _clear_leftovers(partial)
+            (partial / TITLE).write_bytes(stage.title.encode())
         stage.make(partial)
         state().wait_for_everyone()
         seconds = time.monotonic() - began
@@ -128,6 +129,7 @@ class Store:
                 (partial / FAILED).unlink(missing_ok=True)
                 # Of an attempt that was killed before the renaming.
                 (partial / ABOUT).unlink(missing_ok=True)
+                (partial / TITLE).unlink(missing_ok=True)
                 files = {path.name: [path.stat().st_size, file_sha256(path)]
                          for path in sorted(partial.iterdir())}
                 about = {"title": stage.title, "seconds": round(seconds, 3), "files": files,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.pipeline.stage_folder import (OLD, Description, acquire, damage, describe, is_held,
-                                             key_of, lock_of, marks, put_aside, read_failure)
+                                             key_of, lock_of, marks, put_aside, read_failure,
+                                             read_title)
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.human import moment
@@ -173,10 +174,11 @@ def _stored_stage(folder: Path) -> StoredStage | None:
     """The stage in a folder; None where it was finished, and so renamed, in the meantime."""
     try:
         files = [path.lstat() for path in [folder, *folder.iterdir()]]
+        begun = read_title(folder)
     except FileNotFoundError:
         return None
     about, failure = _description(folder), read_failure(folder)
-    title = about.title if about else failure.title if failure else "?"
+    title = about.title if about else failure.title if failure else begun or "?"
     status = _status(folder, failure is not None)
     return StoredStage(
         shown(folder.parent.name), shown(key_of(folder)), shown(title), status,

@@ -98,7 +98,7 @@ def test_a_stage_that_fails_is_not_there_and_the_next_attempt_finds_what_it_left
         raise UserError("no more")
 
     def finish(folder):
-        assert not list(folder.glob(".*"))
+        assert [path.name for path in folder.glob(".*")] == [".title"]
         (folder / "whole").write_text((folder / "half").read_text() + " so good")
 
     with pytest.raises(UserError):
@@ -114,6 +114,16 @@ def test_an_attempt_that_was_killed_when_all_was_written_leaves_a_sound_stage(st
 
     folder = store.get(stage(make))
     assert damage(folder) is None and json.loads((folder / "stage.json").read_text())["files"].keys() == {"weights"}
+
+
+def test_a_stage_that_is_being_made_is_listed_by_its_title_which_no_finished_one_holds(store):
+    def make(folder):
+        titles.extend(one.title for one in contents(store.root))
+        (folder / "weights").write_text("w")
+
+    titles = []
+    folder = store.get(stage(make))
+    assert titles == [stage(make).title] and ".title" not in [path.name for path in folder.iterdir()]
 
 
 def test_a_stage_of_which_nothing_can_be_read_is_listed_and_damaged(store):
