@@ -1,10 +1,11 @@
-"""README and docs: the commands that they show exist, the links lead somewhere, the numbers are those of the pages."""
+"""README and docs: commands, links, numbers and pictures are those of the program and the records."""
 
 import re
 import shlex
 import subprocess
 import sys
 
+import draw_docs
 import pytest
 from factories import ROOT
 
@@ -85,6 +86,14 @@ def test_the_site_is_built_without_a_broken_link(tmp_path):
     pages = [path.stem for path in (ROOT / "docs").glob("*.md")]
     for page in pages:
         assert (tmp_path / "site" / ("" if page == "index" else page) / "index.html").is_file()
+
+
+def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
+    drawn = {*draw_docs.PICTURES, draw_docs.PAGE_AS_PICTURE}
+    assert {path.name for path in (ROOT / "docs").glob("*.png")} == drawn | {"quick-maps.png"}  # of a run of quick
+    for command in [*draw_docs.PAGES.values(), *(["figure", *flags] for flags in draw_docs.PICTURES.values())]:
+        cli._parser().parse_args(command)
+        assert all((ROOT / word).is_dir() for word in command if word.startswith("records/"))
 
 
 def test_the_readme_is_short_and_its_first_table_is_that_of_the_page():

@@ -1,0 +1,91 @@
+"""Draw anew what docs/ and records/dataset hold of the records: tables, pictures, the data set, and the page as a picture.
+
+    python tests/scripts/draw_docs.py              # all of it, some minutes
+    python tests/scripts/draw_docs.py standard-quick.md leaderboard.png
+
+It is run when records have been added, or when tables or pictures look different. `git diff` then shows what changed.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from benchmark.version import RELEASED
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LAPTOP = ["records/laptop", "records/laptop-growth", "records/laptop-seeds"]
+
+# The commands whose output is a page.
+PAGES = {
+    **{f"{name}.md": ["leaderboard", f"records/{name}"] for name in ("standard-quick", "laptop", "audit-csrnet", "real")},
+    "findings.md": ["findings", *LAPTOP],
+}
+# The commands that draw a picture.
+PICTURES = {
+    "standard-quick.png": ["defenses", "records/standard-quick"],
+    "standard-quick-kde.png": ["kde", "records/standard-quick", "--defense", "fine_tune"],
+    "frontier.png": ["frontier", "records/frontier"],
+    "laptop-growth.png": ["growth", *LAPTOP],
+    "laptop-reliability.png": ["reliability", "records/laptop", "--defense", "fine_tune"],
+    "trigger-panel.png": ["trigger-panel"],
+}
+PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
+
+
+def crowdbench(*arguments: str) -> bytes:
+    """Run a command in the project, and return what it prints."""
+    return subprocess.run([sys.executable, "-m", "benchmark", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+
+
+def draw_picture(name: str) -> None:
+    """Draw one picture. Only the PNG is kept, since a page shows no PDF."""
+    with tempfile.TemporaryDirectory() as folder:
+        crowdbench("figure", *PICTURES[name], "--out", str(Path(folder) / "picture"))
+        shutil.copy(Path(folder) / "picture.png", DOCS / name)
+
+
+def draw_page_as_picture(name: str) -> None:
+    """Draw the top of the board of standard-quick as a browser 1280 pixels wide shows it."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        crowdbench("leaderboard", "records/standard-quick", "--out", folder)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(f"file://{folder}/leaderboard.html")
+        page.screenshot(path=DOCS / name)
+        browser.close()
+
+
+def draw_dataset() -> None:
+    """Write the records as a data set, of the day of the release. The old one stays until the new one is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        crowdbench("dataset", "records/standard-quick", *LAPTOP, "--to", f"{folder}/dataset", "--date", str(RELEASED))
+        shutil.rmtree(ROOT / "records/dataset", ignore_errors=True)
+        shutil.copytree(f"{folder}/dataset", ROOT / "records/dataset")
+
+
+def main(wanted: list[str]) -> None:
+    """Draw what is named, or everything."""
+    every = [*PAGES, *PICTURES, PAGE_AS_PICTURE, DATASET]
+    unknown = [name for name in wanted if name not in every]
+    if unknown:
+        sys.exit(f"draw_docs: {unknown[0]}: expected one of {', '.join(every)}")
+    for name in wanted or every:
+        print(name)
+        if name in PAGES:
+            (DOCS / name).write_bytes(crowdbench(*PAGES[name]))
+        elif name in PICTURES:
+            draw_picture(name)
+        elif name == PAGE_AS_PICTURE:
+            draw_page_as_picture(name)
+        else:
+            draw_dataset()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
