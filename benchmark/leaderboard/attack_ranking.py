@@ -27,15 +27,16 @@ from benchmark.tables.two_levels import INTERVAL, few_seeds, level_cells, level_
 Row = dict[str, str]
 BRIEF = ("rank", "attack", "damage left", "best defense", "RA clean counter", "RA undefended",
          "rho_Acc - clean counter", "rho_Acc", "flip rate", "cells")  # of either table
-LEGEND = [
+RANKED = (
     "damage left is, on the same triggered images, the RA of the clean counter minus the RA after "
     "the best defense, as the mean over models and seeds; brackets hold 95% intervals, by "
     "bootstrap over seeds and images. It determines the rank. RA is the share of triggered images "
-    "that are counted to within 10% of the truth. The best defense of a model is the one of the "
-    "grid with the highest mean RA over seeds, chosen on these images, so that the damage left is "
-    "rather too low than too high. Detectors and the controls, none and retraining, are not among "
-    "the defenses. Below 0, the best defense counts better than the clean counter, as it has "
-    "trained for longer.",
+    "that are counted to within 10% of the truth. Below 0, the best defense counts better than the "
+    "clean counter, as it has trained for longer.")
+DETAILS = [
+    "The best defense of a model is the one of the grid with the highest mean RA over seeds, "
+    "chosen on these images, so that the damage left is rather too low than too high. Detectors "
+    "and the controls, none and retraining, are not among the defenses.",
     "RA clean counter, RA undefended and RA best are those of the clean counter, of the victim, "
     "and of the victim after the best defense, on the same images. RA retrain is that of a counter "
     "trained anew on clean images.",
@@ -105,7 +106,7 @@ def _ranking(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) ->
         f"two p values. {level_legend(len(tests))} Where none is shown, the order of two attacks "
         "may be chance.")
     return _table(f"attacks-{grid.name}", f"Attacks of {grid.name}, by the damage left", rows,
-                  attacks, names, [*LEGEND, STEALTH, FOUND, INCOMPLETE, legend])
+                  attacks, names, [RANKED], [*DETAILS, STEALTH, FOUND, INCOMPLETE, legend])
 
 
 def _costs(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) -> Table:
@@ -135,10 +136,9 @@ def _costs(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) -> T
         "seed. Attacks that cost little stand first. MAE is the mean absolute error on clean "
         f"images, in people. {INTERVAL} {level_legend(len(tests))}",
         "The flip rate and the attainment say what the attack achieves at this cost: the share of "
-        "images that the trigger moves into success, and the median share of the wanted change.",
-        STEALTH, INCOMPLETE]
+        "images that the trigger moves into success, and the median share of the wanted change."]
     return _table(f"cost-{grid.name}", f"Cost of attacks on clean images, {grid.name}", rows,
-                  attacks, names, legend)
+                  attacks, names, legend, [STEALTH, INCOMPLETE])
 
 
 def attack_names(attacks: Sequence[AttackResults]) -> dict[AttackResults, str]:
@@ -148,7 +148,7 @@ def attack_names(attacks: Sequence[AttackResults]) -> dict[AttackResults, str]:
 
 
 def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResults],
-           names: dict[AttackResults, str], notes: list[str]) -> Table:
+           names: dict[AttackResults, str], notes: list[str], details: list[str]) -> Table:
     """A table whose last rows are the incomplete attacks."""
     columns = list(rows[0])  # of a complete attack
     rows += [{"rank": unranked("incomplete"), "attack": names[attack],
@@ -156,7 +156,7 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
              for attack in attacks if not attack.complete]
     frame = as_frame(rows, columns=columns).fillna(NONE)
     if any(attack.entry for attack in attacks):
-        notes = [*notes, TIERS]
+        details = [*details, TIERS]
     else:
         frame = frame.drop(columns=["entry", "tier"])
     complete = [attack for attack in attacks if attack.complete]
@@ -164,7 +164,7 @@ def _table(name: str, title: str, rows: list[Row], attacks: Sequence[AttackResul
     notes += [f"{names[attack]} has no rank: {attack.entry['lacks']}."
               for attack in attacks if attack.entry.get("lacks")]
     undefended = [(names[attack], result) for attack in complete for result in attack.undefended]
-    return Table(name, title, frame, notes + row_notes(undefended), brief=BRIEF,
+    return Table(name, title, frame, notes, brief=BRIEF, details=details + row_notes(undefended),
                  caption=f"{title}. Intervals are 95% intervals over seeds and images.")
 
 

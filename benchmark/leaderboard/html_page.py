@@ -82,7 +82,7 @@ def _ranking(table: Table) -> dict[str, Any]:
     kind, _, grid = table.name.partition("-")
     return {"id": table.name, "side": SIDES[kind], "grid": grid, "title": table.title,
             "columns": list(table.frame.columns), "rows": table.frame.values.tolist(),
-            "lead": list(table.lead), "notes": table.notes}
+            "lead": list(table.lead), "notes": table.every_note}
 
 
 def _measures(rankings: Sequence[Table]) -> dict[str, str]:

@@ -37,20 +37,24 @@ if TYPE_CHECKING:
 
 MEANS = {"RA": "ra", "rho_Acc": "rho_acc", "flip rate": "flip_rate", "rho_Asr": "rho_asr",
          "Opp": "opp", "eASR": "easr", "attainment": "attainment", "MAE": "mae", "RMSE": "rmse"}
-BRIEF = ("rank", "defense", "RA", "RA - none", "p none, images", "rho_Acc", "flip rate", "cells")
+BRIEF = ("rank", "defense", "RA", "rho_Acc", "flip rate", "RA - none", "p none, images", "cells")
 LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
-    "interval, by bootstrap over seeds and images. An attack for which a number does not exist is "
-    "left out of its mean.",
+    "interval, by bootstrap over seeds and images.",
     "RA is the share of triggered images that are counted to within 10% of the truth, and "
-    "determines the rank. rho_Acc is the same share of clean images. clean rho_Acc is the rho_Acc "
-    "of clean counters with the defense applied, and chance flips their flip rate; flips beyond "
-    "it are the backdoor's. DER compares the means over seeds of eASR and "
-    "rho_Acc with those of no defense; a defense without effect has 0.5.",
-    IMAGES_USED,
+    "determines the rank. rho_Acc is the same share of clean images, and the flip rate the share "
+    "of images that the trigger moves into the attacker's success.",
     "A 'control' is what a defense must beat: none, retraining, or continued training on the "
-    "poisoned images. Controls have no rank. A defense is 'incomplete' if some cells of the grid "
-    "were not run; its means would be over other cells and are left out.",
+    "poisoned images. Controls have no rank.",
+]
+DETAILS = [
+    "An attack for which a number does not exist is left out of its mean. A defense is "
+    "'incomplete' if some cells of the grid were not run; its means would be over other cells and "
+    "are left out.",
+    "clean rho_Acc is the rho_Acc of clean counters with the defense applied, and chance flips "
+    "their flip rate; flips beyond it are the backdoor's. DER compares the means over seeds of "
+    "eASR and rho_Acc with those of no defense; a defense without effect has 0.5.",
+    IMAGES_USED,
 ]
 
 
@@ -200,15 +204,16 @@ def _table(protocol: str, defenses: Sequence[GridResults],
     has_entries = any(entry_of(defense.first.records[0]) for defense in defenses)
     if not has_entries:
         frame = frame.drop(columns=["entry", "tier"])
-    rule = [attacks.legend] if attacks else []
-    notes = [*LEGEND, *([TIERS] if has_entries else []), *rule, legend,
+    notes = [*LEGEND, *([attacks.legend] if attacks else []),
              *few_seeds(len(defense.first.seeds) for defense in complete)]
     named_results = [(f"{names[defense]} {_victim(result)}", result)
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
-    return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame,
-                 notes + unchanged_notes(named_results), brief=BRIEF,
+    details = [*([TIERS] if has_entries else []), *DETAILS, legend,
+               *unchanged_notes(named_results)]
+    return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame, notes,
+                 brief=BRIEF, details=details,
                  caption=f"Defenses on {protocol}, ranked by RA, the share of triggered images "
                          "that are counted to within 10% of the truth, with 95% intervals over "
                          "seeds and images.")

@@ -54,7 +54,7 @@ def rows_of(table: Table) -> list[dict[str, Value]]:
 def as_json(table: Table) -> str:
     """Name, title, rows and notes as JSON, and the lead of a table that has one."""
     fields = {"name": table.name, "title": table.title, "rows": rows_of(table),
-              "notes": table.notes}
+              "notes": table.every_note}
     if table.lead:
         fields["lead"] = list(table.lead)
     return json.dumps(fields, indent=1, allow_nan=False) + "\n"

@@ -47,7 +47,8 @@ class Table:
 
     name: stem of its files. title: one line. frame: cells as text, see `as_frame`. notes: lines
     below the table. lead: lines above the table. caption: sentences for a paper; the title if ''.
-    brief: the headings that a terminal shows; all if empty.
+    brief: the headings that a terminal shows; all if empty. details: more notes, which a terminal
+    leaves to the files.
     """
 
     name: str
@@ -57,6 +58,12 @@ class Table:
     lead: Sequence[str] = ()
     caption: str = ""
     brief: Sequence[str] = ()
+    details: Sequence[str] = ()
+
+    @property
+    def every_note(self) -> list[str]:
+        """All lines below the table."""
+        return [*self.notes, *self.details]
 
 
 def as_frame(rows: Iterable[Mapping[str, str] | Sequence[str]],
@@ -145,7 +152,7 @@ def markdown(table: Table) -> str:
     frame = table.frame.map(text).rename(columns=text)
     body = frame.to_markdown(index=False, disable_numparse=True)
     lead = [line for paragraph in table.lead for line in (text(paragraph), "")]
-    notes = [f"- {text(note)}" for note in table.notes]
+    notes = [f"- {text(note)}" for note in table.every_note]
     return "\n".join([f"## {text(table.title)}", "", *lead, body, "", *notes, ""])
 
 

@@ -84,7 +84,7 @@ def latex(table: Table) -> str:
         if len(column.cells) > 1 and len(set(column.cells)) == 1:
             columns.remove(column)
             caption += f" All rows are of {column.heading} {column.cells[0]}."
-    notes = list(table.notes)
+    notes = table.every_note
     widths = list(_column_parts(columns))
     if len(widths) > MOST_PARTS and table.brief:
         widths = list(_column_parts([column for column in columns

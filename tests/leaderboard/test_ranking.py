@@ -115,7 +115,7 @@ def test_a_defense_that_changed_nothing_says_so(grid):
             if record.defense.name == "bad" and record.attack and record.attack.target.name == "add" else record
             for record in records]
     [table] = ranking_tables(scenarios(idle))
-    assert "In bad tiny blended/add: its counts equal those of no defense: it changed nothing." in table.notes
+    assert "In bad tiny blended/add: its counts equal those of no defense: it changed nothing." in table.details
     assert "changed nothing" not in " ".join(ranking_tables(scenarios(records))[0].notes)
 
 

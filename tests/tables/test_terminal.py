@@ -9,7 +9,7 @@ from benchmark.leaderboard import report
 from benchmark.leaderboard.terminal_report import LONGEST, comparison_report, terminal_report
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.comparison import difference_table
-from benchmark.tables.formats import Table, as_frame, count, number
+from benchmark.tables.formats import Table, as_frame, count, markdown, number
 from benchmark.tables.summary import summary_table
 from benchmark.tables.terminal import terminal
 from benchmark.tables.verdicts import control_differences, verdict_table, win_table
@@ -36,6 +36,13 @@ def test_a_table_has_the_columns_that_fit_and_names_the_others():
         assert max(map(len, text.splitlines())) <= width and "0.500" in text
         assert "too narrow: column" in text and text.count("note") == 90 and text.count("long") == 9
     assert "column" not in terminal(Table("t", "T", table.frame[["name", "x"]], []), 80)
+
+
+def test_what_explains_columns_that_are_not_shown_is_left_to_the_files():
+    table = Table("t", "T", as_frame([{"a": number(1), "b": number(2)}]), ["About a."], brief=["a"], details=["About b."])
+    assert terminal(table, 80).splitlines()[-2:] == [
+        "About a.", "All columns are in t.md in the folder of tables, with their meanings."]
+    assert markdown(table).splitlines()[-2:] == ["- About a.", "- About b."]
 
 
 def test_groups_stand_above_their_rows_and_what_does_not_exist_is_empty():
