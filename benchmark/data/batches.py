@@ -90,7 +90,7 @@ def images_to_count(scenes: Sequence[Scene], device: torch.device,
 
 
 def _images(views: Sequence[View], pixels: Tensor) -> Tensor:
-    """Return the images of views in 0..1, mirrored and resized, from their pixels one after another."""
+    """Return the images of views in 0..1, mirrored and resized, from their pixels in a row."""
     if any(view.image.shape[:2] != view.size for view in views):
         images = [F.interpolate(_floats(image[None]), view.size, mode="bicubic", antialias=True)
                   for image, view in zip(_mirrored(views, pixels), views)]
