@@ -1,6 +1,7 @@
 """Fake device in the CPU's memory: operations that mix its tensors with the CPU's fail as on a GPU.
 
-It shows without a GPU whether code makes its tensors on the right device. It runs nothing of CUDA.
+It shows without a GPU whether code makes its tensors on the right device, and how often a GPU would
+wait for the program or the program for it. It runs nothing of CUDA.
 """
 
 from collections import Counter
@@ -18,8 +19,16 @@ from benchmark.testing import attacked
 
 DEVICE = torch.device("lazy:0")  # one of torch's device types, whose gradients need no driver
 COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # may mix devices
-NUMBER = torch.ops.aten._local_scalar_dense.default  # what `item` and `if tensor` ask for
-transfers = Counter()  # how many transfers to the device and from it, where the program waits, were made
+# Operations whose result, or its size, the program must know before it goes on. The first is what `item` and
+# `if tensor` ask for.
+WAITING = {"_local_scalar_dense", "equal", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive",
+           "bincount"}
+BY_INDEX = {"index", "index_put", "index_put_", "_index_put_impl_"}
+# Operations that launch nothing on a GPU, beside views.
+FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
+TO, FROM = "to the device", "from the device"
+transfers = []  # TO for each copy to the device, FROM for each time that the program waits for it, in their order
+launches = Counter()  # how often each operation that is none of FREE was run on the device
 
 
 class Elsewhere(Tensor):
@@ -71,7 +80,7 @@ def _run(operation, args, kwargs):
         if on_cpu:
             on_device = [tuple(tensor.shape) for tensor in away.values()]
             raise RuntimeError(f"{operation}: {on_cpu} on the CPU, {on_device} on the device")
-    _count_transfer(operation, args, kwargs)
+    _record(operation, args, kwargs, bool(away))
     to_device = bool(away)
     if operation is torch.ops.aten.copy_.default:
         to_device = isinstance(args[0], Elsewhere)
@@ -84,18 +93,36 @@ def _run(operation, args, kwargs):
     return tree_map_only(Tensor, lambda t: away[id(t)] if id(t) in away else Elsewhere(t), result)
 
 
-def _count_transfer(operation, args, kwargs):
-    """Add a copy between the two devices to `transfers`."""
+def _record(operation, args, kwargs, away):
+    """Add an operation to `launches`, and to `transfers` if it copies between the devices or waits.
+
+    away: whether an argument is on DEVICE.
+    """
+    name, source, goal = operation.overloadpacket.__name__, away, away
+    if (device := kwargs.get("device")) is not None:
+        goal = torch.device(device).type == DEVICE.type
     if operation is torch.ops.aten.copy_.default:
-        source, goal = args[1], args[0].device
-    elif operation is torch.ops.aten._to_copy.default:
-        source, goal = args[0], torch.device(kwargs.get("device") or args[0].device)
-    elif operation is NUMBER:
-        source, goal = args[0], torch.device("cpu")
-    else:
-        return
-    if isinstance(source, Elsewhere) != (goal.type == DEVICE.type):
-        transfers["to the device" if goal.type == DEVICE.type else "from the device"] += 1
+        goal, source = (isinstance(tensor, Elsewhere) for tensor in args[:2])
+    if source and (name in WAITING or not goal):
+        transfers.append(FROM)
+    elif goal and not source and operation in COPIES:
+        transfers.append(TO)
+    elif away and name in BY_INDEX:
+        _record_indices(*args[1:3])
+    if (source or goal) and name not in FREE and not operation.is_view:
+        launches[name] += 1
+
+
+def _record_indices(indices, written=None):
+    """Add to `transfers` what indexing needs: indices of the CPU, and the number of places under a mask.
+
+    written: what is written there; a single number is written under a mask without a list of places.
+    """
+    given = [index for index in indices if index is not None]
+    transfers.extend(TO for index in given if not isinstance(index, Elsewhere))
+    masks = [index for index in given if index.dtype in (torch.bool, torch.uint8)]
+    if masks and (written is None or written.numel() > 1):
+        transfers.append(FROM)
 
 
 def _must_be_away(operation, args, tensors):

@@ -4,7 +4,7 @@ Everything random is drawn here. The pixels are changed later, on the device.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -58,10 +58,12 @@ class Look:
 class View:
     """An augmented view of a scene.
 
-    image: uint8 [h, w, 3], a part of the scene's image.
-    points, sigmas: the heads [N, 2] and their widths [N], in pixels of `size`.
+    image: uint8 [h, w, 3], a part of the scene's image as it lies in memory.
+    points, sigmas: the heads [N, 2] and their widths [N], in pixels of `size`; mirrored if the view
+        is.
     size: (H, W) in pixels, to which the image is resized on the device.
-    true_points: see `Scene`.
+    true_points: see `Scene`; mirrored if the view is.
+    mirrored: whether the image is flipped from left to right on the device, before it is resized.
     """
 
     image: np.ndarray
@@ -70,6 +72,13 @@ class View:
     size: tuple[int, int]
     look: Look = Look()
     true_points: np.ndarray | None = None
+    mirrored: bool = False
+
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """Return the view that shows a scene as it is."""
+        return cls(scene.image, scene.points, scene.sigmas, scene.size,
+                   true_points=scene.true_points)
 
     @property
     def heads(self) -> np.ndarray:
@@ -99,12 +108,12 @@ def augment(scene: Scene, recipe: Recipe, rng: np.random.Generator) -> View:
         sigmas = sigmas[inside] * crop.factor
         if true_points is not None:
             true_points, _ = crop.of(true_points)
-    if recipe.flip and rng.random() < 0.5:
-        image = image[:, ::-1]
+    mirrored = recipe.flip and rng.random() < 0.5
+    if mirrored:
         points = _flipped(points, size[1])
         if true_points is not None:
             true_points = _flipped(true_points, size[1])
-    return View(image, points, sigmas, size, _look(recipe, rng), true_points)
+    return View(image, points, sigmas, size, _look(recipe, rng), true_points, mirrored)
 
 
 class _Crop(NamedTuple):

@@ -1,6 +1,7 @@
 """Defender sessions: a defense's declared images and a trainer; no way leads to the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ from torch import Tensor
 from attacks.base import POISON
 from benchmark.config.cell import Cell
 from benchmark.data.augmentation import augment
-from benchmark.data.batches import Batch, in_order, shuffled
+from benchmark.data.batches import Batch, PackedBatch, in_order, shuffled
 from benchmark.data.scene import Scene
 from benchmark.pipeline.counter_files import build_initialised
 from benchmark.pipeline.data_cache import DataCache
@@ -22,7 +23,9 @@ from benchmark.recipe import Recipe
 from benchmark.registry import checked
 from benchmark.training.loop import Progress, Score, fit
 from benchmark.utils.device import autocast, resolve_precision, state
+from benchmark.utils.prefetch import prepared_ahead
 from benchmark.utils.progress import Bar
+from benchmark.utils.transfer import Awaited, one_behind
 from defenses.base import Knowledge, Loss, Trainer
 from models.base import Counter
 
@@ -109,23 +112,39 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
         ours, own = changed(changes), seed + 1000 * next(number)
         counter.prepare(scenes)
         counter.to(device)
-        with Bar(total=epochs * len(scenes), desc=title, unit="img",
-                 disable=not state().is_main_process) as bar:
+
+        def chosen() -> Iterator[tuple[int, list[int]]]:
+            """The epoch and the scenes of each batch."""
             for epoch in range(epochs):
                 for indices in shuffled(scenes, ours, np.random.default_rng([own, epoch])):
-                    views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i]))
-                             for i in indices]
-                    yield Batch.of(views, device)
-                    bar.update(len(indices))
+                    yield epoch, indices
+
+        def pack(chosen: tuple[int, list[int]]) -> PackedBatch:
+            epoch, indices = chosen
+            views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i]))
+                     for i in indices]
+            return PackedBatch.of(views, device)
+
+        silent = not state().is_main_process
+        with (Bar(total=epochs * len(scenes), desc=title, unit="img", disable=silent) as bar,
+              closing(prepared_ahead(pack, chosen())) as packed):
+            for batch in packed:
+                yield batch.send()
+                bar.update(len(batch.views))
 
     def per_image(counter: Counter, scenes: Sequence[Scene],
                   measure: Callable[[Batch], Tensor]) -> Tensor:
         training, values = counter.training, {}
         counter.to(device).eval()
-        for indices in in_order(scenes, MEASURED_TOGETHER):
-            with torch.no_grad(), autocast(precision):
-                measured = measure(Batch.of([scenes[i] for i in indices], device))
-            values |= dict(zip(indices, measured.float().cpu()))
+
+        def measured() -> Iterator[tuple[list[int], Awaited]]:
+            for indices in in_order(scenes, MEASURED_TOGETHER):
+                with torch.no_grad(), autocast(precision):
+                    results = measure(Batch.of([scenes[i] for i in indices], device))
+                yield indices, Awaited(results.float())
+
+        for indices, results in one_behind(measured()):  # the device has the next batch already
+            values |= dict(zip(indices, results.get()))
         counter.train(training)
         return torch.stack([values[index] for index in range(len(scenes))])
 

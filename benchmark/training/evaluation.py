@@ -1,6 +1,6 @@
 """Evaluation: counts and scores of images, and the test split, which no other module reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -9,8 +9,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from attacks.base import Attack, Target
-from attacks.parts.heads import call_with_heads
-from benchmark.data.batches import Batch, in_order
+from attacks.parts.heads import call_with_heads, takes_heads
+from benchmark.data.batches import images_to_count, in_order
 from benchmark.data.datasets.base import Dataset
 from benchmark.data.lighting_drift import drifted
 from benchmark.data.scene import Scene
@@ -19,6 +19,7 @@ from benchmark.training.loop import CountErrors, TrainingFailed
 from benchmark.utils.device import autocast, state
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar
+from benchmark.utils.transfer import Awaited, one_behind
 from models.base import Counter
 
 # Both take images [B, 3, H, W] in 0..1.
@@ -105,20 +106,26 @@ def _measure_scenes(measure: Measure, scenes: list[Scene], precision: str, stamp
     name = title or "counting"
     batches = list(in_order(scenes, batch_size))[process.process_index :: process.num_processes]
     silent = title is None or not process.is_main_process
-    values: list[tuple[int, float]] = []  # each with the index of its scene
 
     def out_of_memory(reason: str) -> TrainingFailed:
         return TrainingFailed(f"{name}: out of memory with one image at a time; "
                               f"try a smaller scale ({reason})")
 
-    for indices in Bar(batches, desc=title, unit="batch", disable=silent):
-        batch = [scenes[index] for index in indices]
-        work = partial(_measure_in_parts, measure, batch, precision, stamp)
-        first_size = min(len(batch), batch_size)
-        results, size = retry_with_smaller_batches(work, first_size, name, out_of_memory)
-        if size < len(batch):
-            batch_size = size
-        values.extend(zip(indices, results))
+    def measured() -> Iterator[tuple[list[int], list[Awaited]]]:
+        """The indices of each batch, and its values on their way from the device."""
+        limit = batch_size
+        for indices in Bar(batches, desc=title, unit="batch", disable=silent):
+            batch = [scenes[index] for index in indices]
+            work = partial(_measure_in_parts, measure, batch, precision, stamp)
+            first_size = min(len(batch), limit)
+            results, size = retry_with_smaller_batches(work, first_size, name, out_of_memory)
+            if size < len(batch):
+                limit = size
+            yield indices, results
+
+    values: list[tuple[int, float]] = []  # each with the index of its scene
+    for indices, results in one_behind(measured()):  # the device has the next batch already
+        values.extend(zip(indices, torch.cat([part.get() for part in results]).tolist()))
     if process.num_processes > 1:
         values = gather_object(values)
     value_of = dict(values)
@@ -126,20 +133,19 @@ def _measure_scenes(measure: Measure, scenes: list[Scene], precision: str, stamp
 
 
 def _measure_in_parts(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None,
-                      size: int) -> list[float]:
-    """The value of `measure` for each scene of a batch, with at most `size` scenes in each pass."""
-    values: list[float] = []
-    for start in range(0, len(scenes), size):
-        values += _measure_batch(measure, scenes[start : start + size], precision, stamp)
-    return values
+                      size: int) -> list[Awaited]:
+    """The values of `measure` for the scenes of a batch, with at most `size` of them in a pass."""
+    starts = range(0, len(scenes), size)
+    return [_measure_batch(measure, scenes[start : start + size], precision, stamp)
+            for start in starts]
 
 
 def _measure_batch(measure: Measure, scenes: list[Scene], precision: str,
-                   stamp: Stamp | None) -> list[float]:
-    batch = Batch.of(scenes, state().device)
-    images = batch.images
+                   stamp: Stamp | None) -> Awaited:
+    with_heads = stamp is not None and takes_heads(stamp)
+    images, heads = images_to_count(scenes, state().device, with_heads)
     if stamp is not None:
         # Outside of autocast, as in training.
-        images = call_with_heads(stamp, images, heads=batch.heads)
+        images = call_with_heads(stamp, images, heads=heads)
     with torch.inference_mode(), autocast(precision):
-        return measure(images).double().cpu().tolist()
+        return Awaited(measure(images).double())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attacks.parts.heads import call_with_heads
 from benchmark.data.augmentation import augment
-from benchmark.data.batches import Batch, shuffled
+from benchmark.data.batches import Batch, PackedBatch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.training.checkpoint import Snapshot
@@ -22,6 +22,7 @@ from benchmark.utils.device import accelerator as make_accelerator
 from benchmark.utils.device import resolve_precision, state
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
+from benchmark.utils.prefetch import prepared_ahead
 from benchmark.utils.progress import Bar, log
 
 if TYPE_CHECKING:
@@ -242,45 +243,62 @@ class TrainingRun:
         loss_sum = torch.zeros((), device=accelerator.device)
         finite_steps = torch.zeros((), device=accelerator.device)
         self.objective.train()
-        for number, indices in enumerate(batches, start=1):
-            completes_step = number % recipe.accumulate == 0 or number == len(batches)
-            for pass_loss in self.add_gradients(indices, completes_step):
-                loss_sum = torch.where(loss_sum.isfinite(), loss_sum + pass_loss, loss_sum)
-            if completes_step:
-                finite_steps += loss_sum.isfinite()
-                if recipe.clip is not None:
-                    accelerator.clip_grad_norm_(self.objective.parameters(), recipe.clip)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-                self.schedule.step()
-            bar.update(len(indices))
+        passes = (indices for batch in batches for indices in self.passes(batch))
+        with closing(prepared_ahead(self.pack, passes)) as packed:
+            for number, indices in enumerate(batches, start=1):
+                completes_step = number % recipe.accumulate == 0 or number == len(batches)
+                for pass_loss in self.add_gradients(indices, packed, completes_step):
+                    loss_sum = torch.where(loss_sum.isfinite(), loss_sum + pass_loss, loss_sum)
+                if completes_step:
+                    finite_steps += loss_sum.isfinite()
+                    if recipe.clip is not None:
+                        accelerator.clip_grad_norm_(self.objective.parameters(), recipe.clip)
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                    self.schedule.step()
+                bar.update(len(indices))
         of_processes = accelerator.gather(torch.stack([loss_sum, finite_steps])[None]).tolist()
         mean_loss = sum(process_sum for process_sum, _ in of_processes) / len(self.scenes)
         bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.4g}", refresh=False)
         return mean_loss, int(min(process_steps for _, process_steps in of_processes))
 
-    def add_gradients(self, indices: list[int], completes_step: bool) -> Iterator[Tensor]:
+    def passes(self, indices: list[int]) -> list[list[int]]:
+        """The scenes of each forward pass of this process, from those of a whole batch.
+
+        With no image left for it, this process takes part with the first one, at weight 0.
+        """
+        share = indices[self.accelerator.process_index :: self.accelerator.num_processes]
+        share = share or indices[:1]
+        size = self.progress.micro_batch or len(share)
+        return [share[start : start + size] for start in range(0, len(share), size)]
+
+    def pack(self, indices: list[int]) -> PackedBatch:
+        """The augmented views of scenes, packed for the device. A thread does so ahead of time."""
+        seeds = [[self.seed, self.progress.epoch, index] for index in indices]
+        views = [augment(self.scenes[index], self.recipe, np.random.default_rng(seed))
+                 for index, seed in zip(indices, seeds)]
+        return PackedBatch.of(views, self.accelerator.device)
+
+    def add_gradients(self, indices: list[int], packed: Iterator[PackedBatch],
+                      completes_step: bool) -> Iterator[Tensor]:
         """Add the gradients of this process's share of a batch to those of the counter.
 
         indices: the scenes of the whole batch, over all processes.
+        packed: yields what each pass of this process needs.
         completes_step: whether the processes exchange their gradients after the last pass.
         Yields the sum of the losses of each forward pass, without a gradient.
         """
-        recipe, accelerator, epoch = self.recipe, self.accelerator, self.progress.epoch
-        share = indices[accelerator.process_index :: accelerator.num_processes]
-        weight = accelerator.num_processes / len(indices)
-        if not share:  # with no image left for it, this process takes part with weight 0
-            share, weight = indices[:1], 0.0
-        pass_size = self.progress.micro_batch or len(share)
-        for start in range(0, len(share), pass_size):
-            views = [augment(self.scenes[i], recipe, np.random.default_rng([self.seed, epoch, i]))
-                     for i in share[start : start + pass_size]]
-            batch = Batch.of(views, accelerator.device)
-            exchanges = completes_step and start + pass_size >= len(share)
+        accelerator = self.accelerator
+        takes_part = accelerator.process_index < len(indices)
+        weight = accelerator.num_processes / len(indices) if takes_part else 0.0
+        passes = len(self.passes(indices))
+        for number in range(1, passes + 1):
+            batch = next(packed).send()
+            exchanges = completes_step and number == passes
             with nullcontext() if exchanges else accelerator.no_sync(self.objective):
                 losses = self.objective(batch)
-                accelerator.backward(losses.sum() * weight / recipe.accumulate)
-            yield losses.detach().sum() * (weight > 0)
+                accelerator.backward(losses.sum() * weight / self.recipe.accumulate)
+            yield losses.detach().sum() * takes_part
 
     def check_finite(self, mean_loss: float, finite_steps: int) -> None:
         """Raise TrainingFailed if the loss or a weight is not finite after an epoch.

@@ -1,13 +1,17 @@
 """Batches and augmentation. In a marked scene, every head lies on a pixel of its own colour."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from benchmark.data.augmentation import Look, View, augment
-from benchmark.data.batches import Batch, in_order, shuffled
+from benchmark.data.batches import Batch, PackedBatch, images_to_count, in_order, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
+
+CPU = torch.device("cpu")
 
 
 def marked(size, heads=40, seed=0):
@@ -30,10 +34,15 @@ def epoch(batch_size, crop=None, seed=0, scenes=None):
     return shuffled(scenes or SCENES, recipe, np.random.default_rng(seed))
 
 
+def pixels(view):
+    """The pixels of a view as the counter sees them, before any resizing; mirrored here by NumPy."""
+    return view.image[:, ::-1] if view.mirrored else view.image
+
+
 def marks(view):
     """The values of the pixels that the heads of a view lie on."""
     columns, rows = np.floor(view.points).astype(int).T
-    return view.image[rows, columns, 0]
+    return pixels(view)[rows, columns, 0]
 
 
 SIZES = [(40, 60), (60, 40), (24, 24), (40, 60), (50, 90), (24, 60), (40, 60)]
@@ -67,8 +76,8 @@ def test_augmentation_leaves_the_scene_as_it_is():
 
 def test_half_of_the_views_are_flipped():
     views = [view_of(SCENES[0], seed, True) for seed in range(400)]
-    flipped = [not np.array_equal(view.image, SCENES[0].image) for view in views]
-    assert 150 < sum(flipped) < 250
+    assert 150 < sum(view.mirrored for view in views) < 250
+    assert not any(view_of(SCENES[0], seed).mirrored for seed in range(20))
 
 
 def test_crops_reach_every_corner():
@@ -89,7 +98,7 @@ def test_a_zoomed_crop_is_resized_with_its_heads_on_the_device():
     scene, sides = Scene("squares", image, corners, 4.0), set()
     for seed in range(40):
         view = view_of(scene, seed, flip=True, crop=32, zoom_min=0.5, zoom_max=3.0)
-        batch = Batch.of([view], torch.device("cpu"))
+        batch = Batch.of([view], CPU)
         side = len(view.image)
         grey = batch.images[0].mean(dim=0)
         assert view.image.shape[:2] == (side, side) and batch.images.shape == (1, 3, 32, 32)
@@ -116,7 +125,7 @@ def test_a_look_is_drawn_in_its_share_of_views_and_again_by_the_same_seed():
 def test_a_look_changes_its_own_image_only_and_stays_in_0_to_1(look):
     image = np.random.default_rng(0).integers(256, size=(40, 50, 3)).astype(np.uint8)
     views = [View(image, SCENES[0].points, SCENES[0].sigmas, (40, 50), chosen) for chosen in (Look(), look)]
-    plain, changed = Batch.of(views, torch.device("cpu")).images
+    plain, changed = Batch.of(views, CPU).images
     np.testing.assert_array_equal((plain.permute(1, 2, 0) * 255).round().numpy(), image)
     assert not torch.equal(changed, plain) and 0 <= changed.min() and changed.max() <= 1
     assert torch.equal(changed, look.apply(plain))
@@ -135,15 +144,51 @@ def test_a_recipe_that_does_not_fit_is_refused(wrong):
         Recipe(**wrong)
 
 
-def test_a_batch_holds_the_pixels_in_0_to_1():
-    views = [view_of(scene, 1, True, crop=24) for scene in SCENES]
-    batch = Batch.of(views, torch.device("cpu"))
+@pytest.mark.parametrize("mirrored", ["none", "some", "all"])
+def test_a_batch_holds_the_pixels_in_0_to_1(mirrored):
+    views = [view_of(scene, 1, crop=24) for scene in SCENES]
+    chosen = {"none": [], "some": [1, 4], "all": range(len(views))}[mirrored]
+    views = [replace(view, mirrored=index in chosen) for index, view in enumerate(views)]
+    batch = Batch.of(views, CPU)
     assert batch.images.shape == (len(SCENES), 3, 24, 24) and batch.images.dtype == torch.float32
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
     for image, points, sigmas, view in zip(batch.images, batch.points, batch.sigmas, views):
-        np.testing.assert_array_equal((image.permute(1, 2, 0) * 255).round().numpy(), view.image)
+        expected = torch.from_numpy(pixels(view).copy()).permute(2, 0, 1).float() / 255
+        assert torch.equal(image, expected)
         np.testing.assert_array_equal(points.numpy(), view.points)
         np.testing.assert_array_equal(sigmas.numpy(), view.sigmas)
         assert points.dtype == sigmas.dtype == torch.float32
+
+
+def test_a_zoomed_view_is_mirrored_before_it_is_resized():
+    views = [view_of(SCENES[0], seed, flip=True, crop=32, zoom_min=0.5, zoom_max=3.0) for seed in range(20)]
+    on_host = [replace(view, image=np.ascontiguousarray(pixels(view)), mirrored=False) for view in views]
+    assert 0 < sum(view.mirrored for view in views) < 20
+    assert torch.equal(Batch.of(views, CPU).images, Batch.of(on_host, CPU).images)
+
+
+@pytest.mark.parametrize("with_heads", [True, False])
+def test_what_is_counted_are_the_images_alone_and_the_true_heads_where_a_trigger_asks(with_heads):
+    scenes = [SCENES[0], replace(SCENES[3], points=SCENES[3].points[:0], true_points=SCENES[3].points)]
+    images, heads = images_to_count(scenes, CPU, with_heads)
+    assert torch.equal(images, Batch.of(scenes, CPU).images)
+    assert (heads is not None) == with_heads
+    for points, scene in zip(heads or [], scenes):
+        np.testing.assert_array_equal(points.numpy(), scene.heads)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_batch_is_packed_into_one_block_that_is_pinned_for_a_gpu(kind, monkeypatch):
+    def empty(*size, pin_memory, **options):
+        pinned.append(pin_memory)  # torch can only pin memory where there is a GPU
+        return usual(*size, **options)
+
+    usual, pinned = torch.empty, []
+    monkeypatch.setattr(torch, "empty", empty)
+    packed = PackedBatch.of(SCENES[:1] * 2, torch.device(kind))
+    assert pinned == [kind == "cuda"]
+    heads, image = len(SCENES[0].points), SCENES[0].image
+    assert packed.parcel.block.numel() == 2 * (4 * 3 * heads + image.size)  # x, y and sigma of each head
 
 
 @pytest.mark.parametrize("crop", [None, 24, 45])
@@ -153,7 +198,7 @@ def test_an_epoch_has_every_scene_once_in_batches_of_one_size(batch_size, crop):
     assert sorted(sum(batches, [])) == list(range(len(SCENES)))
     for batch in batches:
         views = [view_of(SCENES[i], i, True, crop=crop) for i in batch]
-        assert Batch.of(views, torch.device("cpu")).images.shape[0] == len(batch) <= batch_size
+        assert Batch.of(views, CPU).images.shape[0] == len(batch) <= batch_size
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])

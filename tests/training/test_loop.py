@@ -6,6 +6,8 @@ import os
 import random
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from factories import RECIPE, ROOT, draw_scenes, flat_weights, hiding_attack, sm
 from safetensors.torch import save
 
 from attacks.base import Attack
+from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch
+from benchmark.training import loop
 from benchmark.training.evaluation import count_errors, count_people
 from benchmark.training.loop import CountErrors, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision
@@ -36,6 +40,35 @@ def test_training_lowers_the_error_on_other_scenes():
     before = count_errors(trained, validation, "fp32").mae
     fit(trained, draw_scenes(40), RECIPE.model_copy(update={"epochs": 15, "lr": 3e-3}), 0, "train")
     assert count_errors(trained, validation, "fp32").mae < before / 2
+
+
+def mirrored_on_the_host(scene, recipe, rng):
+    """An augmented view whose pixels NumPy has mirrored."""
+    view = augment(scene, recipe, rng)
+    image = view.image[:, ::-1] if view.mirrored else view.image
+    return replace(view, image=np.ascontiguousarray(image), mirrored=False)
+
+
+@pytest.mark.parametrize("change", [{}, {"crop": 48, "accumulate": 2}, {"crop": 48, "zoom_max": 1.5, "jitter": 0.5}])
+def test_an_epoch_gives_the_weights_of_a_loop_that_mirrors_on_the_host_and_prepares_nothing_ahead(monkeypatch, change):
+    recipe, trained = RECIPE.model_copy(update={"epochs": 1} | change), [small_counter() for _ in range(2)]
+    fit(trained[0], draw_scenes(9), recipe, 0, "train")
+    monkeypatch.setattr(loop, "augment", mirrored_on_the_host)
+    monkeypatch.setattr(loop, "prepared_ahead", lambda prepare, things: (prepare(thing) for thing in things))
+    fit(trained[1], draw_scenes(9), recipe, 0, "train")
+    assert torch.equal(flat_weights(trained[0]), flat_weights(trained[1]))
+
+
+def test_an_error_of_a_batch_that_is_prepared_ahead_stops_the_training_and_leaves_no_thread(monkeypatch):
+    def failing(scene, recipe, rng):
+        if scene.id == "IMG_3":
+            raise OSError("IMG_3 is gone")
+        return augment(scene, recipe, rng)
+
+    monkeypatch.setattr(loop, "augment", failing)
+    with pytest.raises(OSError, match="IMG_3 is gone"):
+        fit(small_counter(), draw_scenes(6), RECIPE, 0, "train")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepared-ahead")]
 
 
 class Killed(Exception):
@@ -60,6 +93,7 @@ def test_a_loss_that_draws_random_numbers_resumes_to_the_same_weights(tmp_path, 
     fit(whole, draw_scenes(6), recipe, 0, "train", loss=loss)
     with pytest.raises(Killed):  # in the third epoch
         fit(small_counter(), draw_scenes(6), recipe, 0, "train", checkpoint=path, loss=killing_loss)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepared-ahead")]
     draw()  # the generators are elsewhere than after the second epoch
     assert fit(resumed, draw_scenes(6), recipe, 0, "train", checkpoint=path, loss=loss).epoch == 3
     assert torch.equal(flat_weights(whole), flat_weights(resumed))
