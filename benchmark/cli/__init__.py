@@ -13,8 +13,8 @@ import sys
 from typing import NoReturn
 
 from benchmark import registry
-from benchmark.cli import (entry, export, figure, plugin, publication, run, show, store, tables,
-                           zoo)
+from benchmark.cli import (data, entry, export, figure, plugin, publication, run, show, store,
+                           tables, zoo)
 from benchmark.utils.errors import LONGEST, UserError, cut, printable, with_short_words
 from benchmark.utils.packages import check_not_hidden
 from benchmark.utils.signals import listen
@@ -95,6 +95,6 @@ def _parser() -> argparse.ArgumentParser:
                             "`crowdbench show NAME`, and `crowdbench run quick`.")
     parser.add_argument("--version", action="version", version=f"crowdbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (show, run, plugin, tables, entry, figure, export, store, zoo, publication):
+    for module in (show, data, run, plugin, tables, entry, figure, export, store, zoo, publication):
         module.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""Commands that show components, a dataset, the speed of this machine, or a file of weights."""
+"""Commands that show components, the speed of this machine, or a file of weights."""
 
 import argparse
 import inspect
@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from tabulate import tabulate
 
 from benchmark import registry
-from benchmark.cli.options import add_command, add_group, add_plugin_flag
+from benchmark.cli.options import add_command, add_plugin_flag
 from benchmark.component_source import class_attribute, component_source
 from benchmark.utils.errors import UserError, did_you_mean
 
@@ -21,7 +21,7 @@ COLUMN = 12  # width of the names of a model's facts
 
 
 def add(commands: Any) -> None:
-    """Add list, show, data check, speed and convert."""
+    """Add list, show, speed and convert."""
     command = add_command(commands, "list", _list, "list registered components and presets")
     command.add_argument("what", choices=[*LISTS, "presets"], nargs="?",
                          help="only these (default: everything)")
@@ -31,18 +31,6 @@ def add(commands: Any) -> None:
                           "show a component (what it does, its source and its settings) or a "
                           "preset (its grid, and whether it is frozen)")
     command.add_argument("name", help="its name (see `crowdbench list`)")
-    add_plugin_flag(command)
-
-    data = add_group(commands, "data", "inspect a dataset")
-    command = add_command(data, "check", _check_data,
-                          "count images and people, and report missing, broken, small and "
-                          "duplicate files")
-    command.add_argument("name", help="a dataset (see `crowdbench list datasets`)")
-    command.add_argument("--root", help="the folder that holds it "
-                                        "(default: the environment variable CROWD_DATA)")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="a setting of the dataset")
-    command.add_argument("--json", action="store_true", help="print JSON")
     add_plugin_flag(command)
 
     command = add_command(commands, "speed", _speed,
@@ -165,18 +153,6 @@ def _model_facts(name: str) -> str:
              "recipe": textwrap.fill(settings, 108, subsequent_indent=" " * COLUMN,
                                      break_on_hyphens=False)}
     return "\n".join(f"{key:{COLUMN}}{value}" for key, value in lines.items())
-
-
-def _check_data(options: argparse.Namespace) -> int:
-    from benchmark.config.request import override
-    from benchmark.data.check import check
-
-    settings = override({}, [text.removeprefix("data.") for text in options.set])
-    if options.root:
-        settings["root"] = options.root
-    report = check(registry.build("dataset", options.name, settings))
-    print(json.dumps(report.to_dict()) if options.json else report.text())
-    return 0 if report.ok else 1
 
 
 def _speed(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmark.data.npy_files import NpyImage
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import SharedContext, without_warnings
@@ -54,7 +55,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     check_regular(path)
     most = pixel_limit()
     try:
-        with without_warnings, _own_limit, Image.open(path) as image:
+        with without_warnings, _own_limit, _open(path) as image:
             if image.format == "EPS":  # Pillow would let another program run it
                 raise UserError(f"{shown(path)}: expected an image, found PostScript")
             pixels, (width, height) = math.prod(image.size), image.size
@@ -71,6 +72,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error and more
         raise UserError(f"{shown(path)}: expected an image that can be decoded: "
                         f"{shown(error) or type(error).__name__}") from None
+
+
+def _open(path: Path) -> Image.Image:
+    """Open an image; an array in a .npy file is one, too. Nothing is decoded."""
+    return NpyImage(path) if path.suffix.lower() == ".npy" else Image.open(path)
 
 
 def image_size(path: Path, scale: float, max_side: int | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
@@ -20,10 +20,22 @@ from benchmark.utils.errors import UserError, shown
 Split = Literal["train", "test"]
 
 
+class Published(NamedTuple):
+    """The numbers of images that the paper of a dataset states for each split.
+
+    settings: those of the dataset that the numbers belong to, where they are not the default ones.
+    """
+
+    images: dict[Split, int]
+    settings: dict[str, Any] = {}
+
+
 class Dataset(Settings, ABC):
     """A registered dataset. To write one, write `items` and `points`.
 
     where: one line that says where to get the dataset. Error messages end with it.
+    licence: its terms, in one line. A dataset without any is not downloaded.
+    published: the numbers of images that its paper states; empty where no paper does.
     root: the folder with the dataset. None is the folder that the environment variable CROWD_DATA
         names.
     sigma: the width of a head's Gaussian in pixels of the image on disk. None is geometry-adaptive
@@ -35,6 +47,8 @@ class Dataset(Settings, ABC):
     kind: ClassVar[str] = "dataset"
     name: ClassVar[str]
     where: ClassVar[str]
+    licence: ClassVar[str] = ""
+    published: ClassVar[tuple[Published, ...]] = ()
     root: Path | None = None
     sigma: PositiveFloat | None = None
     max_side: PositiveInt | None = None

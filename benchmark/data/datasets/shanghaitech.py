@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import PositiveFloat, model_validator
 
-from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.base import Dataset, Item, Published, Split
 from benchmark.data.datasets.parts.pairs import annotation_files, image_files, pair, stem
 from benchmark.data.datasets.parts.points import mat_points
 from benchmark.registry import register
@@ -30,6 +30,10 @@ class ShanghaiTech(Dataset):
     """
 
     where: ClassVar[str] = "download it from https://github.com/desenzhou/ShanghaiTechDataset"
+    licence: ClassVar[str] = "BSD 2-Clause, says the repository with its download"
+    published: ClassVar[tuple[Published, ...]] = (
+        Published({"train": 300, "test": 182}, {"part": "A"}),
+        Published({"train": 400, "test": 316}, {"part": "B"}))
     part: Literal["A", "B"] = "B"
     sigma: PositiveFloat | None = 15.0
 

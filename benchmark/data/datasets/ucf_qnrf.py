@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import PositiveInt
 
-from benchmark.data.datasets.base import Dataset, Item, Split
+from benchmark.data.datasets.base import Dataset, Item, Published, Split
 from benchmark.data.datasets.parts.pairs import annotation_files, image_files, pair, stem
 from benchmark.data.datasets.parts.points import mat_points
 from benchmark.registry import register
@@ -23,6 +23,8 @@ class UcfQnrf(Dataset):
     """
 
     where: ClassVar[str] = "download it from https://www.crcv.ucf.edu/data/ucf-qnrf"
+    licence: ClassVar[str] = "not known here; read its page before you use it"
+    published: ClassVar[tuple[Published, ...]] = (Published({"train": 1201, "test": 334}),)
     max_side: PositiveInt | None = 1536
 
     def items(self, split: Split) -> list[Item]:

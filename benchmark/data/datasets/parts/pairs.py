@@ -40,7 +40,7 @@ def image_files(folder: Path, key: Callable[[Path], str]) -> dict[str, Path]:
     images: dict[str, Path] = {}
     for path in entries(folder):
         if path.suffix.strip().lower() in SUFFIXES:
-            _check_name(path)
+            check_name(path)
             _add(images, key(path), path)
         elif _may_be_image(path):
             raise UserError(f"{shown(path)}: expected images named {' '.join(sorted(SUFFIXES))}; "
@@ -144,7 +144,7 @@ def _add(paths: dict[str, Path], key: str, path: Path) -> None:
     paths[key] = path
 
 
-def _check_name(path: Path) -> None:
+def check_name(path: Path) -> None:
     """Check that records can hold a name. Raises UserError."""
     if not path.name.isprintable() or len(path.name) > LONGEST:
         raise UserError(f"{shown(path.parent)}: image '{shown(path.name)}': expected a name of at "

@@ -1,4 +1,4 @@
-"""Points: the annotated heads of an image, checked, also from files of MATLAB."""
+"""Points: the annotated heads of an image, checked, also from files of MATLAB and numpy."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.datasets.parts.mat_sizes import problem_of
+from benchmark.data.npy_files import read_header
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.regular_files import check_regular
 from benchmark.utils.shared_context import without_warnings
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
 MAT_TEXT = 116  # bytes of text at the beginning of a MATLAB file
-MOST_BYTES = 16 * 2**20  # of a MATLAB file; the points of 100 000 heads take a tenth of that
+MOST_BYTES = 16 * 2**20  # of a file with points; those of 100 000 heads take a tenth of that
 
 
 def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) -> np.ndarray:
@@ -42,6 +43,25 @@ def mat_points(path: Path, place: str, pick: Callable[[dict[str, Any]], Any]) ->
     except Exception as error:  # scipy raises errors of many types for broken files
         raise UserError(f"{shown(path)}: expected a MATLAB file with points at {place}: "
                         f"{shown(error) or type(error).__name__}") from None
+    return as_points(values, path)
+
+
+def npy_points(path: Path) -> np.ndarray:
+    """Return the points in a .npy file, float64 [N, 2]. No pickle is read.
+
+    Raises:
+        UserError: the file is broken, or has no points.
+    """
+    check_regular(path, MOST_BYTES)
+    content = BytesIO(path.read_bytes())
+    try:
+        with without_warnings:
+            read_header(content)
+            content.seek(0)
+            values = np.load(content, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{shown(path)}: expected a .npy file with points: "
+                        f"{shown(error)}") from None
     return as_points(values, path)
 
 
