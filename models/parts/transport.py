@@ -3,14 +3,14 @@
 Wang, Liu, Samaras, Hoai, Distribution Matching for Crowd Counting, NeurIPS 2020, arXiv 2009.13077.
 The kernel K = exp(-squared distance / REG) is a factor along y times a factor along x. A Sinkhorn
 step is therefore two batched matrix products, and no matrix of heads x blocks is made. The host
-never waits for the device.
+never waits for the device, and where a training is compiled, all steps are one graph.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from benchmark.data.density import dot_maps
+from benchmark.data.density import dot_maps, padded
+from benchmark.utils.compilation import compilable
 
 REG = 10.0  # weight of the entropy, in square pixels
 STEPS = 100  # Sinkhorn steps
@@ -24,11 +24,13 @@ FAR = 800.0
 
 
 def distribution_matching(density: Tensor, points: list[Tensor], stride: int,
-                          ot_weight: float = 0.1, tv_weight: float = 0.01) -> Tensor:
+                          ot_weight: float = 0.1, tv_weight: float = 0.01,
+                          dots: Tensor | None = None) -> Tensor:
     """The loss of each image with N heads, [B]: |count - N| + ot_weight OT + tv_weight N TV.
 
     density: people per block of stride x stride pixels, [B, 1, h, w], not negative, of any dtype.
     points: the heads of each image, [N, 2] as (x, y) in pixels.
+    dots: their `dot_maps` [B, 1, h, w], where the caller has them.
     Returns float32.
 
     OT is explained in `transport`. TV is the sum of |density / count - heads in the block / N|.
@@ -38,7 +40,8 @@ def distribution_matching(density: Tensor, points: list[Tensor], stride: int,
     its batch of 8.
     """
     density = density.float()
-    dots = dot_maps(points, (density.shape[2] * stride, density.shape[3] * stride), stride)
+    if dots is None:
+        dots = dot_maps(points, (density.shape[2] * stride, density.shape[3] * stride), stride)
     count = density.sum(dim=(1, 2, 3), keepdim=True)
     heads = dots.sum(dim=(1, 2, 3), keepdim=True)
     shares, head_shares = density / (count + EPS), dots / (heads + EPS)
@@ -73,15 +76,22 @@ def potential(shares: Tensor, points: list[Tensor], stride: int) -> Tensor:
     shares: density divided by its sum, float32 [B, 1, h, w]. See `distribution_matching` for the
         other arguments.
     """
-    xy = pad_sequence(points, batch_first=True).float()  # [B, N, 2]
-    ones = [torch.ones_like(heads[:, :1]) for heads in points]
-    present = pad_sequence(ones, batch_first=True).float()  # [B, N, 1], 0 where it is padding
-    heads = present.sum(dim=1, keepdim=True)
-    rows = _kernel(xy[..., 1:], shares.shape[2], stride)
-    columns = _kernel(xy[..., :1], shares.shape[3], stride)
+    xy, present = padded(points)
     with torch.autocast(shares.device.type, enabled=False):
-        v = _sinkhorn(present / heads.clamp(min=1), shares[:, 0], rows, columns)
-    return (REG * (v + TINY).log() * heads.clamp(max=1))[:, None]
+        return _potential(shares[:, 0], xy.float(), present[..., None].float(), stride)[:, None]
+
+
+@compilable
+def _potential(shares: Tensor, xy: Tensor, present: Tensor, stride: int) -> Tensor:
+    """`potential` [B, h, w] from shares [B, h, w], heads [B, N, 2] and present [B, N, 1].
+
+    xy, present: the padded heads, and 1 for each head or 0 for padding.
+    """
+    heads = present.sum(dim=1, keepdim=True)
+    rows = _kernel(xy[..., 1:], shares.shape[1], stride)
+    columns = _kernel(xy[..., :1], shares.shape[2], stride)
+    v = _sinkhorn(present / heads.clamp(min=1), shares, rows, columns)
+    return REG * (v + TINY).log() * heads.clamp(max=1)
 
 
 def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
@@ -100,17 +110,23 @@ def _sinkhorn(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     rows, columns: the factors of K along y and x; K[n, i, j] = rows[n, i] columns[n, j].
     Padding has a = 0 and hence u = 0. An image within TOLERANCE keeps its u and v, but the loop
     goes on: the host would have to wait for the device to know whether all images are done.
+
+    A step is seven operations, as each is a launch on a GPU: u occurs only in `weighted` =
+    rows * u, and a product of matrices adds the 1 itself.
     """
-    u, v = a, b
-    going = torch.ones_like(b[:, :1, :1], dtype=torch.bool)
     # Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats.
-    a, b, columns = a / TINY, b / TINY, columns / TINY
+    weighted, scaled = rows * a, rows * (a / TINY)
+    v, b, columns = b, b / TINY, columns / TINY
+    one = torch.ones_like(b[:1, :1, :1])
+    going = torch.ones_like(b[:, :1, :1], dtype=torch.bool)
     for _ in range(STEPS // CHECK_EVERY):
-        new_u, new_v = u, v
+        new_v, new_weighted = v, weighted
         for _ in range(CHECK_EVERY):
-            new_v = b / ((rows * new_u).mT @ columns + 1)
-            new_u = a / ((rows @ new_v * columns).sum(dim=2, keepdim=True) + 1)
-        u, v = torch.where(going, new_u, u), torch.where(going, new_v, v)
-        error = (b - v * ((rows * u).mT @ columns)).square().sum(dim=(1, 2), keepdim=True)
-        going = going & (error > TOLERANCE / TINY**2)
+            new_v = b / torch.baddbmm(one, new_weighted.mT, columns)
+            sums = (rows @ new_v * columns).sum(dim=2, keepdim=True)
+            new_weighted = scaled / (sums + 1)
+        v = torch.where(going, new_v, v)
+        weighted = torch.where(going, new_weighted, weighted)
+        error = torch.addcmul(b, v, weighted.mT @ columns, value=-1).square()
+        going = going & (error.sum(dim=(1, 2), keepdim=True) > TOLERANCE / TINY**2)
     return v
