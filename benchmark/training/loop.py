@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.parts.heads import call_with_heads
-from benchmark.data.augmentation import augment
+from benchmark.data.augmentation import augment, trained_size
 from benchmark.data.batches import Batch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
@@ -20,7 +20,7 @@ from benchmark.training.checkpoint import Snapshot
 from benchmark.training.optimizer import make_optimizer, make_schedule
 from benchmark.utils.compilation import compiling
 from benchmark.utils.device import accelerator as make_accelerator
-from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.device import resolve_precision, state, tuned_convolutions
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.progress import Bar, log
@@ -205,6 +205,7 @@ class TrainingRun:
         self.counter = self.objective.counter
         self.accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
         batches = shuffled(self.scenes, recipe, np.random.default_rng(0))
+        self.one_size = len({trained_size(scene, recipe) for scene in self.scenes}) == 1
         self.steps_per_epoch = math.ceil(len(batches) / recipe.accumulate)
         self.objective, self.optimizer = self.accelerator.prepare(
             self.objective, make_optimizer(self.counter, recipe))
@@ -231,7 +232,8 @@ class TrainingRun:
         with Bar(total=recipe.epochs * len(self.scenes), initial=progress.epoch * len(self.scenes),
                  desc=self.title, unit="img", disable=not accelerator.is_main_process) as bar:
             while progress.epoch < recipe.epochs:
-                mean_loss, finite_steps = self.train_epoch(bar)
+                with tuned_convolutions(self.one_size):
+                    mean_loss, finite_steps = self.train_epoch(bar)
                 self.check_finite(mean_loss, finite_steps)
                 progress.losses.append(mean_loss)
                 progress.epoch += 1
