@@ -38,15 +38,14 @@ def compilable(function: Callable[P, R]) -> Callable[P, R]:
     """
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        ran = _ran.get()
-        if ran is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _ran.get() is None:
             return function(*args, **kwargs)
-        ran.add(function.__qualname__)
+        _ran.get().add(function.__qualname__)
         compiled = _compiled(function)
         try:
             return compiled(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = " ".join(str(error).split("\n")[:2]).strip()  # the backend, and what it says
             raise UserError(f"training.compile = true: torch cannot compile "
                             f"{function.__qualname__} ({reason}); "
                             "expected training.compile=false") from error

@@ -3,8 +3,10 @@
 Wang, Liu, Samaras, Hoai, Distribution Matching for Crowd Counting, NeurIPS 2020, arXiv 2009.13077.
 The kernel K = exp(-squared distance / REG) is a factor along y times a factor along x. A Sinkhorn
 step is therefore two batched matrix products, and no matrix of heads x blocks is made. The host
-never waits for the device, and where a training is compiled, all steps are one graph.
+never waits for the device, and where a training is compiled, ten steps are one graph.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,22 +78,14 @@ def potential(shares: Tensor, points: list[Tensor], stride: int) -> Tensor:
     shares: density divided by its sum, float32 [B, 1, h, w]. See `distribution_matching` for the
         other arguments.
     """
-    xy, present = padded(points)
-    with torch.autocast(shares.device.type, enabled=False):
-        return _potential(shares[:, 0], xy.float(), present[..., None].float(), stride)[:, None]
-
-
-@compilable
-def _potential(shares: Tensor, xy: Tensor, present: Tensor, stride: int) -> Tensor:
-    """`potential` [B, h, w] from shares [B, h, w], heads [B, N, 2] and present [B, N, 1].
-
-    xy, present: the padded heads, and 1 for each head or 0 for padding.
-    """
+    xy, is_head = padded(points)
+    xy, present = xy.float(), is_head[..., None].float()  # 0 where it is padding
     heads = present.sum(dim=1, keepdim=True)
-    rows = _kernel(xy[..., 1:], shares.shape[1], stride)
-    columns = _kernel(xy[..., :1], shares.shape[2], stride)
-    v = _sinkhorn(present / heads.clamp(min=1), shares, rows, columns)
-    return REG * (v + TINY).log() * heads.clamp(max=1)
+    rows = _kernel(xy[..., 1:], shares.shape[2], stride)
+    columns = _kernel(xy[..., :1], shares.shape[3], stride)
+    with torch.autocast(shares.device.type, enabled=False):
+        v = _sinkhorn(present / heads.clamp(min=1), shares[:, 0], rows, columns)
+    return (REG * (v + TINY).log() * heads.clamp(max=1))[:, None]
 
 
 def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
@@ -104,29 +98,52 @@ def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
     return torch.exp(cost / -REG) * (cost < FAR)
 
 
+class _Plan(NamedTuple):
+    """What stays the same in all steps.
+
+    Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats: b and
+    columns are divided by it, and so is a in scaled = rows * a.
+    one: the 1 of a quotient, [1, 1, 1]. share: it divided by the number of columns.
+    """
+
+    scaled: Tensor
+    b: Tensor
+    rows: Tensor
+    columns: Tensor
+    one: Tensor
+    share: Tensor
+
+
 def _sinkhorn(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """v such that u K v has the marginals a [B, N, 1] and b [B, h, w].
 
     rows, columns: the factors of K along y and x; K[n, i, j] = rows[n, i] columns[n, j].
     Padding has a = 0 and hence u = 0. An image within TOLERANCE keeps its u and v, but the loop
     goes on: the host would have to wait for the device to know whether all images are done.
-
-    A step is seven operations, as each is a launch on a GPU: u occurs only in `weighted` =
-    rows * u, and a product of matrices adds the 1 itself.
     """
-    # Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats.
-    weighted, scaled = rows * a, rows * (a / TINY)
-    v, b, columns = b, b / TINY, columns / TINY
     one = torch.ones_like(b[:1, :1, :1])
-    going = torch.ones_like(b[:, :1, :1], dtype=torch.bool)
+    plan = _Plan(rows * (a / TINY), b / TINY, rows, columns / TINY, one, one / b.shape[2])
+    v, weighted, going = b, rows * a, torch.ones_like(b[:, :1, :1], dtype=torch.bool)
     for _ in range(STEPS // CHECK_EVERY):
-        new_v, new_weighted = v, weighted
-        for _ in range(CHECK_EVERY):
-            new_v = b / torch.baddbmm(one, new_weighted.mT, columns)
-            sums = (rows @ new_v * columns).sum(dim=2, keepdim=True)
-            new_weighted = scaled / (sums + 1)
-        v = torch.where(going, new_v, v)
-        weighted = torch.where(going, new_weighted, weighted)
-        error = torch.addcmul(b, v, weighted.mT @ columns, value=-1).square()
-        going = going & (error.sum(dim=(1, 2), keepdim=True) > TOLERANCE / TINY**2)
+        v, weighted, going = _steps(plan, v, weighted, going)
     return v
+
+
+@compilable  # and not the whole loop: torch would unroll it and compile it for minutes
+def _steps(plan: _Plan, v: Tensor, weighted: Tensor,
+           going: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """CHECK_EVERY steps from v and weighted = rows * u, and which images go on after them.
+
+    A step is six operations, because each is a launch on a GPU: u occurs only in `weighted`, and
+    the 1 of a quotient is added within the product or, in shares, within the sum.
+    """
+    new_v, new_weighted = v, weighted
+    for _ in range(CHECK_EVERY):
+        new_v = plan.b / torch.baddbmm(plan.one, new_weighted.mT, plan.columns)
+        products = torch.addcmul(plan.share, plan.rows @ new_v, plan.columns)
+        new_weighted = plan.scaled / products.sum(dim=2, keepdim=True)
+    v = torch.where(going, new_v, v)
+    weighted = torch.where(going, new_weighted, weighted)
+    error = torch.addcmul(plan.b, v, weighted.mT @ plan.columns, value=-1).square()
+    going = going & (error.sum(dim=(1, 2), keepdim=True) > TOLERANCE / TINY**2)
+    return v, weighted, going

@@ -83,6 +83,18 @@ def test_loss_and_gradient_are_those_of_a_loop_over_images(size, stride):
 
 
 @pytest.mark.parametrize("size, stride", SIZES)
+def test_the_potential_is_that_of_a_plain_loop_and_0_without_heads(size, stride):
+    density, points = batch(size, stride)
+    shares = density / density.sum(dim=(1, 2, 3), keepdim=True)
+    found = potential(shares, points, stride).double().numpy()
+    assert not found[0].any()
+    for beta, b, heads in zip(found[1:], shares.double().numpy()[1:], points[1:]):
+        kernel = dense_kernel(heads.double().numpy(), size, stride)
+        expected, _ = sinkhorn(b.ravel(), kernel, 100)
+        np.testing.assert_allclose(beta.ravel(), expected, rtol=0, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("size, stride", SIZES)
 def test_count_and_distance_without_transport(size, stride):
     density, points = batch(size, stride)
     losses = distribution_matching(density, points, stride, ot_weight=0, tv_weight=0.3)
