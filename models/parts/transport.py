@@ -101,12 +101,12 @@ def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
 class _Plan(NamedTuple):
     """What stays the same in all steps.
 
-    Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats: b and
-    columns are divided by it, and so is a in scaled = rows * a.
+    Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats: a, b and
+    columns are divided by it.
     one: the 1 of a quotient, [1, 1, 1]. share: it divided by the number of columns.
     """
 
-    scaled: Tensor
+    a: Tensor
     b: Tensor
     rows: Tensor
     columns: Tensor
@@ -122,28 +122,32 @@ def _sinkhorn(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     goes on: the host would have to wait for the device to know whether all images are done.
     """
     one = torch.ones_like(b[:1, :1, :1])
-    plan = _Plan(rows * (a / TINY), b / TINY, rows, columns / TINY, one, one / b.shape[2])
-    v, weighted, going = b, rows * a, torch.ones_like(b[:, :1, :1], dtype=torch.bool)
+    plan = _Plan(a / TINY, b / TINY, rows, columns / TINY, one, one / b.shape[2])
+    u, v, going = a, b, torch.ones_like(b[:, :1, :1], dtype=torch.bool)
     for _ in range(STEPS // CHECK_EVERY):
-        v, weighted, going = _steps(plan, v, weighted, going)
+        u, v, going = _steps(plan, u, v, going)
     return v
 
 
 @compilable  # and not the whole loop: torch would unroll it and compile it for minutes
-def _steps(plan: _Plan, v: Tensor, weighted: Tensor,
-           going: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """CHECK_EVERY steps from v and weighted = rows * u, and which images go on after them.
+def _steps(plan: _Plan, u: Tensor, v: Tensor, going: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """CHECK_EVERY steps from u and v, and which images go on after them.
 
-    A step is six operations, because each is a launch on a GPU: u occurs only in `weighted`, and
-    the 1 of a quotient is added within the product or, in shares, within the sum.
+    Each operation is a launch on a GPU, so that the 1 of a quotient is added within the product
+    there or, in shares, within the sum. A CPU rounds as it always did.
     """
-    new_v, new_weighted = v, weighted
+    rows, columns, on_cpu = plan.rows, plan.columns, u.device.type == "cpu"
+    new_u, new_v = u, v
     for _ in range(CHECK_EVERY):
-        new_v = plan.b / torch.baddbmm(plan.one, new_weighted.mT, plan.columns)
-        products = torch.addcmul(plan.share, plan.rows @ new_v, plan.columns)
-        new_weighted = plan.scaled / products.sum(dim=2, keepdim=True)
-    v = torch.where(going, new_v, v)
-    weighted = torch.where(going, new_weighted, weighted)
-    error = torch.addcmul(plan.b, v, weighted.mT @ plan.columns, value=-1).square()
+        weighted = (rows * new_u).mT
+        if on_cpu:
+            new_v = plan.b / (weighted @ columns + 1)
+            new_u = plan.a / ((rows @ new_v * columns).sum(dim=2, keepdim=True) + 1)
+        else:
+            new_v = plan.b / torch.baddbmm(plan.one, weighted, columns)
+            products = torch.addcmul(plan.share, rows @ new_v, columns)
+            new_u = plan.a / products.sum(dim=2, keepdim=True)
+    u, v = torch.where(going, new_u, u), torch.where(going, new_v, v)
+    error = (plan.b - v * ((rows * u).mT @ columns)).square()
     going = going & (error.sum(dim=(1, 2), keepdim=True) > TOLERANCE / TINY**2)
-    return v, weighted, going
+    return u, v, going

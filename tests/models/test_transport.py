@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fake_device import DEVICE, elsewhere
 from torch._subclasses import FakeTensorMode
 
 from models.parts.transport import REG, distribution_matching, potential, transport
@@ -92,6 +93,16 @@ def test_the_potential_is_that_of_a_plain_loop_and_0_without_heads(size, stride)
         kernel = dense_kernel(heads.double().numpy(), size, stride)
         expected, _ = sinkhorn(b.ravel(), kernel, 100)
         np.testing.assert_allclose(beta.ravel(), expected, rtol=0, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("size, stride", SIZES)
+def test_fewer_operations_on_another_device_give_the_same_potential(size, stride):
+    density, points = batch(size, stride)
+    shares = density / density.sum(dim=(1, 2, 3), keepdim=True)
+    expected = potential(shares, points, stride)
+    with elsewhere():
+        found = potential(shares.to(DEVICE), [heads.to(DEVICE) for heads in points], stride).cpu()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("size, stride", SIZES)
