@@ -36,7 +36,7 @@ class Recipe(Settings):
         the paper's code; results of the latter are marked.
     validate_every, checkpoint_every: number of epochs between two validations or checkpoints.
     precision: 'auto' is bf16 where the device runs it natively, and fp32 elsewhere.
-    compile: whether torch compiles the counter.
+    compile: whether torch compiles the layers and the loss of the counter while it is trained.
     tracker: an experiment tracker that Accelerate knows, for instance 'tensorboard'.
     """
 

@@ -39,6 +39,7 @@ from benchmark.data.batches import Batch
 from benchmark.data.density import density_maps
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
+from benchmark.utils.compilation import compilable
 from benchmark.utils.errors import UserError
 from benchmark.weights import KeyMap, mapped
 
@@ -126,9 +127,8 @@ class Counter(nn.Module, ABC):
         right, bottom = -width % self.multiple, -height % self.multiple
         if self.training and len(images) == 1 and max(height, width) <= self.multiple:
             right += self.multiple  # BatchNorm refuses a single value per channel
-        padded = F.pad((images - mean) / std, (0, right, 0, bottom))
-        maps = layers(padded)
-        blocks = [side // self.stride for side in padded.shape[-2:]]
+        maps = _padded_map(layers, images, mean, std, right, bottom)
+        blocks = [(height + bottom) // self.stride, (width + right) // self.stride]
         if list(maps.shape[-2:]) != blocks:
             size = " x ".join(map(str, maps.shape[-2:]))
             raise UserError(f"model {self.name}: expected a map of {blocks[0]} x {blocks[1]} "
@@ -189,7 +189,6 @@ class Counter(nn.Module, ABC):
         was_training = self.training
         self.eval()
         try:
-            # `forward` may be compiled, and a compiled forward does not run the hooks.
             self.apply_layers(images, self.density)
         finally:
             self.train(was_training)
@@ -228,6 +227,13 @@ class Counter(nn.Module, ABC):
     def copy(self) -> Self:
         """A counter with the same weights that shares no memory with this one."""
         return copy.deepcopy(self)
+
+
+@compilable
+def _padded_map(layers: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor, std: Tensor,
+                right: int, bottom: int) -> Tensor:
+    """The map that layers make of images that are normalised and padded."""
+    return layers(F.pad((images - mean) / std, (0, right, 0, bottom)))
 
 
 def _window_starts(side: int, window: int, stride: int) -> list[int]:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from benchmark.utils.compilation import compilable
+
 
 def adaptive_sigmas(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the geometry-adaptive widths of heads, float32 [N] in pixels, at least 1.
@@ -41,10 +43,16 @@ def density_maps(points: list[Tensor], sigmas: list[Tensor], size: tuple[int, in
     sigmas: for each image, the widths of its heads [N] in pixels.
     size: (H, W) in pixels.
     """
-    xy = pad_sequence(points, batch_first=True).double()  # [B, N, 2]
-    sigma = pad_sequence(sigmas, batch_first=True, padding_value=1.0).double()
-    ones = [torch.ones_like(widths) for widths in sigmas]
-    present = pad_sequence(ones, batch_first=True).double()  # 0 for padding
+    xy, present = padded(points)
+    sigma = pad_sequence(sigmas, batch_first=True, padding_value=1.0)
+    return _density_maps(xy, present, sigma, tuple(size), stride)
+
+
+@compilable
+def _density_maps(xy: Tensor, present: Tensor, sigma: Tensor, size: tuple[int, int],
+                  stride: int) -> Tensor:
+    """The maps of `density_maps` from padded heads [B, N, 2], present [B, N] and sigma [B, N]."""
+    xy, sigma = xy.double(), sigma.double()
     rows = _block_mass(xy[..., 1], sigma, size[0], stride) * present[..., None]
     columns = _block_mass(xy[..., 0], sigma, size[1], stride)
     return (rows.transpose(1, 2) @ columns)[:, None].float()
@@ -60,14 +68,27 @@ def dot_maps(points: list[Tensor], size: tuple[int, int], stride: int) -> Tensor
         flip can place it, counts in the last block.
     size: (H, W) in pixels.
     """
-    height = math.ceil(size[0] / stride)
-    width = math.ceil(size[1] / stride)
-    maps = torch.zeros(len(points), height * width, device=points[0].device)
-    for blocks, heads in zip(maps, points):
-        column, row = (heads / stride).long().clamp(min=0).unbind(dim=1)
-        index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
-        blocks.scatter_add_(0, index, torch.ones_like(heads[:, 0]))
-    return maps.view(-1, 1, height, width)
+    xy, present = padded(points)
+    return _dot_maps(xy, present, math.ceil(size[0] / stride), math.ceil(size[1] / stride), stride)
+
+
+@compilable
+def _dot_maps(xy: Tensor, present: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """The maps of `dot_maps` with height x width blocks, from padded heads [B, N, 2]."""
+    column, row = (xy / stride).long().clamp(min=0).unbind(dim=2)
+    index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
+    maps = torch.zeros(len(xy), height * width, device=xy.device)
+    return maps.scatter_add(1, index, present.float()).view(-1, 1, height, width)
+
+
+def padded(points: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The heads of all images in one tensor [B, N, 2], and where it holds a head, bool [B, N].
+
+    N is the largest number of heads of an image. Elsewhere the coordinates are 0.
+    """
+    xy = pad_sequence(points, batch_first=True, padding_value=math.nan)
+    present = xy[..., 0] == xy[..., 0]  # a head is a number
+    return xy.nan_to_num(), present
 
 
 def _block_mass(centre: Tensor, sigma: Tensor, length: int, stride: int) -> Tensor:

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from attacks.parts.heads import call_with_heads
-from benchmark.data.augmentation import augment
+from benchmark.data.augmentation import augment, trained_size
 from benchmark.data.batches import Batch, PackedBatch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.training.checkpoint import Snapshot
 from benchmark.training.optimizer import make_optimizer, make_schedule
+from benchmark.utils.compilation import compiling
 from benchmark.utils.device import accelerator as make_accelerator
-from benchmark.utils.device import resolve_precision, state
+from benchmark.utils.device import resolve_precision, state, tuned_convolutions
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
 from benchmark.utils.prefetch import prepared_ahead
@@ -81,20 +82,39 @@ class Objective(nn.Module):
 
     loss: used in place of the counter's own loss; None uses the counter's.
     penalties: added to the loss of each image.
+    compiles: whether the counter's own loss runs compiled. The other two do not: they may read
+        layers through hooks, which compiled layers need not run.
     """
 
-    def __init__(self, counter: "Counter", loss: Loss | None, penalties: Sequence[Penalty]):
+    def __init__(self, counter: "Counter", loss: Loss | None, penalties: Sequence[Penalty],
+                 compiles: bool):
         super().__init__()
         self.counter = counter
         self.loss = loss
         self.penalties = penalties
+        self.compiles = compiles
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of each image, [B]."""
-        losses = self.counter.loss(batch) if self.loss is None else self.loss(self.counter, batch)
+        if self.loss is not None:
+            losses = self.loss(self.counter, batch)
+        elif self.compiles:
+            losses = self.compiled_loss(batch)
+        else:
+            losses = self.counter.loss(batch)
         for penalty in self.penalties:
             losses = losses + call_with_heads(penalty, self.counter.features, batch.images,
                                               heads=batch.heads)
+        return losses
+
+    def compiled_loss(self, batch: Batch) -> Tensor:
+        """The loss of each image, with the counter's layers and the parts of its loss compiled."""
+        with compiling() as compiled:
+            losses = self.counter.loss(batch)
+        if not compiled:
+            self.compiles = False
+            log(f"training.compile: nothing of {self.counter.name} is compiled, because its loss "
+                "does not call the counter or `apply_layers`")
         return losses
 
 
@@ -132,6 +152,8 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
             pass, or memory runs out in one of several processes.
     """
     keep_buffers()
+    if recipe.compile and loss is not None:
+        log(f"{title}: training.compile compiles only a counter's own loss, and here is another")
     counter.prepare(scenes)
     counter.to(state().device, memory_format=torch.channels_last)
     initial = {name: tensor.to("cpu", copy=True) for name, tensor in counter.state_dict().items()}
@@ -142,8 +164,9 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
         counter.load_state_dict(initial)
         counter.zero_grad()
         micro_batch = images_per_pass if images_per_pass < largest_batch else None
-        run = TrainingRun(Objective(counter, loss, penalties), scenes, recipe, seed, title, score,
-                          checkpoint, after_step, micro_batch)
+        objective = Objective(counter, loss, penalties, recipe.compile)
+        run = TrainingRun(objective, scenes, recipe, seed, title, score, checkpoint, after_step,
+                          micro_batch)
         return run.train()
 
     def out_of_memory(reason: str) -> TrainingFailed:
@@ -183,11 +206,10 @@ class TrainingRun:
         self.counter = self.objective.counter
         self.accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
         batches = shuffled(self.scenes, recipe, np.random.default_rng(0))
+        self.one_size = len({trained_size(scene, recipe) for scene in self.scenes}) == 1
         self.steps_per_epoch = math.ceil(len(batches) / recipe.accumulate)
         self.objective, self.optimizer = self.accelerator.prepare(
             self.objective, make_optimizer(self.counter, recipe))
-        if recipe.compile:
-            self.counter.compile()
         inner_optimizer = self.optimizer.optimizer  # without Accelerate's wrapper
         after_step = self.after_step
         if after_step is not None:  # the hook holds no `self`, which would keep the run in memory
@@ -211,7 +233,8 @@ class TrainingRun:
         with Bar(total=recipe.epochs * len(self.scenes), initial=progress.epoch * len(self.scenes),
                  desc=self.title, unit="img", disable=not accelerator.is_main_process) as bar:
             while progress.epoch < recipe.epochs:
-                mean_loss, finite_steps = self.train_epoch(bar)
+                with tuned_convolutions(self.one_size):
+                    mean_loss, finite_steps = self.train_epoch(bar)
                 self.check_finite(mean_loss, finite_steps)
                 progress.losses.append(mean_loss)
                 progress.epoch += 1

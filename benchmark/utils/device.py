@@ -1,7 +1,8 @@
 """Device, processes and precision of a run, through Accelerate, and what `auto` precision means."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -105,6 +106,24 @@ def autocast(precision: str) -> AbstractContextManager:
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device().type, DTYPES[precision])
+
+
+@contextmanager
+def tuned_convolutions(sizes_repeat: bool) -> Iterator[None]:
+    """A context in which cuDNN times its algorithms at each new size, and takes the fastest.
+
+    It does nothing where sizes do not repeat, because each would be timed, and where somebody asks
+    for the same bits in each run: the fastest algorithm may be another one next time.
+    """
+    cudnn = torch.backends.cudnn
+    same_bits = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    before = cudnn.benchmark
+    if device().type == "cuda" and sizes_repeat and not same_bits:
+        cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def accelerator(precision: str, tracker: str | None) -> Accelerator:

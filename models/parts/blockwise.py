@@ -92,7 +92,7 @@ class BlockwiseCounter(Counter):
         with torch.autocast(batch.images.device.type, enabled=False):
             entropy = F.cross_entropy(logits, bins, reduction="none").sum(dim=(1, 2))
             matching = distribution_matching(self.expected(logits), batch.points, self.stride,
-                                             self.ot_weight)
+                                             self.ot_weight, dots=dots)
         return entropy + matching
 
     def prepare(self, scenes: list[Scene]) -> None:

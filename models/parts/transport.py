@@ -3,14 +3,16 @@
 Wang, Liu, Samaras, Hoai, Distribution Matching for Crowd Counting, NeurIPS 2020, arXiv 2009.13077.
 The kernel K = exp(-squared distance / REG) is a factor along y times a factor along x. A Sinkhorn
 step is therefore two batched matrix products, and no matrix of heads x blocks is made. The host
-never waits for the device.
+never waits for the device, and where a training is compiled, ten steps are one graph.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from benchmark.data.density import dot_maps
+from benchmark.data.density import dot_maps, padded
+from benchmark.utils.compilation import compilable
 
 REG = 10.0  # weight of the entropy, in square pixels
 STEPS = 100  # Sinkhorn steps
@@ -24,11 +26,13 @@ FAR = 800.0
 
 
 def distribution_matching(density: Tensor, points: list[Tensor], stride: int,
-                          ot_weight: float = 0.1, tv_weight: float = 0.01) -> Tensor:
+                          ot_weight: float = 0.1, tv_weight: float = 0.01,
+                          dots: Tensor | None = None) -> Tensor:
     """The loss of each image with N heads, [B]: |count - N| + ot_weight OT + tv_weight N TV.
 
     density: people per block of stride x stride pixels, [B, 1, h, w], not negative, of any dtype.
     points: the heads of each image, [N, 2] as (x, y) in pixels.
+    dots: their `dot_maps` [B, 1, h, w], where the caller has them.
     Returns float32.
 
     OT is explained in `transport`. TV is the sum of |density / count - heads in the block / N|.
@@ -38,7 +42,8 @@ def distribution_matching(density: Tensor, points: list[Tensor], stride: int,
     its batch of 8.
     """
     density = density.float()
-    dots = dot_maps(points, (density.shape[2] * stride, density.shape[3] * stride), stride)
+    if dots is None:
+        dots = dot_maps(points, (density.shape[2] * stride, density.shape[3] * stride), stride)
     count = density.sum(dim=(1, 2, 3), keepdim=True)
     heads = dots.sum(dim=(1, 2, 3), keepdim=True)
     shares, head_shares = density / (count + EPS), dots / (heads + EPS)
@@ -73,9 +78,8 @@ def potential(shares: Tensor, points: list[Tensor], stride: int) -> Tensor:
     shares: density divided by its sum, float32 [B, 1, h, w]. See `distribution_matching` for the
         other arguments.
     """
-    xy = pad_sequence(points, batch_first=True).float()  # [B, N, 2]
-    ones = [torch.ones_like(heads[:, :1]) for heads in points]
-    present = pad_sequence(ones, batch_first=True).float()  # [B, N, 1], 0 where it is padding
+    xy, is_head = padded(points)
+    xy, present = xy.float(), is_head[..., None].float()  # 0 where it is padding
     heads = present.sum(dim=1, keepdim=True)
     rows = _kernel(xy[..., 1:], shares.shape[2], stride)
     columns = _kernel(xy[..., :1], shares.shape[3], stride)
@@ -94,6 +98,22 @@ def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
     return torch.exp(cost / -REG) * (cost < FAR)
 
 
+class _Plan(NamedTuple):
+    """What stays the same in all steps.
+
+    Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats: a, b and
+    columns are divided by it.
+    one: the 1 of a quotient, [1, 1, 1]. share: it divided by the number of columns.
+    """
+
+    a: Tensor
+    b: Tensor
+    rows: Tensor
+    columns: Tensor
+    one: Tensor
+    share: Tensor
+
+
 def _sinkhorn(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """v such that u K v has the marginals a [B, N, 1] and b [B, h, w].
 
@@ -101,16 +121,33 @@ def _sinkhorn(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Padding has a = 0 and hence u = 0. An image within TOLERANCE keeps its u and v, but the loop
     goes on: the host would have to wait for the device to know whether all images are done.
     """
-    u, v = a, b
-    going = torch.ones_like(b[:, :1, :1], dtype=torch.bool)
-    # Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats.
-    a, b, columns = a / TINY, b / TINY, columns / TINY
+    one = torch.ones_like(b[:1, :1, :1])
+    plan = _Plan(a / TINY, b / TINY, rows, columns / TINY, one, one / b.shape[2])
+    u, v, going = a, b, torch.ones_like(b[:, :1, :1], dtype=torch.bool)
     for _ in range(STEPS // CHECK_EVERY):
-        new_u, new_v = u, v
-        for _ in range(CHECK_EVERY):
-            new_v = b / ((rows * new_u).mT @ columns + 1)
-            new_u = a / ((rows @ new_v * columns).sum(dim=2, keepdim=True) + 1)
-        u, v = torch.where(going, new_u, u), torch.where(going, new_v, v)
-        error = (b - v * ((rows * u).mT @ columns)).square().sum(dim=(1, 2), keepdim=True)
-        going = going & (error > TOLERANCE / TINY**2)
+        u, v, going = _steps(plan, u, v, going)
     return v
+
+
+@compilable  # and not the whole loop: torch would unroll it and compile it for minutes
+def _steps(plan: _Plan, u: Tensor, v: Tensor, going: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """CHECK_EVERY steps from u and v, and which images go on after them.
+
+    Each operation is a launch on a GPU, so that the 1 of a quotient is added within the product
+    there or, in shares, within the sum. A CPU rounds as it always did.
+    """
+    rows, columns, on_cpu = plan.rows, plan.columns, u.device.type == "cpu"
+    new_u, new_v = u, v
+    for _ in range(CHECK_EVERY):
+        weighted = (rows * new_u).mT
+        if on_cpu:
+            new_v = plan.b / (weighted @ columns + 1)
+            new_u = plan.a / ((rows @ new_v * columns).sum(dim=2, keepdim=True) + 1)
+        else:
+            new_v = plan.b / torch.baddbmm(plan.one, weighted, columns)
+            products = torch.addcmul(plan.share, rows @ new_v, columns)
+            new_u = plan.a / products.sum(dim=2, keepdim=True)
+    u, v = torch.where(going, new_u, u), torch.where(going, new_v, v)
+    error = (plan.b - v * ((rows * u).mT @ columns)).square()
+    going = going & (error.sum(dim=(1, 2), keepdim=True) > TOLERANCE / TINY**2)
+    return u, v, going

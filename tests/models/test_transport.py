@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fake_device import DEVICE, elsewhere
 from torch._subclasses import FakeTensorMode
 
 from models.parts.transport import REG, distribution_matching, potential, transport
@@ -80,6 +81,28 @@ def test_loss_and_gradient_are_those_of_a_loop_over_images(size, stride):
     for loss, gradient, (true_loss, true_gradient, _) in zip(losses, gradients, expected):
         assert loss.item() == pytest.approx(true_loss, abs=2e-5)
         np.testing.assert_allclose(gradient[0], true_gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size, stride", SIZES)
+def test_the_potential_is_that_of_a_plain_loop_and_0_without_heads(size, stride):
+    density, points = batch(size, stride)
+    shares = density / density.sum(dim=(1, 2, 3), keepdim=True)
+    found = potential(shares, points, stride).double().numpy()
+    assert not found[0].any()
+    for beta, b, heads in zip(found[1:], shares.double().numpy()[1:], points[1:]):
+        kernel = dense_kernel(heads.double().numpy(), size, stride)
+        expected, _ = sinkhorn(b.ravel(), kernel, 100)
+        np.testing.assert_allclose(beta.ravel(), expected, rtol=0, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("size, stride", SIZES)
+def test_fewer_operations_on_another_device_give_the_same_potential(size, stride):
+    density, points = batch(size, stride)
+    shares = density / density.sum(dim=(1, 2, 3), keepdim=True)
+    expected = potential(shares, points, stride)
+    with elsewhere():
+        found = potential(shares.to(DEVICE), [heads.to(DEVICE) for heads in points], stride).cpu()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("size, stride", SIZES)

@@ -1,9 +1,11 @@
 """Environment variables that would change results without a trace are refused, and harmless values are not."""
 
 import pytest
+import torch
 
 from benchmark.cli import main
-from benchmark.utils.device import CHANGES_RESULTS, accelerator, check_environment, repair_precision, resolve_precision
+from benchmark.utils.device import (CHANGES_RESULTS, accelerator, check_environment, repair_precision, resolve_precision,
+                                    tuned_convolutions)
 from benchmark.utils.errors import UserError
 
 
@@ -60,3 +62,15 @@ def test_another_variable_says_in_which_precision_a_defense_computes(monkeypatch
 def test_a_variable_that_names_no_precision_of_this_machine_is_refused(monkeypatch, capsys, named, message):
     monkeypatch.setenv("CROWD_PRECISION", named)
     assert main(["run", "quick", "--dry-run"]) == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind, sizes_repeat, same_bits, expected", [
+    ("cuda", True, False, True), ("cuda", False, False, False), ("cuda", True, True, False), ("cpu", True, False, False)])
+def test_convolutions_are_tuned_on_cuda_where_sizes_repeat_unless_bits_must(monkeypatch, kind, sizes_repeat, same_bits,
+                                                                            expected):
+    monkeypatch.setattr("benchmark.utils.device.device", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", same_bits)
+    with pytest.raises(ZeroDivisionError), tuned_convolutions(sizes_repeat):
+        assert torch.backends.cudnn.benchmark is expected
+        1 / 0
+    assert not torch.backends.cudnn.benchmark
