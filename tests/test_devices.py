@@ -73,8 +73,8 @@ def test_a_trigger_is_drawn_where_the_images_are(name):
 # What a GPU would wait for. The numbers are those of the code as it is: they may fall, and whoever raises one says why.
 
 LAUNCHES = {  # of a step without its optimizer, and of a batch that is counted
-    "bayesian": (181, 51), "can": (268, 91), "clip_ebc": (1359, 92), "csrnet": (146, 44), "csrnet_ebc": (1232, 46),
-    "dm_count": (1214, 51), "mcnn": (137, 40), "sfanet": (323, 111), "squeeze": (214, 78), "tiny": (133, 34)}
+    "bayesian": (181, 51), "can": (264, 91), "clip_ebc": (1136, 92), "csrnet": (142, 44), "csrnet_ebc": (1009, 46),
+    "dm_count": (1010, 51), "mcnn": (133, 40), "sfanet": (319, 111), "squeeze": (210, 78), "tiny": (129, 34)}
 ANY = math.inf, math.inf  # of a counter that has no numbers yet
 
 
