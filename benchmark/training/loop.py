@@ -303,7 +303,8 @@ class TrainingRun:
         message = f"{self.title}: {problem} (epoch {epoch}); try a lower training.lr"
         self.writer.wait()  # the message names what is on the disk
         if self.writer.epoch:
-            message += f". {self.checkpoint} holds the last good state, of epoch {self.writer.epoch}"
+            message += (f". {self.checkpoint} holds the last good state, of epoch "
+                        f"{self.writer.epoch}")
         raise TrainingFailed(message)
 
     def is_due(self, interval: int) -> bool:
