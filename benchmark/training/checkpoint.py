@@ -130,7 +130,8 @@ class CheckpointWriter:
         tensors, note: copies that nobody changes; see `Snapshot.copied`.
         """
         self.wait()
-        self._writing = self._thread.submit(self._write, tensors, note, epoch)
+        with unbroken():  # a signal must not come between a thread's start and the note of it
+            self._writing = self._thread.submit(self._write, tensors, note, epoch)
 
     def wait(self) -> None:
         """Wait until the last write has ended. Raises the OSError of one that failed."""
