@@ -129,7 +129,7 @@ def rewritten(run, name, change):
 # Counters and scenes.
 
 RECIPE = Recipe(epochs=4, batch_size=4, optimizer="adamw", lr=1e-3, schedule="onecycle", clip=1.0, precision="fp32",
-                select="last", checkpoint_every=2)
+                select="last", checkpoint_seconds=0)
 
 
 def draw_scenes(number: int, start: int = 0) -> list[Scene]:

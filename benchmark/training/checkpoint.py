@@ -1,13 +1,17 @@
 """Checkpoints: the weights and the state of a training in one safetensors file, without pickle."""
 
+import copy
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.signals import unbroken
 from benchmark.utils.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -39,8 +43,13 @@ class Snapshot:
         if self.best:
             self.counter.load_state_dict(self.best)
 
-    def save(self, path: Path, progress: dict[str, Any]) -> None:
-        """Write the snapshot and the progress of its training, as a whole file or not at all."""
+    def copied(self, progress: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and the note of a checkpoint, copied to the CPU's memory.
+
+        They stay as they are while the training goes on.
+
+        progress: the progress of the training.
+        """
         tensors = {f"weights/{name}": tensor for name, tensor in self.counter.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -49,7 +58,9 @@ class Snapshot:
                     tensors[f"moments/{index}/{name}"] = torch.as_tensor(value)
         note = {"progress": progress, "schedule": _json_values(self.schedule.state_dict()),
                 "scaler": self.scaler.state_dict() if self.scaler else None}
-        write_tensors(path, tensors, note)
+        copies = {name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+                  for name, tensor in tensors.items()}
+        return copies, copy.deepcopy(note)
 
     def load(self, path: Path) -> dict[str, Any]:
         """Restore a saved snapshot; returns the progress of its training.
@@ -78,6 +89,68 @@ class Snapshot:
         if self.scaler and note["scaler"]:
             self.scaler.load_state_dict(note["scaler"])
         return note["progress"]
+
+
+class CheckpointWriter:
+    """The checkpoints of one training, written by a thread while the training goes on.
+
+    At most one is being written at a time. As a context, it ends when the last write has, so that
+    no write comes into the folder of a training that has ended or starts over.
+
+    path: None writes none.
+    seconds: from the end of a write, or from the start of the training, until the next checkpoint
+        is due. With 0, one is due after every epoch, for which the training waits.
+    epoch: the epoch that the file holds; 0 if there is no file.
+    """
+
+    def __init__(self, path: Path | None, seconds: float, epoch: int):
+        self.path = path
+        self.seconds = seconds
+        self.epoch = epoch
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
+        self._idle_since = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint should be written now.
+
+        Raises:
+            OSError: the last one could not be written.
+        """
+        if self.path is None:
+            return False
+        if self.seconds > 0 and self._writing is not None and not self._writing.done():
+            return False
+        self.wait()
+        return time.monotonic() - self._idle_since >= self.seconds
+
+    def write(self, tensors: dict[str, Tensor], note: dict[str, Any], epoch: int) -> None:
+        """Begin to write the checkpoint of an epoch, which replaces the one before.
+
+        tensors, note: copies that nobody changes; see `Snapshot.copied`.
+        """
+        self.wait()
+        with unbroken():  # a signal must not come between a thread's start and the note of it
+            self._writing = self._thread.submit(self._write, tensors, note, epoch)
+
+    def wait(self) -> None:
+        """Wait until the last write has ended. Raises the OSError of one that failed."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        with unbroken():  # a signal stops the run when the file is whole
+            self._thread.shutdown()
+        if error_type is None:
+            self.wait()
+
+    def _write(self, tensors: dict[str, Tensor], note: dict[str, Any], epoch: int) -> None:
+        write_tensors(self.path, tensors, note)
+        self.epoch = epoch
+        self._idle_since = time.monotonic()
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from benchmark.data.augmentation import augment, trained_size
 from benchmark.data.batches import Batch, PackedBatch, shuffled
 from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
-from benchmark.training.checkpoint import Snapshot
+from benchmark.training.checkpoint import CheckpointWriter, Snapshot
 from benchmark.training.optimizer import make_optimizer, make_schedule
 from benchmark.utils.compilation import compiling
 from benchmark.utils.device import accelerator as make_accelerator
@@ -128,9 +128,9 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     title: names the training in progress bars and error messages.
     score: measures the errors every `recipe.validate_every` epochs and after the last one. The
         weights of the epoch with the lowest MAE are kept; None keeps those of the last epoch.
-    checkpoint: a file written every `recipe.checkpoint_every` epochs and after the last one. If the
-        file exists, the training resumes from it and ends in the same weights as an uninterrupted
-        run.
+    checkpoint: a file written every `recipe.checkpoint_seconds`, but not after the last epoch. If
+        the file exists, the training resumes from it and ends in the same weights as an
+        uninterrupted run.
     penalties: the attacker's additions to the loss, where the attacker trains the counter.
     loss: a defender's loss in place of the counter's own.
     after_step: a defender's function, called after each step of the optimizer.
@@ -221,7 +221,9 @@ class TrainingRun:
         if self.checkpoint is not None and self.checkpoint.is_file():
             self.progress = Progress(**self.snapshot.load(self.checkpoint))
             log(f"{self.title}: goes on after epoch {self.progress.epoch} of {recipe.epochs}")
-        self.saved_epoch = self.progress.epoch  # the epoch that the checkpoint holds, 0 if none
+        self.writer = CheckpointWriter(
+            self.checkpoint if self.accelerator.is_main_process else None,
+            recipe.checkpoint_seconds, self.progress.epoch)
         limits = [limit for limit in (self.progress.micro_batch, self.micro_batch) if limit]
         self.progress.micro_batch = min(limits, default=None)
 
@@ -230,8 +232,9 @@ class TrainingRun:
         recipe, progress, accelerator = self.recipe, self.progress, self.accelerator
         if recipe.tracker:
             accelerator.init_trackers("crowdbench", config=recipe.model_dump())
-        with Bar(total=recipe.epochs * len(self.scenes), initial=progress.epoch * len(self.scenes),
-                 desc=self.title, unit="img", disable=not accelerator.is_main_process) as bar:
+        with (self.writer,
+              Bar(total=recipe.epochs * len(self.scenes), initial=progress.epoch * len(self.scenes),
+                  desc=self.title, unit="img", disable=not accelerator.is_main_process) as bar):
             while progress.epoch < recipe.epochs:
                 with tuned_convolutions(self.one_size):
                     mean_loss, finite_steps = self.train_epoch(bar)
@@ -242,8 +245,9 @@ class TrainingRun:
                 accelerator.log({"loss": mean_loss, "lr": learning_rate}, step=progress.epoch)
                 if self.score is not None and self.is_due(recipe.validate_every):
                     self.measure_score(bar)
-                if self.checkpoint is not None and self.is_due(recipe.checkpoint_every):
-                    self.save_checkpoint()
+                # The caller stores the weights of the last epoch.
+                if progress.epoch < recipe.epochs and self.writer.is_due():
+                    self.writer.write(*self.snapshot.copied(vars(progress)), progress.epoch)
         if recipe.tracker:
             accelerator.end_training()
         accelerator.free_memory()
@@ -338,8 +342,10 @@ class TrainingRun:
             return
         epoch = self.progress.epoch + 1
         message = f"{self.title}: {problem} (epoch {epoch}); try a lower training.lr"
-        if self.saved_epoch:
-            message += f". {self.checkpoint} holds the last good state, of epoch {self.saved_epoch}"
+        self.writer.wait()  # the message names what is on the disk
+        if self.writer.epoch:
+            message += (f". {self.checkpoint} holds the last good state, of epoch "
+                        f"{self.writer.epoch}")
         raise TrainingFailed(message)
 
     def is_due(self, interval: int) -> bool:
@@ -357,9 +363,3 @@ class TrainingRun:
             self.snapshot.keep_best()
         progress.scores.append([progress.epoch, *errors])
         bar.set_postfix_str(f"{bar.postfix}, MAE={errors.mae:.3g}", refresh=False)
-
-    def save_checkpoint(self) -> None:
-        """Write the checkpoint, in the main process only."""
-        if self.accelerator.is_main_process:
-            self.snapshot.save(self.checkpoint, vars(self.progress))
-        self.saved_epoch = self.progress.epoch

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmark.utils.device import state
+from benchmark.utils.signals import unbroken
 
 LINE_SECONDS = 60  # between two lines of a bar in a file
 _make_remote_bar: Callable[..., Any] | None = None  # set where another process draws the bars
@@ -27,8 +28,9 @@ def draw_elsewhere(make: Callable[..., Any]) -> None:
 def log(line: str) -> None:
     """Print a line to stderr, once for all processes of a run."""
     if state().is_main_process:
-        tqdm.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        with unbroken():  # interrupted here, tqdm would release a lock that it has not got yet
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
 
 
 class Bar(tqdm):

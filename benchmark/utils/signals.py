@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the run stops, but only after the present write is finished."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +23,15 @@ def listen() -> None:
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """Execute a block to its end; a signal that comes meanwhile interrupts the run afterwards."""
+    """Execute a block to its end; a signal that comes meanwhile interrupts the run afterwards.
+
+    Python handles signals in the main thread alone, and they never interrupt the block of another
+    thread. So such a block neither puts off a signal nor takes it over.
+    """
     global _open_blocks, _pending
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _open_blocks += 1
     try:
         yield

@@ -1,11 +1,13 @@
 """Tensor files: safetensors with a JSON note, without pickle."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmark.utils.errors import UserError
@@ -19,9 +21,22 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) 
         OSError: the file cannot be written.
     """
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    content = save(plain, metadata={"note": json.dumps(note)})
     with whole_file(path) as temporary:
-        temporary.write_bytes(content)  # and not save_file, which raises no OSError on a full disk
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            # Unlike `save`, it makes no second copy, and other threads work meanwhile.
+            save_file(plain, temporary, metadata={"note": json.dumps(note)})
+        except SafetensorError as error:
+            raise _disk_error(error) or error from None
+        if temporary.stat().st_mode != mode:  # its files are for their owner alone
+            temporary.chmod(mode)
+
+
+def _disk_error(error: SafetensorError) -> OSError | None:
+    """The error of the disk behind one of safetensors, which only has its number in the message."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

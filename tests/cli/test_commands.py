@@ -457,7 +457,7 @@ def started(cache, *arguments, stdout=subprocess.PIPE, **options):
                             stderr=subprocess.PIPE, text=True, **options)
 
 
-ONE_CELL = ["run", "tiny.yaml", *flags("attack=none", "defense=none", "training.checkpoint_every=1")]
+ONE_CELL = ["run", "tiny.yaml", *flags("attack=none", "defense=none", "training.checkpoint_seconds=0")]
 
 
 def appears(folder, pattern, process):

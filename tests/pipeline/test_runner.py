@@ -173,6 +173,32 @@ def test_a_write_in_hand_is_finished_before_a_signal_stops_the_run(tmp_path):
             signal.signal(number, handler)
 
 
+def test_a_signal_stops_the_main_thread_at_once_while_another_thread_ends_its_write(tmp_path):
+    begun, end = threading.Event(), threading.Event()
+
+    def write():
+        with whole_file(tmp_path / "a.json") as temporary:
+            begun.set()
+            assert end.wait(60)
+            temporary.write_text("whole")
+
+    kept = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    thread = threading.Thread(target=write)
+    try:
+        signals.listen()
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            assert begun.wait(60)
+            signal.raise_signal(signal.SIGTERM)
+        assert not (tmp_path / "a.json").exists()
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), kept):
+            signal.signal(number, handler)
+        end.set()
+        thread.join()
+    assert (tmp_path / "a.json").read_text() == "whole"
+
+
 # Cells.
 
 @pytest.fixture(scope="module")

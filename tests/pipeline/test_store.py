@@ -265,6 +265,12 @@ def test_tensors_and_their_note_come_back_as_they_were(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_a_file_of_tensors_is_as_readable_as_any_other_file(tmp_path):
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(2)}, {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_weights_of_other_programs_have_an_empty_note(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
     read, note = read_tensors(tmp_path / "a.safetensors")

@@ -25,7 +25,7 @@ data: {name: synthetic, train: 20, test: 8, height: 64, width: 96, people: 30}
 model: {name: tiny, width: 8}
 attack: [none, multiply, minus]
 defense: [none, {name: fine_tune, epochs: 3}, {name: strip, blends: 2, images: 4}]
-training: {epochs: 4, checkpoint_every: 1}
+training: {epochs: 4, checkpoint_seconds: 0}
 """
 
 

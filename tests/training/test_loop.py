@@ -77,7 +77,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), np.random.random, random.random])
 def test_a_loss_that_draws_random_numbers_resumes_to_the_same_weights(tmp_path, draw):
-    recipe = RECIPE.model_copy(update={"epochs": 3, "checkpoint_every": 1})
+    recipe = RECIPE.model_copy(update={"epochs": 3})
 
     def loss(counter, batch):
         return counter.loss(batch) * (0.5 + draw())
@@ -200,12 +200,12 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_step_epoch_and_c
         return counter.loss(batch) + (value if len(passes) == 14 else 0)
 
     message = (f"train: the loss is {value} at step {14 // accumulate} (epoch 4); "
-               f"try a lower training.lr. {path} holds the last good state, of epoch 2")
+               f"try a lower training.lr. {path} holds the last good state, of epoch 3")
     recipe = RECIPE.model_copy(update={"accumulate": accumulate})
     with pytest.raises(TrainingFailed) as failed:
         fit(small_counter(), draw_scenes(13), recipe, 0, "train", checkpoint=path, loss=loss)
     assert str(failed.value) == message
-    assert read_tensors(path)[1]["progress"]["epoch"] == 2
+    assert read_tensors(path)[1]["progress"]["epoch"] == 3
 
 
 @pytest.mark.parametrize("content", [b"", save({"weights/a": torch.zeros(1)})])
@@ -233,11 +233,11 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_before_a_checkpoint_leav
         steep = counter.output.bias.sum() * 0 if len(passes) == 16 else torch.ones(())
         return counter.loss(batch) + steep.sqrt() - steep
 
-    message = r"a weight is not finite after step 16 \(epoch 4\).* the last good state, of epoch 2"
+    message = r"a weight is not finite after step 16 \(epoch 4\).* the last good state, of epoch 3"
     with pytest.raises(TrainingFailed, match=message):
         fit(small_counter(), draw_scenes(13), RECIPE, 0, "train", checkpoint=path, loss=loss)
     tensors, note = read_tensors(path)
-    assert note["progress"]["epoch"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
+    assert note["progress"]["epoch"] == 3 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
 def test_an_unknown_tracker_is_refused():
@@ -261,21 +261,24 @@ def test_counts_do_not_depend_on_the_batch_size_and_keep_the_order_of_the_scenes
 
 SHARED = """
 import json, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
-from accelerate import PartialState
 from factories import RECIPE, draw_scenes, hiding_attack, small_counter
 from benchmark.training.evaluation import count_people
 from benchmark.training.loop import fit
+from benchmark.utils.device import state
 trained = small_counter("mcnn")
 recipe = RECIPE.model_copy(update={"batch_size": 3, "lr": 1e-4})
-losses = fit(trained, draw_scenes(10), recipe, 0, "train").losses  # batches of 3, 3 and 1 over two processes
+checkpoint = Path(sys.argv[2]) / f"checkpoint-{state().process_index}.safetensors"
+# Batches of 3, 3 and 1 over two processes.
+losses = fit(trained, draw_scenes(10), recipe, 0, "train", checkpoint=checkpoint).losses
 counts = count_people(trained, draw_scenes(5, start=30), "fp32", batch_size=2)
 losses += fit(trained, draw_scenes(10), recipe, 0, "train", penalties=[hiding_attack().penalty]).losses
 hidden = count_people(trained, draw_scenes(5, start=30), "fp32")
-if PartialState().is_main_process:
-    print(json.dumps([PartialState().num_processes, losses, [*counts, *hidden]]))
+if state().is_main_process:
+    print(json.dumps([state().num_processes, losses, [*counts, *hidden]]))
 """
 
 
@@ -285,7 +288,7 @@ def run_in_processes(processes: int, folder: Path) -> list:
     script.write_text(SHARED)
     root = str(ROOT)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
-                           "--nproc_per_node", str(processes), str(script), str(ROOT / "tests")],
+                           "--nproc_per_node", str(processes), str(script), str(ROOT / "tests"), str(folder)],
                           capture_output=True, text=True, cwd=root,
                           env=os.environ | {"PYTHONPATH": root, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -295,7 +298,9 @@ def run_in_processes(processes: int, folder: Path) -> list:
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives_on_a_number_of_scenes_that_does_not_divide(tmp_path):
     processes, losses, counts = run_in_processes(1, tmp_path)
+    (tmp_path / "checkpoint-0.safetensors").unlink()
     shared_processes, shared_losses, shared_counts = run_in_processes(2, tmp_path)
     assert (processes, shared_processes) == (1, 2)
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint-0.safetensors"]
     assert np.allclose(losses, shared_losses, rtol=1e-4)
     assert np.allclose(counts, shared_counts, rtol=1e-3, atol=1e-5)
