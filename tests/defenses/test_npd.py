@@ -8,7 +8,7 @@ from benchmark.data.batches import Batch
 from benchmark.testing import MODELS, attacked, fresh, knowledge_of, run, scenes
 from defenses.base import Knows
 from defenses.npd import NPD, RATES, Polarizer, feature_moments, polarized_layers
-from defenses.parts.tuning import inputs, log_losses
+from defenses.parts.tuning import inputs
 from models.base import Counter
 
 IMAGES = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -101,7 +101,7 @@ def test_a_step_is_one_of_sgd_on_the_layer_alone():
     counter = polarized()
     batch = next(iter(clean().trainer.batches(counter, scenes("clean"), batch_size=8)))
     perturbed = Batch(NPD().perturbed(counter, batch.images), batch.points, batch.sigmas)
-    (log_losses(counter, batch).mean() + 0.7 * log_losses(counter, perturbed).mean()).backward()
+    (counter.loss(batch).mean().log() + 0.7 * counter.loss(perturbed).mean().log()).backward()
     ours = dict(repaired.cpu().named_parameters())
     for name, parameter in counter.named_parameters():
         expected = parameter.detach()
