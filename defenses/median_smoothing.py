@@ -11,10 +11,10 @@ The paper turns detection into regression for this bound; a count is a regressio
 whole image in 0..1, and speaks of an attacker at inference. A blended trigger is far larger than
 any useful epsilon, so whether it survives the noise is a matter of experiment.
 
-sigma decides the strength. The paper takes 0.25, with a denoiser before the detector, as most
+sigma decides the strength. The public code takes 0.25, with a denoiser before the detector, as most
 detectors fail in such noise. There is no denoiser here. 0.25 and lower values are tried, and clean
-validation images choose; see defenses/parts/strength.py. The paper takes 2000 copies, here there
-are 51: the cost is 52 counts of an image. Medians of 51 normal values vary by 0.18 of their
+validation images choose; see defenses/parts/strength.py. The public code takes 2000 copies, here
+there are 51: the cost is 52 counts of an image. Medians of 51 normal values vary by 0.18 of their
 standard deviation, those of 2000 by 0.03.
 
 The noise is drawn from the image's own bytes, as the place is in `shrink_pad`: an image always has
@@ -59,9 +59,12 @@ class MedianSmoothing(Defense):
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         sigmas = SIGMAS if self.sigma is None else (self.sigma,)
-        return strongest([Candidate({"sigma": sigma},
-                                    partial(Smoothed, victim.copy(), self.copies, sigma))
+        return strongest([Candidate({"sigma": sigma}, partial(self.smoothed, victim, sigma))
                           for sigma in sigmas], knowledge)
+
+    def smoothed(self, victim: Counter, sigma: float) -> Counter:
+        """A copy of the victim that counts through noise."""
+        return Smoothed(victim.copy(), self.copies, sigma)
 
 
 class Smoothed(Preprocessed):
@@ -91,10 +94,13 @@ class Smoothed(Preprocessed):
         return self._noisy(images, [seed + copy for seed, copy in zip(_seeds(images), medians)])
 
     def _noisy(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Images [B, 3, H, W] with noise from a seed for each. As in the paper, it is not cut."""
-        noise = torch.stack([torch.randn(images.shape[1:], generator=torch.Generator()
-                                         .manual_seed(seed)) for seed in seeds])
-        return images + self.sigma * noise.to(images.device)
+        """Images [B, 3, H, W] with noise from a seed for each.
+
+        The noise is the same on all devices. As in the public code, the sum is not clamped.
+        """
+        noise = [torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed))
+                 for seed in seeds]
+        return images + self.sigma * torch.stack(noise).to(images.device)
 
 
 def _seeds(images: Tensor) -> list[int]:

@@ -34,6 +34,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
 from defenses.parts.filtering import annotated_counts
@@ -117,7 +118,7 @@ class RNP(Defense):
 
 def accuracy(counter: Counter, knowledge: Knowledge) -> float:
     """The share of the clean images whose count is at most 10% away from the annotated one."""
-    def is_right(batch):
+    def is_right(batch: Batch) -> Tensor:
         truth = annotated_counts(batch)
         return (counter.count(batch.images) - truth).abs() <= TOLERANCE * truth
 

@@ -150,8 +150,8 @@ DEFENSES = [
      "No public code was found to compare with."),
     ("defense `median_smoothing`", "There are 2000 copies with noise of 0.25, and a denoiser "
      "stands before the detector.", "There are 51 copies and no denoiser, and noise of 0.25 and "
-     "less is tried.", "2000 counts of each image take too long. A counter that was not trained with noise "
-     "fails in much of it."),
+     "less is tried.", "2000 counts of each image take too long. A counter that was not trained "
+     "with noise fails in much of it."),
     ("defense `median_smoothing`", "Ranks are computed from 1 and used as indices from 0, so that "
      "both bounds are one count higher than computed.", "The counts with these ranks are taken.",
      "The upper bound is then as close as it may be, and the lower one has the confidence that it "
@@ -173,9 +173,9 @@ DEFENSES = [
      "again. Behind `layer4.1.conv1`, too, are a convolution and a linear layer."),
     ("defense `rnp`", "Unlearning ends after an epoch with an accuracy of 20% or less, and its "
      "rate falls after 10 epochs. Only channels with a BatchNorm have masks.", "It ends after a "
-     "step with a fifth of the victim's share of counts within 10%. A convolution without BatchNorm has "
-     "masks, too.", "An error of a count has no limit: after an epoch no mask recovered the "
-     "counter. CSRNet has no BatchNorm."),
+     "step with a fifth of the victim's share of counts within 10%. A convolution without "
+     "BatchNorm has masks, too.", "An error of a count has no limit: after an epoch no mask "
+     "recovered the counter. CSRNet has no BatchNorm."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
     ("defense `spectral`", "The authors' code and BackdoorBench take the main direction of centred "
