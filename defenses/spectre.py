@@ -22,11 +22,11 @@ Changes for counting:
   covariance of as many components as images explains every image. Here k is at most a tenth of
   the images.
 
-The filter is that of the public code, but for its first step, which drops images of a length that
+The filter is that of the public code, but for its first step, which ignores images of a length that
 no bin of less than some hundred images can hold: each round finds the direction in which products
 of two components vary most, and ignores the images that lie furthest out in it, in all at most
-twice as many as are expected to be poisoned. Like that code, it centres the
-features by the mean of all images, and not by a robust one.
+twice as many as are expected to be poisoned. Like that code, it centres the features by the mean
+of all images, and not by a robust one.
 """
 
 import numpy as np

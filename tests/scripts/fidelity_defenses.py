@@ -214,7 +214,7 @@ def spectre() -> Pairs:
     yield (torch.from_numpy(scores),
            torch.from_numpy(np.diag(white @ matrix @ white.T) / np.trace(matrix)))
     original = np.trace(covariance @ matrix) / np.trace(matrix)
-    yield torch.tensor([left]).double(), torch.tensor([original]).double()
+    yield torch.tensor([left], dtype=torch.float64), torch.tensor([original], dtype=torch.float64)
 
 
 @compare("defense", "median_smoothing", "ranks of the counts that bound the median, for four "
