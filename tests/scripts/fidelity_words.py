@@ -186,8 +186,8 @@ DEFENSES = [
      "up to 100 components.", "A share of each bin of the count is left out. There is at most one "
      "component for ten images.", "Counts have no classes, and a bin has some tens of images."),
     ("defense `spectre`", "Before each round of the robust estimate, images of an extreme length "
-     "are ignored, and any number of them may be ignored in all.", "This step is left out, and at "
-     "least half of a bin is used.", "A bin of some tens of images cannot hold such a length."),
+     "are ignored.", "This step is left out, and at least half of a bin is used.", "A bin of some "
+     "tens of images cannot hold such a length."),
     ("defense `strip`", "Images are added with full weight, and the score is the entropy of the "
      "predictions; low values are suspicious.", "Images are averaged, and the score is the spread "
      "of the ratio by which the count changes; low and high values are suspicious.",
