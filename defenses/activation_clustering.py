@@ -23,7 +23,7 @@ from pydantic import PositiveInt
 
 from benchmark.registry import register
 from defenses.base import Knowledge, Knows
-from defenses.parts.filtering import Filter, pooled_features, score_in_bins
+from defenses.parts.filtering import Filter, components, pooled_features, score_in_bins
 from models.base import Counter
 
 
@@ -38,12 +38,6 @@ class ActivationClustering(Filter):
         scenes = knowledge.poisoned
         features = pooled_features(victim, scenes, knowledge)
         return score_in_bins(scenes, features, lambda rows: signed_silhouettes(rows, self.dims))
-
-
-def components(features: np.ndarray, dims: int) -> np.ndarray:
-    """The first principal components of features [n, C], [n, dims] or fewer if there are fewer."""
-    left, values, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
-    return left[:, :dims] * values[:dims]
 
 
 def signed_silhouettes(features: np.ndarray, dims: int) -> np.ndarray:

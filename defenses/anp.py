@@ -28,20 +28,15 @@ from itertools import islice
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.filtering import annotated_counts
-from defenses.parts.pruning import (Layer, layers_of, lowest, pruned_candidates,
-                                    pruning_plans)
+from defenses.parts.neurons import Neurons
+from defenses.parts.pruning import WEIGHT, Layer, mask_plans, pruned_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
-
-WEIGHT = ("weight",)  # pruning leaves the bias, as a mask of 0 does
-THRESHOLDS = [step / 20 for step in range(19)]
 
 
 @register
@@ -70,10 +65,7 @@ class ANP(Defense):
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         masks = self.learn(victim.copy(), knowledge)
-        if self.channels is None:
-            plans = pruning_plans(masks, THRESHOLDS)
-        else:
-            plans = [lowest(masks, self.channels)]
+        plans = mask_plans(masks, self.channels)
         return strongest(pruned_candidates(victim, plans, WEIGHT), knowledge)
 
     def learn(self, counter: Counter, knowledge: Knowledge) -> dict[Layer, Tensor]:
@@ -96,7 +88,7 @@ class ANP(Defense):
                 mask.data.clamp_(0, 1)
         return {layer: mask.detach().cpu() for layer, mask in zip(neurons.layers, masks)}
 
-    def worst(self, neurons: "Neurons", batch: Batch, factors: list[Tensor]) -> list[Tensor]:
+    def worst(self, neurons: Neurons, batch: Batch, factors: list[Tensor]) -> list[Tensor]:
         """The perturbations that raise the loss: d of each layer, then x of each layer, [C]."""
         starts = [torch.empty_like(factor).uniform_(-self.eps, self.eps).requires_grad_()
                   for factor in factors]
@@ -105,37 +97,3 @@ class ANP(Defense):
         gradients = torch.autograd.grad(loss, starts, materialize_grads=True)
         return [(start.detach() + self.eps * gradient.sign()).clamp(-self.eps, self.eps)
                 for start, gradient in zip(starts, gradients)]
-
-
-class Neurons(nn.Module):
-    """The loss L of a counter as a function of factors of its channels' weights and biases.
-
-    The counter's own parameters do not change.
-    """
-
-    def __init__(self, counter: Counter):
-        super().__init__()
-        self.counter = counter
-        self.layers = layers_of(counter)
-        convolutions = [counter.get_submodule(layer.convolution) for layer in self.layers]
-        self.sizes = [convolution.out_channels for convolution in convolutions]
-
-    def forward(self, batch: Batch) -> Tensor:
-        """The mean of L over the images of a batch, []."""
-        losses = self.counter.loss(batch).float()
-        return (losses / (annotated_counts(batch) + 1)).log1p().mean()
-
-    def loss(self, batch: Batch, factors: list[Tensor]) -> Tensor:
-        """The mean of L after each layer's weight and bias are multiplied by factors, [].
-
-        factors: those of the weights of all layers, then those of the biases of all layers.
-        """
-        names = [f"counter.{layer.last}.{parameter}"
-                 for parameter in ("weight", "bias") for layer in self.layers]
-        parameters = dict(self.named_parameters())
-        scaled: dict[str, Tensor] = {}
-        for name, factor in zip(names, factors):
-            if name in parameters:  # a convolution may have no bias
-                parameter = parameters[name]
-                scaled[name] = parameter * factor.view(-1, *[1] * (parameter.dim() - 1))
-        return functional_call(self, scaled, (batch,))

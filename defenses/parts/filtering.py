@@ -100,6 +100,12 @@ def pooled_features(counter: Counter, scenes: list[Scene], knowledge: Knowledge)
         counter, scenes, lambda batch: counter.features(batch.images).float().mean(dim=(2, 3)))
 
 
+def components(features: np.ndarray, dims: int) -> np.ndarray:
+    """The first principal components of features [n, C], [n, dims] or fewer if there are fewer."""
+    left, values, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    return left[:, :dims] * values[:dims]
+
+
 def annotated_counts(batch: Batch) -> Tensor:
     """The annotated count of each image of a batch, float32 [B]."""
     counts = [float(len(points)) for points in batch.points]

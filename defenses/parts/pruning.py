@@ -29,6 +29,8 @@ class Layer:
 
 
 WEIGHT_AND_BIAS = ("weight", "bias")
+WEIGHT = ("weight",)  # pruning leaves the bias, as a mask of 0 does
+MASK_THRESHOLDS = [step / 20 for step in range(19)]
 Pruned = dict[Layer, Tensor]  # the output channels of each layer that are set to 0: bool [C]
 
 
@@ -105,6 +107,17 @@ def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> l
     powers = [2**power for power in range(largest.bit_length())]
     numbers.update(power for power in powers if power < largest)
     return [lowest(scores, number) for number in sorted(numbers - {0} or {1})]
+
+
+def mask_plans(masks: dict[Layer, Tensor], channels: int | None) -> list[Pruned]:
+    """The plans of a method that learns masks: those at masks up to 0, 0.05, ... 0.9.
+
+    masks: the mask of each channel of each layer, [C] each.
+    channels: the number of channels with the lowest masks of a single plan; None makes them all.
+    """
+    if channels is None:
+        return pruning_plans(masks, MASK_THRESHOLDS)
+    return [lowest(masks, channels)]
 
 
 def lowest(scores: dict[Layer, Tensor], number: int) -> Pruned:

@@ -8,7 +8,9 @@ from functools import partial
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from benchmark.data.batches import Batch
 from defenses.base import Defense, Knowledge, Knows, Loss
+from defenses.parts.filtering import annotated_counts
 from defenses.parts.strength import Candidate, strongest
 from models.base import Counter
 
@@ -91,3 +93,11 @@ def add_to_log_loss(losses: Tensor, term: Tensor) -> Tensor:
     batch, is held constant.
     """
     return losses + losses.detach().mean() * term
+
+
+def log_losses(counter: Counter, batch: Batch) -> Tensor:
+    """log(1 + loss / (count + 1)) of each image, float32 [B]; the count is the annotated one.
+
+    It grows slowly, as a cross entropy does, where a squared error has no bound.
+    """
+    return (counter.loss(batch).float() / (annotated_counts(batch) + 1)).log1p()

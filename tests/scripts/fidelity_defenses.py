@@ -1,5 +1,6 @@
 """Parts of defenses, on the same random counters, images and features."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,7 +66,7 @@ def clp(clone: Clone) -> Pairs:
 @compare("defense", "anp", "loss of a counter with given masks and perturbations, and its gradient "
          "in the masks; our loss in both", "csdongxian/ANP_backdoor")
 def anp(clone: Clone) -> Pairs:
-    from defenses.anp import Neurons
+    from defenses.parts.neurons import Neurons
 
     counter = random_counter().requires_grad_(False)
     batch = random_batch()
@@ -97,9 +98,70 @@ def put_noisy_norm(counter: Counter, name: str, kind: type[nn.Module], mask: Ten
     noisy.neuron_noise.copy_(weight)
     noisy.neuron_noise_bias.copy_(bias)
     noisy.include_noise()
-    parent, _, last = name.rpartition(".")
-    setattr(counter.get_submodule(parent), last, noisy)
+    put_module(counter, name, noisy)
     return noisy
+
+
+def put_module(counter: Counter, name: str, module: nn.Module) -> None:
+    """Put a module in the place of one of a counter."""
+    parent, _, last = name.rpartition(".")
+    setattr(counter.get_submodule(parent), last, module)
+
+
+class Loader(list):
+    """Batches that public code takes for those of a dataset of two images."""
+
+    dataset = range(2)
+
+
+@compare("defense", "rnp", "change of all weights by a step of unlearning, with images without "
+         "heads; loss of a counter with given masks in training, and its gradient in the masks; "
+         "our loss in all", "bboylyg/RNP")
+def rnp(clone: Clone) -> Pairs:
+    from defenses.parts.neurons import Neurons
+    from defenses.rnp import RNP
+
+    batch, start = random_batch(heads=0), random_counter().train()
+    trainer = SimpleNamespace(device=torch.device("cpu"), autocast=nullcontext,
+                              batches=lambda *_, **__: [batch],
+                              per_image=lambda *_: torch.zeros(1))
+    ours, original = start.copy(), start.copy()
+    RNP().unlearn(ours, SimpleNamespace(trainer=trainer, clean=[]))
+    public = clone.load("main.py", "train_step_unlearning", device="cpu")
+    labels = torch.zeros(2, SIDE // 8, SIDE // 8)
+    optimizer = torch.optim.SGD(original.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    public.train_step_unlearning(
+        None, original, lambda density, _: density.square().sum(dim=(1, 2, 3)).log1p().mean(),
+        optimizer, Loader([(batch.images, labels)]))
+    for before, *after in zip(*(counter.parameters() for counter in (start, ours, original))):
+        yield after[0] - before, after[1] - before
+
+    batch, neurons, masked = random_batch(), Neurons(start.requires_grad_(False)), start.copy()
+    public = clone.load("models/mask_batchnorm.py", Parameter=nn.Parameter, init=nn.init)
+    masks, norms = [], []
+    for layer in neurons.layers:
+        norm = start.get_submodule(layer.norm)
+        norms.append(public.MaskBatchNorm2d(norm.num_features, norm.eps))
+        norms[-1].load_state_dict(norm.state_dict(), strict=False)
+        masks.append(torch.rand(norm.num_features, requires_grad=True))
+        norms[-1].neuron_mask.data.copy_(masks[-1].detach())
+        put_module(masked, layer.norm, norms[-1])
+    loss, expected = neurons.train().loss(batch, masks), Neurons(masked).train()(batch)
+    yield loss[None], expected[None]
+    theirs = torch.autograd.grad(expected, [norm.neuron_mask for norm in norms])
+    yield from zip(torch.autograd.grad(loss, masks), theirs)
+
+
+@compare("defense", "npd", "perturbations of images of 32 x 32 pixels, projected to a length of 3",
+         "SCLBD/BackdoorBench")
+def npd(clone: Clone) -> Pairs:
+    from defenses.npd import projected
+
+    changes = torch.randn(4, 3, 32, 32) * torch.tensor([0.01, 0.05, 0.1, 1])[:, None, None, None]
+    public = clone.load("defense/npd.py", "NPD", defense=object)
+    options = SimpleNamespace(norm_type="L2", trigger_norm=3.0)
+    original = public.NPD.projection(None, changes.clone(), options)
+    yield projected(changes, 3 / (3 * 32 * 32) ** 0.5), original
 
 
 @compare("defense", "ft_sam", "gradient of the loss at the neighbouring weights, of all weights",
@@ -131,6 +193,43 @@ def spectral() -> Pairs:
     main = np.linalg.eigh(np.cov(features.T))[1][:, -1]  # eigenvalues ascend
     original = (features - features.mean(axis=0)) @ main
     yield torch.from_numpy(scores(features)), torch.from_numpy(original**2)
+
+
+@compare("defense", "spectre", "scores of 60 random features after whitening by 48 of them, and "
+         "what remains of their excess, by scipy's functions of matrices",
+         original="Hayase et al., ICML 2021")
+def spectre() -> Pairs:
+    from scipy.linalg import expm, fractional_matrix_power
+
+    from defenses.spectre import que
+
+    features = random_features(channels=5)
+    points = features - features.mean(axis=0)
+    usual = np.arange(60) >= 12
+    white = points @ fractional_matrix_power(np.cov(points[usual].T, bias=True), -0.5)
+    covariance = np.cov(white.T, bias=True)
+    excess = covariance - np.eye(5)
+    matrix = expm(4 * excess / (np.linalg.norm(covariance, 2) - 1))
+    scores, left = que(points, usual, 4.0)
+    yield (torch.from_numpy(scores),
+           torch.from_numpy(np.diag(white @ matrix @ white.T) / np.trace(matrix)))
+    original = np.trace(covariance @ matrix) / np.trace(matrix)
+    yield torch.tensor([left], dtype=torch.float64), torch.tensor([original], dtype=torch.float64)
+
+
+@compare("defense", "median_smoothing", "ranks of the counts that bound the median, for four "
+         "numbers of copies, radii and confidences", "Ping-C/CertifiedObjectDetection")
+def median_smoothing(clone: Clone) -> Pairs:
+    from scipy import stats
+
+    from defenses.median_smoothing import certificate
+
+    public = clone.load("utils/utils.py", "estimated_qu_ql", stats=stats)
+    for copies, epsilon, confidence in ((2000, 0.36, 0.99999), (51, 0.1, 0.95), (200, 0.25, 0.99),
+                                        (501, 0.05, 0.9)):
+        bounds = certificate(torch.arange(1.0, copies + 1), 0.25, epsilon, confidence)
+        original = public.estimated_qu_ql(epsilon, copies, 0.25, confidence)
+        yield torch.stack(bounds), torch.tensor([float(rank) for rank in original[::-1]])
 
 
 @compare("defense", "activation_clustering", "magnitudes of the principal components of 60 random "

@@ -148,17 +148,46 @@ DEFENSES = [
      "searches for one output for all images.", "One bounded perturbation is learned, and the "
      "factor by which counts change should be equal.", "A backdoored count depends on the image. "
      "No public code was found to compare with."),
+    ("defense `median_smoothing`", "There are 2000 copies with noise of 0.25, and a denoiser "
+     "stands before the detector.", "There are 51 copies and no denoiser, and noise of 0.25 and "
+     "less is tried.", "2000 counts of each image take too long. A counter that was not trained "
+     "with noise fails in much of it."),
+    ("defense `median_smoothing`", "Ranks are computed from 1 and used as indices from 0, so that "
+     "both bounds are one count higher than computed.", "The counts with these ranks are taken.",
+     "The upper bound is then as close as it may be, and the lower one has the confidence that it "
+     "should have."),
     ("defense `nad`", "The term is the mean over the places of three feature maps of a "
      "WideResNet, with weights of 500, 1000 and 1000.", "It is the sum over the places of the "
      "inputs of convolutions at three depths, with weights of 0.5, 4 and 16.", "A sum does not "
      "depend on the size of a map. These weights are the original ones, divided by the number of "
      "places of its maps and rounded."),
+    ("defense `npd`", "A perturbed image is driven to the class that is most likely besides the "
+     "true one, until most images of a batch are there. Three losses of it have weights of 0.4.",
+     "It is driven to more or to fewer people, by all steps. One loss has the weight 1.2. "
+     "Learning rates of 0.0001 to 0.01, that of the original, are tried.", "A count has no "
+     "classes, and an error of it is all three in one."),
+    ("defense `npd`", "The BatchNorm of the layer is a new one, and five epochs of warm-up give it "
+     "its statistics. The layer stands before `layer4.1.conv1` of PreActResNet18.", "It starts "
+     "with those of the features and undoes them, so that the layer is the identity. The layer "
+     "stands at the third largest depth, in all branches.", "The victim need not learn to count "
+     "again. Behind `layer4.1.conv1`, too, are a convolution and a linear layer."),
+    ("defense `rnp`", "Unlearning ends after an epoch with an accuracy of 20% or less, and its "
+     "rate falls after 10 epochs. Only channels with a BatchNorm have masks.", "It ends after a "
+     "step with a fifth of the victim's share of counts within 10%. A convolution without "
+     "BatchNorm has masks, too.", "An error of a count has no limit: after an epoch no mask "
+     "recovered the counter. CSRNet has no BatchNorm."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
     ("defense `spectral`", "The authors' code and BackdoorBench take the main direction of centred "
      "features, but project features on it that are not centred.", "Centred features are "
      "projected, as in the paper's algorithm. Scores are ranked within bins of the count.",
      "Counts have no classes, and bins have scores of different scales."),
+    ("defense `spectre`", "The number of poisoned images is given. The features of one class have "
+     "up to 100 components.", "A share of each bin of the count is left out. There is at most one "
+     "component for ten images.", "Counts have no classes, and a bin has some tens of images."),
+    ("defense `spectre`", "Before each round of the robust estimate, images of an extreme length "
+     "are ignored.", "This step is left out, and at least half of a bin is used.", "A bin of some "
+     "tens of images cannot hold such a length."),
     ("defense `strip`", "Images are added with full weight, and the score is the entropy of the "
      "predictions; low values are suspicious.", "Images are averaged, and the score is the spread "
      "of the ratio by which the count changes; low and high values are suspicious.",

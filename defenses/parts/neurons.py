@@ -1,0 +1,43 @@
+"""Neurons: the loss of a counter whose channels are multiplied by factors, for learned masks."""
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark.data.batches import Batch
+from defenses.parts.pruning import layers_of
+from defenses.parts.tuning import log_losses
+from models.base import Counter
+
+
+class Neurons(nn.Module):
+    """The loss of a counter as a function of factors of its channels' weights and biases.
+
+    The counter's own parameters do not change.
+    """
+
+    def __init__(self, counter: Counter):
+        super().__init__()
+        self.counter = counter
+        self.layers = layers_of(counter)
+        convolutions = [counter.get_submodule(layer.convolution) for layer in self.layers]
+        self.sizes = [convolution.out_channels for convolution in convolutions]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The mean of `log_losses` over the images of a batch, []."""
+        return log_losses(self.counter, batch).mean()
+
+    def loss(self, batch: Batch, factors: list[Tensor]) -> Tensor:
+        """The mean of `log_losses` after weights and biases are multiplied by factors, [].
+
+        factors: those of the weights of all layers, then those of the biases of all layers, which
+            may be left out.
+        """
+        names = [f"counter.{layer.last}.{parameter}"
+                 for parameter in ("weight", "bias") for layer in self.layers]
+        parameters = dict(self.named_parameters())
+        scaled: dict[str, Tensor] = {}
+        for name, factor in zip(names, factors):
+            if name in parameters:  # a convolution may have no bias
+                parameter = parameters[name]
+                scaled[name] = parameter * factor.view(-1, *[1] * (parameter.dim() - 1))
+        return functional_call(self, scaled, (batch,))
