@@ -87,7 +87,7 @@ class Objective(nn.Module):
     """
 
     def __init__(self, counter: "Counter", loss: Loss | None, penalties: Sequence[Penalty],
-                 compiles: bool):
+                 compiles: bool = False):
         super().__init__()
         self.counter = counter
         self.loss = loss
