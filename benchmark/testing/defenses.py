@@ -3,6 +3,8 @@
 The victim is trained on noise within a second. One that takes half a minute would show no more.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -32,6 +34,22 @@ MODELS: dict[str, dict[str, Any]] = {
                                   "squeeze")}}
 
 
+@contextmanager
+def _others_spared(model: str) -> Iterator[None]:
+    """A block after which a victim or images that a defense has changed are made anew.
+
+    All checks of a process share them.
+    """
+    weights_before, images_before = weights(attacked(model)), _image_bytes()
+    try:
+        yield
+    finally:
+        if not torch.equal(weights(attacked(model)), weights_before):
+            attacked.cache_clear()
+        if _image_bytes() != images_before:
+            scenes.cache_clear()
+
+
 def check_defense(name: str, settings: dict[str, Any] | None = None,
                   model: str = "tiny") -> Counter:
     """Run a defense twice on a small victim, check the results, and return the repaired counter.
@@ -43,6 +61,13 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
             declares.
     """
     defense: Defense = build("defense", name, settings or {})
+    with _others_spared(model):
+        return _checked(defense, model)
+
+
+def _checked(defense: Defense, model: str) -> Counter:
+    """Check a defense as `check_defense` does."""
+    name = defense.name
     weights_before, images_before = weights(attacked(model)), _image_bytes()
     switches_before = switches()
     repaired, knowledge, scores = run(defense, model)
