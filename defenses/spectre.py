@@ -114,7 +114,7 @@ def typical(points: np.ndarray, share: float) -> np.ndarray:
 
 
 def deviations(white: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far each row is from the median in the most variable product of components.
+    """Measure the distance of each row from the median along the most variable quadratic form.
 
     Returns |z' V z - tr V| / sqrt 2 after the median is subtracted, [n], and the variance along V,
     the matrix of length 1 for which the mean of (z' V z)^2 - (tr V)^2 is largest.

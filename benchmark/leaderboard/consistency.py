@@ -58,8 +58,9 @@ def missing(cells: Mapping[str, Record], manifest: Manifest,
             grid: FrozenGrid) -> Iterator[FileProblem]:
     """The cells of the grid that an entry lacks.
 
-    An entry of a defense has all slots of the grid with its defense, with none and with the control
-    that is given as many clean images; an entry of an attack has all slots of its attack with each defense of the grid.
+    An entry of a defense has all slots of the grid with its defense, with none, and with the
+    control that is given as many clean images. An entry of an attack has all slots of its attack
+    with each defense of the grid.
 
     cells: records without problems, see `check`.
     """

@@ -99,8 +99,9 @@ def one_of_each_control(records: RecordFiles) -> tuple[RecordFiles, list[str]]:
     again = [path for path, _ in records if path not in kept]
     if not again:
         return left, []
-    return left, [f"left out: {number(len(again), 'record')} of controls that an earlier folder has "
-                  f"too, for instance {again[0]}"]
+    records_again = number(len(again), "record")
+    return left, [f"left out: {records_again} of controls that an earlier folder has too, for "
+                  f"instance {again[0]}"]
 
 
 def refuse_two_of_one_cell(records: RecordFiles) -> None:

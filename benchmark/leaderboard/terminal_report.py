@@ -61,8 +61,8 @@ def _parts(board: Board, width: int, defenses: Collection[str] | None) -> Iterat
                           "{model}, {defense}"))
     for table, group in summaries:
         if len(table.frame) > LONGEST:
-            yield (f"{table.title}: {len(table.frame)} rows are too many to print; {table.name}.md "
-                   "in the folder of tables has them.\n")
+            yield (f"{table.title}: {len(table.frame)} rows are too many to print; they are in "
+                   f"{table.name}.md in the folder of tables (--out).\n")
         elif len(table.frame):
             yield terminal(table, width, group)
     results = [result for scenario in board.scenarios for result in scenario.results]

@@ -35,8 +35,8 @@ def terminal(table: Table, width: int, group: str = "") -> str:
         left_out = ", ".join(headings[len(shown):])
         notes.append(f"Left out here, because the terminal is too narrow: {left_out}.")
     if table.details:
-        notes.append(f"All columns are in {table.name}.md in the folder of tables, with their "
-                     "meanings.")
+        notes.append(f"All columns, with their meanings: {table.name}.md in the folder of tables "
+                     "(--out).")
     return "\n".join([*lines, *_wrapped(notes, width), ""])
 
 

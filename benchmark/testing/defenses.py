@@ -3,8 +3,6 @@
 The victim is trained on noise within a second. One that takes half a minute would show no more.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -34,22 +32,6 @@ MODELS: dict[str, dict[str, Any]] = {
                                   "squeeze")}}
 
 
-@contextmanager
-def _others_spared(model: str) -> Iterator[None]:
-    """A block after which a victim or images that a defense has changed are made anew.
-
-    All checks of a process share them.
-    """
-    weights_before, images_before = weights(attacked(model)), _image_bytes()
-    try:
-        yield
-    finally:
-        if not torch.equal(weights(attacked(model)), weights_before):
-            attacked.cache_clear()
-        if _image_bytes() != images_before:
-            scenes.cache_clear()
-
-
 def check_defense(name: str, settings: dict[str, Any] | None = None,
                   model: str = "tiny") -> Counter:
     """Run a defense twice on a small victim, check the results, and return the repaired counter.
@@ -61,14 +43,7 @@ def check_defense(name: str, settings: dict[str, Any] | None = None,
             declares.
     """
     defense: Defense = build("defense", name, settings or {})
-    with _others_spared(model):
-        return _checked(defense, model)
-
-
-def _checked(defense: Defense, model: str) -> Counter:
-    """Check a defense as `check_defense` does."""
-    name = defense.name
-    weights_before, images_before = weights(attacked(model)), _image_bytes()
+    images_before = _image_bytes()
     switches_before = switches()
     repaired, knowledge, scores = run(defense, model)
     change = changed(switches_before, switches())
@@ -76,11 +51,11 @@ def _checked(defense: Defense, model: str) -> Counter:
         change is None,
         f"defense {name}: {change}; expected it to change a switch only within a `with` block")
     repaired_again, _, scores_again = run(defense, model)
+    are_unchanged = _image_bytes() == images_before
+    if not are_unchanged:
+        scenes.cache_clear()  # other checks share them
     require(
-        torch.equal(weights(attacked(model)), weights_before),
-        f"defense {name}: it changes the victim; expected it to work on victim.copy()")
-    require(
-        _image_bytes() == images_before,
+        are_unchanged,
         f"defense {name}: it changes the images that it is given; expected it to copy them")
     require(
         bool(scores.isfinite().all()),
@@ -114,13 +89,13 @@ def _stored_and_loaded(repaired: Counter, defense: Defense, model: str) -> Count
 
 
 def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
-    """Run a defense on the small victim of a model.
+    """Run a defense on a copy of the small victim of a model, which other checks share.
 
     Returns the repaired counter, the knowledge that the defense was given, and its scores: those of
     three images by a detector, that of the victim by an inspector, else those that it reported.
     """
     knowledge = knowledge_of(defense.knows, model)
-    victim = attacked(model) if defense.knows.victim else None
+    victim = attacked(model).copy() if defense.knows.victim else None
     torch.manual_seed(0)
     repaired = defense.apply(victim, knowledge)
     scores = torch.tensor(knowledge.suspicion or [])
@@ -131,6 +106,9 @@ def run(defense: Defense, model: str) -> tuple[Counter, Knowledge, Tensor]:
                                       f"[3], got {tuple(scores.shape)}")
     if isinstance(defense, Inspector):
         scores = torch.tensor([defense.suspicion(victim, knowledge)])
+    require(
+        victim is None or torch.equal(weights(victim), weights(attacked(model))),
+        f"defense {defense.name}: it changes the victim; expected it to work on victim.copy()")
     return repaired, knowledge, scores
 
 

@@ -99,7 +99,7 @@ def _kernel(head: Tensor, blocks: int, stride: int) -> Tensor:
 
 
 class _Plan(NamedTuple):
-    """What stays the same in all steps.
+    """The constants of all Sinkhorn steps.
 
     Quotients x / (y + TINY) are computed in units of TINY, which avoids denormal floats: a, b and
     columns are divided by it.

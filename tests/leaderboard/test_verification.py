@@ -16,7 +16,6 @@ from scipy import stats
 from benchmark.config.grid import cells
 from benchmark.leaderboard.fresh_seeds import drawn_cells, own_cells
 from benchmark.leaderboard.load import read_record_files
-from benchmark.leaderboard.manifest import revision
 from benchmark.leaderboard.report import board
 from benchmark.leaderboard.validate import check_entry, validate
 from benchmark.leaderboard.verification import Verification

@@ -41,7 +41,7 @@ def test_a_table_has_the_columns_that_fit_and_names_the_others():
 def test_what_explains_columns_that_are_not_shown_is_left_to_the_files():
     table = Table("t", "T", as_frame([{"a": number(1), "b": number(2)}]), ["About a."], brief=["a"], details=["About b."])
     assert terminal(table, 80).splitlines()[-2:] == [
-        "About a.", "All columns are in t.md in the folder of tables, with their meanings."]
+        "About a.", "All columns, with their meanings: t.md in the folder of tables (--out)."]
     assert markdown(table).splitlines()[-2:] == ["- About a.", "- About b."]
 
 
@@ -92,7 +92,7 @@ def test_the_papers_rows_are_shown_where_they_were_run_and_no_other_rows():
 def test_what_is_too_long_is_named_and_not_printed():
     defenses = {f"d{i}": 0.5 for i in range(LONGEST // 2 - 1)}
     text = told(records(none=0.8, **defenses))
-    assert f"Summary: {2 * len(defenses) + 3} rows are too many to print; summary.md in" in text and "Wins" in text
+    assert f"Summary: {2 * len(defenses) + 3} rows are too many to print; they are in summary.md" in text and "Wins" in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
