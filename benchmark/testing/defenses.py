@@ -28,8 +28,8 @@ RECIPE = Recipe(epochs=1, batch_size=4, optimizer="adamw", lr=1e-3, select="last
 SCRATCH = {"weights": "scratch"}
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 16}, "mcnn": {}, "clip_ebc": SCRATCH | {"clip": "tiny"},
-    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count", "sfanet",
-                                  "squeeze")}}
+    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count", "p2pnet",
+                                  "sfanet", "squeeze")}}
 
 
 def check_defense(name: str, settings: dict[str, Any] | None = None,

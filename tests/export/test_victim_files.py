@@ -22,6 +22,7 @@ PUBLIC = [
     pytest.param("dm_count", SCRATCH, ("features.0.weight", "density_layer.0.bias"), marks=LARGE),
     pytest.param("bayesian", SCRATCH, ("features.0.weight", "reg_layer.4.bias"), marks=LARGE),
     pytest.param("sfanet", SCRATCH, ("vgg.conv1_1.conv.weight", "conv_out.bn.running_var"), marks=LARGE),
+    pytest.param("p2pnet", SCRATCH, ("backbone.body4.1.weight", "classification.conv4.bias"), marks=LARGE),
     ("clip_ebc", SCRATCH | {"clip": "tiny", "last_anchor": 4.7}, ("image_encoder.conv1.weight", "image_decoder.0.bn3.bias")),
     ("mcnn", {}, ("branch1.0.weight", "fuse.0.bias")),
     ("mcnn", {"pixels": "rgb"}, ("branch3.8.weight", "fuse.0.bias")),

@@ -267,7 +267,7 @@ def test_the_declared_numbers_of_parameters_are_those_of_the_built_counter(name,
 
 @pytest.mark.parametrize("name, network, layers", [
     ("csrnet", vgg16, 23), ("csrnet_ebc", vgg16, 23), ("can", vgg16, 23), ("sfanet", vgg16_bn, 43),
-    ("dm_count", vgg19, 36), ("bayesian", vgg19, 36)])
+    ("p2pnet", vgg16_bn, 43), ("dm_count", vgg19, 36), ("bayesian", vgg19, 36)])
 def test_a_front_end_has_the_layers_and_numbers_of_torchvision(name, network, layers):
     with torch.device("meta"):
         assert repr(fresh(name).frontend) == repr(network().features[:layers])
@@ -383,7 +383,7 @@ def test_a_public_checkpoint_counts_the_same_here(name, tmp_path):
 @pytest.mark.parametrize("name, network, suffix, save", [
     ("csrnet", vgg16, "pth", torch.save), ("can", vgg16, "safetensors", save_file),
     ("csrnet_ebc", vgg16, "pth", torch.save),
-    ("sfanet", vgg16_bn, "pth", torch.save), ("dm_count", vgg19, "safetensors", save_file)])
+    ("sfanet", vgg16_bn, "pth", torch.save), ("p2pnet", vgg16_bn, "pth", torch.save), ("dm_count", vgg19, "safetensors", save_file)])
 def test_a_vgg_starts_the_front_end(tmp_path, name, network, suffix, save):
     with torch.device("meta"):  # names and shapes without the memory
         vgg = network()

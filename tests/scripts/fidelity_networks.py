@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 import torch
 from fidelity_public import Clone, Pairs, compare, print_nothing, without_decorator
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from benchmark.data.batches import Batch
@@ -182,6 +183,53 @@ def csrnet_ebc(clone: Clone) -> Pairs:
     yield ours(images), original(normalised(images))
     original.training = True  # it then returns its logits too
     yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
+
+
+def public_p2pnet(clone: Clone) -> nn.Module:
+    """The public P2PNet on torchvision's VGG-16-BN, with random weights."""
+    from torchvision.models import vgg16_bn
+
+    backbone = clone.load("models/backbone.py")
+    public = clone.load("models/p2pnet.py")
+    vgg = backbone.BackboneBase_VGG(vgg16_bn(weights=None), 256, "vgg16_bn", True)
+    return randomised(public.P2PNet(vgg))
+
+
+@compare("model", "p2pnet", "offsets, logits and places of all proposals, and the number of those "
+         f"that are accepted, for two images, {READ}", "TencentYoutuResearch/CrowdCounting-P2PNet")
+@torch.no_grad()
+def p2pnet(clone: Clone) -> Pairs:
+    original = public_p2pnet(clone)
+    ours = read_by("p2pnet", original)
+    images = random_images()
+    theirs = original(normalised(images))
+    places, logits = ours.located(ours.apply_layers(images, ours.proposals))
+    yield places, theirs["pred_points"]
+    yield logits, theirs["pred_logits"]
+    accepted = theirs["pred_logits"].softmax(dim=2)[:, :, 1] > 0.5
+    yield ours.count(images), accepted.sum(dim=1).float()
+
+
+@compare("model", "p2pnet", "both parts of the loss of one image, and the gradient of the cross "
+         "entropy in the last convolution of the scores",
+         "TencentYoutuResearch/CrowdCounting-P2PNet")
+def p2pnet_loss(clone: Clone) -> Pairs:
+    original = public_p2pnet(clone)
+    images, heads = torch.rand(1, 3, SIDE, SIDE), random_heads(40)
+    matcher = clone.load("models/matcher.py", linear_sum_assignment=linear_sum_assignment)
+    criterion = clone.load(
+        "models/p2pnet.py", "SetCriterion_Crowd", is_dist_avail_and_initialized=lambda: False,
+        get_world_size=lambda: 1).SetCriterion_Crowd(
+            1, matcher.HungarianMatcher_Crowd(1, 0.05), {}, 0.5, ["labels", "points"])
+    theirs = criterion(original(normalised(images)),
+                       [{"point": heads, "labels": torch.ones(len(heads), dtype=torch.long)}])
+    batch = Batch(images, [heads], [torch.ones(len(heads))])
+    ours = {weight: read_by("p2pnet", original, point_weight=weight) for weight in (0.0, 1.0)}
+    entropy = ours[0.0].loss(batch)
+    yield entropy, theirs["loss_ce"][None]
+    yield ours[1.0].loss(batch) - entropy, theirs["loss_point"][None]
+    yield (gradient(entropy, ours[0.0].scores[-1].weight),
+           gradient(theirs["loss_ce"], original.classification.output.weight))
 
 
 def random_heads(number: int = HEADS) -> Tensor:

@@ -57,6 +57,14 @@ MODELS = [
     ("model `mcnn`", "A Gaussian is sampled at the centres of pixels and cut off at four widths; "
      "its part outside the image is lost.", "It is integrated over each block, and the part inside "
      "the image is scaled to one person.", "The target then sums to the number of heads."),
+    ("model `p2pnet`", "The location loss never enters the sum, because its weight is stored under "
+     "another name.", "It has the weight of the paper. `point_weight=0` is what the public code "
+     "does.", "The paper's equation has it."),
+    ("model `p2pnet`", "The cross entropy is averaged over the batch, with the weights of the "
+     "classes.", "It is averaged so over each image.", "Defenses need the loss of each image."),
+    ("model `p2pnet`", "An image gives four crops to a batch of 8 images, for 3,500 epochs; scaled "
+     "by 0.7 to 1.3.", "A batch has 32 images of one crop each, for 14,000 epochs; the square that "
+     "is cut is scaled by 0.77 to 1.43.", "The numbers of crops and of steps are the same."),
     ("model `sfanet`", "The attention target is made at full size, where it is 0 or 1, and resized "
      "to stride 2.", "The density map at stride 2 is compared with the same threshold.",
      "Every value of the target is then 0 or 1."),
