@@ -16,15 +16,13 @@ looking at any image. Here 5, 3 and smaller values are tried, and clean validati
 among them; see defenses/parts/strength.py.
 """
 
-from dataclasses import replace
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.pruning import Layer, Pruned, layers_of, pruned_candidates
+from defenses.parts.pruning import Layer, layers_of, outlier_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
 
@@ -49,15 +47,12 @@ class CLP(Defense):
 
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         values = U if self.u is None else (self.u,)
-        candidates = pruned_candidates(victim, [outliers(victim, u) for u in values])
-        return strongest([replace(candidate, settings={"u": u})
-                          for u, candidate in zip(values, candidates)], knowledge)
+        return strongest(outlier_candidates(victim, bounds(victim), values), knowledge)
 
 
-def outliers(counter: Counter, u: float) -> Pruned:
-    """The channels whose bound is more than u standard deviations above the mean of their layer."""
-    bounds = {layer: lipschitz(counter, layer) for layer in layers_of(counter)}
-    return {layer: sigma > sigma.mean() + u * sigma.std() for layer, sigma in bounds.items()}
+def bounds(counter: Counter) -> dict[Layer, Tensor]:
+    """The bound of each channel of each layer, [C] each."""
+    return {layer: lipschitz(counter, layer) for layer in layers_of(counter)}
 
 
 @torch.no_grad()

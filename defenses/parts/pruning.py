@@ -1,7 +1,7 @@
 """Pruning of channels: the layers of a counter, plans of what to prune, and their candidates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -133,6 +133,21 @@ def lowest(scores: dict[Layer, Tensor], number: int) -> Pruned:
     return dict(zip(scores, (ranks < number).split(sizes)))
 
 
+def outliers(scores: dict[Layer, Tensor], u: float) -> Pruned:
+    """The channels with a score more than u standard deviations above the mean of their layer.
+
+    scores: the score of each channel of each layer, [C] each.
+    """
+    return {layer: score > score.mean() + u * score.std() for layer, score in scores.items()}
+
+
+def outlier_candidates(victim: Counter, scores: dict[Layer, Tensor],
+                       values: Sequence[float]) -> list[Candidate]:
+    """A candidate for each value of u, from the largest to the smallest; see `outliers`."""
+    candidates = pruned_candidates(victim, [outliers(scores, u) for u in values])
+    return [replace(candidate, settings={"u": u}) for u, candidate in zip(values, candidates)]
+
+
 def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
                       parameters: Sequence[str] = WEIGHT_AND_BIAS) -> list[Candidate]:
     """A candidate for each plan: a copy of the victim after the plan is carried out.
@@ -148,5 +163,5 @@ def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
     for plan in plans:
         channels = sum(int(flags.sum()) for flags in plan.values())
         total = sum(len(flags) for flags in plan.values())
-        candidates.append(Candidate({"pruned": channels / total}, partial(pruned, plan), channels))
+        candidates.append(Candidate({"pruned": channels / max(total, 1)}, partial(pruned, plan), channels))
     return candidates

@@ -16,10 +16,10 @@ from benchmark.testing import attacked, fresh, knowledge_of, run, scenes, weight
 from benchmark.utils.errors import UserError
 from defenses.anp import ANP, Neurons
 from defenses.base import Knows
-from defenses.clp import lipschitz, outliers
+from defenses.clp import bounds, lipschitz
 from defenses.fine_pruning import FinePruning, last_spatial_layers, mean_activations
 from defenses.i_bau import IBAU
-from defenses.parts.pruning import (WEIGHT_AND_BIAS, Layer, layers_of, lowest, prune,
+from defenses.parts.pruning import (WEIGHT_AND_BIAS, Layer, layers_of, lowest, outliers, prune,
                                     pruned_candidates, pruning_plans)
 from defenses.parts.ratios import log_ratio
 from defenses.parts.universal import UniversalPerturbation
@@ -244,7 +244,7 @@ def test_clp_prunes_the_channel_that_was_made_an_outlier_and_no_other(model, nam
         weight = module(counter, layer.convolution).weight.data
         weight.copy_(weight[:1].clone() * (0.9 + 0.2 * torch.rand(len(weight), 1, 1, 1, generator=generator)))
     module(counter, part).weight.data[5] *= 50
-    found = {layer.convolution: pruned.nonzero().flatten().tolist() for layer, pruned in outliers(counter, 3.0).items()}
+    found = {layer.convolution: pruned.nonzero().flatten().tolist() for layer, pruned in outliers(bounds(counter), 3.0).items()}
     assert {key: value for key, value in found.items() if value} == {name: [5]}
     repaired = build("defense", "clp", {"u": 3.0}).apply(counter, knowledge_of(Knows()))
     before = counter.state_dict()

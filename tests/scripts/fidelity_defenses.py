@@ -49,13 +49,46 @@ def nad(clone: Clone) -> Pairs:
     yield distance(student, teacher).mean()[None] / places, original(student, teacher)[None]
 
 
+@compare("defense", "beatrix", "scores of eight random images, from the features of thirty",
+         "wanlunsec/Beatrix")
+def beatrix(clone: Clone) -> Pairs:
+    from defenses.beatrix import Beatrix
+
+    features = torch.randn(38, 12, 5, 7)
+    features[30:] *= 1 + torch.linspace(0, 3, 8)[:, None, None, None]  # the images that are scored
+    known, scored = features[:30], features[30:]
+    original = clone.load("defenses/Beatrix/Beatrix.py").Feature_Correlations(np.arange(1, 9))
+    original.train([known])
+    trainer = SimpleNamespace(per_image=lambda _, scenes, measure: measure(
+        SimpleNamespace(images=torch.stack(scenes))))
+    knowledge = SimpleNamespace(clean=list(known), trainer=trainer)
+    counter = SimpleNamespace(features=lambda images: images)
+    ours = Beatrix().scorer(counter, knowledge)(scored)
+    yield ours, torch.from_numpy(original.get_deviations_([scored]))[:, 0]
+
+
+@compare("defense", "bnp", "divergences of twenty random normal distributions from others; those "
+         "of torch.distributions take the place of the equation",
+         original="Zheng et al., NeurIPS 2022, section 4.2")
+def bnp() -> Pairs:
+    from torch.distributions import Normal, kl_divergence
+
+    from defenses.bnp import divergence
+
+    means, variances = torch.randn(2, 20), 0.1 + torch.rand(2, 20)
+    clean, trained = (Normal(mean, variance.sqrt()) for mean, variance in zip(means, variances))
+    yield (divergence(means[0], variances[0], means[1], variances[1]),
+           kl_divergence(clean, trained))
+
+
 @compare("defense", "clp", "which channels of a counter are pruned at u = 1 (0 or 1 each)",
          "rkteddy/channel-Lipschitzness-based-pruning")
 def clp(clone: Clone) -> Pairs:
-    from defenses.clp import outliers
+    from defenses.clp import bounds
+    from defenses.parts.pruning import outliers
 
     counter = random_counter()
-    ours = outliers(counter, 1.0)
+    ours = outliers(bounds(counter), 1.0)
     pruned = counter.copy()
     clone.load("defense.py", print=print_nothing).CLP(pruned, 1.0)
     for layer, channels in ours.items():

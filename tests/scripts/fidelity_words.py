@@ -184,6 +184,13 @@ DEFENSES = [
      "step with a fifth of the victim's share of counts within 10%. A convolution without "
      "BatchNorm has masks, too.", "An error of a count has no limit: after an epoch no mask "
      "recovered the counter. CSRNet has no BatchNorm."),
+    ("defense `beatrix`", "There are statistics for each class. The products are summed over the "
+     "places.", "All images are one class. The products are averaged.", "Counts have no classes, "
+     "and images have different sizes."),
+    ("defense `bnp`", "BackdoorBench takes the logarithm of the ratio of the variances, and u = 3.",
+     "It is that of the ratio of the standard deviations, as in the divergence of two normal "
+     "distributions. Clean validation images choose u.", "The paper's measure is this divergence. "
+     "The rule of strength is the same for all repairs."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
     ("defense `spectral`", "The authors' code and BackdoorBench take the main direction of centred "
