@@ -18,31 +18,26 @@ That fails here: G is a square, which curves upwards, so the steps lead away fro
 bound (in a trial each term of the series was larger than the one before). And d* lies at the bound,
 where it does not move with w. What remains is the gradient with d* held fixed, which is used here.
 
-The authors' code unlearns for 5 rounds with Adam at 1e-3, BackdoorBench at 1e-4. Both rates and the
-victim's own are tried, and after each round there is a candidate: a higher rate is a stronger
-repair, and at the same rate more rounds are; see defenses/parts/strength.py. BatchNorm uses its
-stored statistics, because those of perturbed images must not enter the repaired counter.
+The authors' code unlearns for 5 rounds with Adam at 1e-3, BackdoorBench at 1e-4.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from benchmark.registry import register
-from defenses.base import Defense, Knowledge, Knows
+from defenses.base import Knowledge
 from defenses.parts.ratios import log_ratio
-from defenses.parts.strength import Candidate, strongest
 from defenses.parts.universal import UniversalPerturbation
+from defenses.parts.unlearning import LossOfBatch, Unlearning, with_and_without
 from models.base import Counter
 
-RATES = (1e-4, 1e-3)  # the learning rates of BackdoorBench and of the authors
 BATCH = 8  # images per step of the perturbation; a single one would fit it to that image
 
 
 @register
-class IBAU(Defense):
+class IBAU(Unlearning):
     """Each round finds a perturbation in one pass over the images and unlearns it in another.
 
     images: number of clean images.
@@ -54,40 +49,13 @@ class IBAU(Defense):
     """
 
     version = 3
-    images: PositiveInt = 40
-    rounds: PositiveInt = 5
-    lr: PositiveFloat | None = None
+    rates: ClassVar = (1e-4, 1e-3)  # of BackdoorBench and of the authors
     size: PositiveInt = 16
     bound: float = Field(0.1, gt=0, le=1)
     step: PositiveFloat = 1.0
 
-    @property
-    def knows(self) -> Knows:
-        return Knows(clean=self.images, validation=self.lr is None)
-
-    def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
-        if self.lr is not None:
-            *_, last = self.rounds_at(self.lr, victim, knowledge)
-            return strongest([last], knowledge)
-        rates = sorted({*RATES, knowledge.trainer.recipe.lr})
-        return strongest((candidate for lr in rates
-                          for candidate in self.rounds_at(lr, victim, knowledge)), knowledge)
-
-    def rounds_at(self, lr: float, victim: Counter, knowledge: Knowledge) -> Iterator[Candidate]:
-        """A copy of the victim after each round of unlearning at one learning rate."""
-        trainer = knowledge.trainer
-        counter = victim.copy().to(trainer.device).eval()
-        optimizer = torch.optim.Adam(counter.parameters(), lr=lr)
-        for number in range(1, self.rounds + 1):
-            perturbation = self.worst(counter, knowledge)
-            for batch in trainer.batches(counter, knowledge.clean):
-                with trainer.autocast():
-                    perturbed = replace(batch, images=perturbation(batch.images).detach())
-                    loss = (counter.loss(perturbed) + counter.loss(batch)).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            yield Candidate({"lr": lr, "rounds": number}, counter.copy)
+    def objective(self, counter: Counter, victim: Counter, knowledge: Knowledge) -> LossOfBatch:
+        return with_and_without(counter, self.worst(counter, knowledge))
 
     def worst(self, counter: Counter, knowledge: Knowledge) -> UniversalPerturbation:
         """The perturbation that moves the counts of the clean images most."""

@@ -56,21 +56,30 @@ class Inversion(Inspector):
 
     def suspicion(self, victim: Counter, knowledge: Knowledge) -> float:
         counter = victim.copy().requires_grad_(False).eval()
-        return max(self._consistency(counter, knowledge, sign) for sign in (1, -1))
+        return self.inverted(counter, knowledge)[0]
 
-    def _consistency(self, counter: Counter, knowledge: Knowledge, sign: int) -> float:
-        """The suspicion in one direction: how far and how evenly the clean counts can be moved.
+    def inverted(self, counter: Counter,
+                 knowledge: Knowledge) -> tuple[float, UniversalPerturbation]:
+        """The suspicion of a counter, and the perturbation that it comes from."""
+        found = []
+        for sign in (1, -1):
+            perturbation = self._minimised(counter, knowledge, sign)
+            found.append((sign * self._consistency(counter, perturbation, knowledge), perturbation))
+        return max(found, key=lambda suspicion_and_perturbation: suspicion_and_perturbation[0])
 
-        sign: 1 for more people, -1 for fewer.
-        """
-        perturbation = self._inverted(counter, knowledge, sign)
+    def _consistency(self, counter: Counter, perturbation: UniversalPerturbation,
+                     knowledge: Knowledge) -> float:
+        """How far and how evenly a perturbation moves the clean counts, with the sign of it."""
         moved = knowledge.trainer.per_image(
             counter, knowledge.clean, lambda batch: shifts(counter, perturbation, batch.images))
-        return sign * float(moved.mean() / (moved.std() + 0.1))
+        return float(moved.mean() / (moved.std() + 0.1))
 
-    def _inverted(self, counter: Counter, knowledge: Knowledge,
-                  sign: int) -> UniversalPerturbation:
+    def _minimised(self, counter: Counter, knowledge: Knowledge,
+                   sign: int) -> UniversalPerturbation:
         """The perturbation that minimises the loss in one direction.
+
+        sign: 1 for more people, -1 for fewer.
+
 
         Var(d) is the minimum over m of the mean of (d - m)^2, which allows m to be a running mean
         over batches.

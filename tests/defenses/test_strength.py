@@ -13,7 +13,8 @@ from defenses.base import Knows
 from defenses.parts.strength import BUDGET, Candidate, strongest
 from defenses.parts.tuning import LR_SHARES
 
-REPAIRS = ("fine_tune_few", "ft_sam", "nad", "fst", "fine_pruning", "anp", "clp", "i_bau", "rnp", "npd", "median_smoothing")
+REPAIRS = ("fine_tune_few", "ft_sam", "nad", "fst", "fine_pruning", "anp", "clp", "bnp", "i_bau", "sau", "drmguard",
+           "rnp", "npd", "median_smoothing")
 ENOUGH = {"rnp": {"epochs": 20}}  # after one epoch no mask is low, so that there is nothing to choose
 QUICK = {"epochs": 1, "teacher_epochs": 1, "steps": 40, "rounds": 2}  # for those that have them
 

@@ -147,6 +147,8 @@ DEFENSES = [
     ("defense `ft_sam`", "BackdoorBench tunes for 100 epochs with a radius of 2 or 8, depending on "
      "the dataset.", "There are 20 epochs, and radii of 0.1, 0.5 and 2 are tried.", "A squared "
      "error rises far more than a cross entropy within the same radius."),
+    ("defense `drmguard`", "The change is made by a network, found once and unlearned.", "It is one "
+     "bounded perturbation, found anew in each round.", "The reasons are those of `inversion`."),
     ("defense `i_bau`", "The hypergradient accounts for how the perturbation moves with the "
      "weights. The perturbation has the size of an image and is limited by a penalty.",
      "The perturbation is held fixed. It is upsampled from a low resolution and bounded.",
@@ -191,6 +193,11 @@ DEFENSES = [
      "It is that of the ratio of the standard deviations, as in the divergence of two normal "
      "distributions. Clean validation images choose u.", "The paper's measure is this divergence. "
      "The rule of strength is the same for all repairs."),
+    ("defense `sau`", "The divergence of the predictions is that of Jensen and Shannon, and the "
+     "probability of the victim's wrong class is lowered by a logarithm. There are 100 rounds.",
+     "It is the squared difference of the shifts of the counts, and the share of the victim's shift "
+     "is lowered. There are up to 5 rounds, and clean validation images choose among them.",
+     "A count has no classes, and the logarithm is infinite where both counters are equal."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
     ("defense `spectral`", "The authors' code and BackdoorBench take the main direction of centred "
@@ -228,6 +235,8 @@ NOT_COMPARED = [
       "target `shift`", "target `zero`"],
      "ideas from classification, segmentation and detection, whose code has no head annotations"),
     (["defense `blur`", "defense `jpeg`"], "each is one call, of torchvision or Pillow"),
+    (["defense `drmguard`", "defense `sau`"],
+     "methods for classes or gaze, whose losses have no counterpart of the same value here"),
     (["defense `distillation`"], "the idea of a paper on classifiers, carried over to maps"),
     (["defense `fine_tune`", "defense `retrain`"],
      "trainings of this project with other images; `fine_tune` is that of the paper under test"),
