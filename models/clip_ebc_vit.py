@@ -22,6 +22,8 @@ training.lr=1e-4 --set training.epochs=2600`.
 """
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -31,6 +33,7 @@ from torch.nn import functional as F
 
 from benchmark.recipe import Recipe
 from benchmark.registry import register
+from benchmark.utils.errors import UserError
 from benchmark.weights import ClipWeights
 from models.parts.blockwise import doubled
 from models.parts.clip import TINY_TEXT, ClipCounter, new_clip
@@ -87,6 +90,15 @@ class ClipEbcVit(ClipCounter):
                                         for _ in blocks)
         self.window = window
         self.weights_note = self.start(weights, clip, network)
+
+    def load_whole(self, tensors: dict[str, Tensor], path: Path,
+                   in_file: Iterable[str] | None = None) -> str:
+        """See `BlockwiseCounter`. A file with another number of prompts is told by that number."""
+        prompts = tensors.get("prompts.0", self.prompts[0])
+        if prompts.dim() == 2 and len(prompts) != len(self.prompts[0]):
+            raise UserError(f"weights {path}: the file has {len(prompts)} prompts before a block; "
+                            f"expected model.prompts={len(prompts)}")
+        return super().load_whole(tensors, path, in_file)
 
     def block_features(self, images: Tensor) -> Tensor:
         return self.decoder(self.patch_features(images))
