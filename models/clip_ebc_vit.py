@@ -1,18 +1,18 @@
 """CLIP-EBC on a vision transformer that is tuned by visual prompts.  Ma et al., 2024.
 
 Ma, Sanchez, Guha, arXiv 2403.09281, with the ViT-B/16 of CLIP (Radford et al., ICML 2021). Stride
-8, 11,308,545 trained parameters and 149,227,520 frozen ones. The image encoder is frozen. What is
-trained is deep visual prompt tuning (Jia et al., Visual Prompt Tuning, ECCV 2022, eq. 5): 32
-learned tokens beside the patches before each of its 12 blocks, which are replaced by those of the
-next block. The decoder, the projection and the scale of the logits are trained too. The rest is
-that of `clip_ebc`.
+8, 11,308,545 trained parameters and 149,227,520 frozen ones. The image encoder is frozen; it is
+steered by deep visual prompt tuning (Jia et al., Visual Prompt Tuning, ECCV 2022, section 3.2):
+each of its 12 blocks reads 32 learned tokens beside the patches. What a block makes of them is
+dropped, and the next block has tokens of its own. The decoder, the projection and the scale of the
+logits are trained too. The sentences, the bins and the loss are those of `clip_ebc`.
 
 The layers and the initial weights are those of `clip_vit_b_16` of the public code. The patches at
 stride 16 are upsampled to stride 8, and a basic block of ResNet follows. The position embedding of
 14 x 14 patches is resized bicubically for images of other sizes. Prompts start from a uniform
-distribution within sqrt(6 / (3 P + C)), with patches of P pixels and C channels; the paper on
-prompt tuning has 3 P^2 in place of 3 P. Images are counted in windows of 224 pixels that stand next
-to each other, the size of the crops that it is trained on.
+distribution within sqrt(6 / (3 P + C)), with patches of P pixels and C channels, where Xavier's
+initialisation of a patch's projection would have 3 P^2 in place of 3 P. Images are counted in
+windows of 224 pixels that stand next to each other, the size of the crops that it is trained on.
 
 The public code trains it with Adam on 2 crops of each of 16 images, at a rate that falls from 1e-3
 to 1e-4 within 50 epochs, and with warm restarts from there until epoch 2,600. This schedule does
