@@ -73,10 +73,11 @@ def test_the_layers_are_those_of_dm_count_and_a_classifier_of_five_bins():
 
 
 def test_all_convolutions_start_from_kaimings_initialisation():
-    for layer in counter().modules():
-        if isinstance(layer, nn.Conv2d):
-            fan_out = layer.out_channels * layer.kernel_size[0] ** 2
-            assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1) and not layer.bias.any()
+    started = {name: tensor for name, tensor in counter().state_dict().items() if name != "anchors"}
+    widths = {name: tensor.std().item() for name, tensor in started.items() if tensor.dim() == 4}
+    fans_out = {name: started[name][:, 0].numel() for name in widths}
+    assert len(widths) == 19 and not any(tensor.any() for name, tensor in started.items() if name not in widths)
+    assert widths == pytest.approx({name: (2 / fan_out) ** 0.5 for name, fan_out in fans_out.items()}, rel=0.1)
 
 
 def test_the_density_is_the_expected_anchor_of_the_plain_layers():
