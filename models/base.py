@@ -58,8 +58,9 @@ class Counter(nn.Module, ABC):
         mean, std: the normalisation of RGB values in 0..1; by default that of ImageNet.
         trained_parameters: the number of parameters that are trained, at default settings; None
             where it was not declared.
-        frozen_parameters: the number of parameters, at default settings, of a part that runs once
-            when the counter is built and is not kept.
+        frozen_parameters: the number of parameters, at default settings, that are never trained:
+            of layers that are kept as they are, and of a part that runs once when the counter is
+            built and is not kept.
         may_be_negative: whether it can count fewer than 0 people. False where no block of the map
             can be below 0; the leaderboard then refuses such counts.
         public_names: the beginnings of the names of its tensors -> those in its authors' public

@@ -27,9 +27,10 @@ SORTS = ("clean", "extra", "poisoned", "validation")
 RECIPE = Recipe(epochs=1, batch_size=4, optimizer="adamw", lr=1e-3, select="last", precision="fp32")
 SCRATCH = {"weights": "scratch"}
 MODELS: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 16}, "mcnn": {}, "clip_ebc": SCRATCH | {"clip": "tiny"},
-    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count", "p2pnet",
-                                  "sfanet", "squeeze")}}
+    "tiny": {"width": 16}, "mcnn": {},
+    **{name: SCRATCH | {"clip": "tiny"} for name in ("clip_ebc", "clip_ebc_vit")},
+    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count",
+                                  "dm_count_ebc", "p2pnet", "sfanet", "squeeze")}}
 
 
 def check_defense(name: str, settings: dict[str, Any] | None = None,

@@ -105,3 +105,11 @@ class BlockwiseCounter(Counter):
             counts_per_scene.append(counts[counts >= LAST])
         counts = torch.cat(counts_per_scene)
         self.anchors[LAST] = counts.mean() if len(counts) else float(LAST)
+
+
+def doubled(features: Tensor) -> Tensor:
+    """A map [B, C, h, w] at twice the size, [B, C, 2 h, 2 w], as the public code doubles it.
+
+    It is bilinear between the centres of the blocks; the corners are not aligned.
+    """
+    return F.interpolate(features, scale_factor=2, mode="bilinear")

@@ -20,10 +20,12 @@ PUBLIC = [
     pytest.param("can", SCRATCH, ("context.scales.0.1.weight", "output_layer.bias"), marks=LARGE),
     pytest.param("csrnet_ebc", SCRATCH | {"last_anchor": 4.7}, ("backbone.features.0.weight", "classifier.bias"), marks=LARGE),
     pytest.param("dm_count", SCRATCH, ("features.0.weight", "density_layer.0.bias"), marks=LARGE),
+    pytest.param("dm_count_ebc", SCRATCH | {"last_anchor": 4.7}, ("backbone.reg_layer.2.weight", "classifier.bias"), marks=LARGE),
     pytest.param("bayesian", SCRATCH, ("features.0.weight", "reg_layer.4.bias"), marks=LARGE),
     pytest.param("sfanet", SCRATCH, ("vgg.conv1_1.conv.weight", "conv_out.bn.running_var"), marks=LARGE),
     pytest.param("p2pnet", SCRATCH, ("backbone.body4.1.weight", "classification.conv4.bias"), marks=LARGE),
     ("clip_ebc", SCRATCH | {"clip": "tiny", "last_anchor": 4.7}, ("image_encoder.conv1.weight", "image_decoder.0.bn3.bias")),
+    ("clip_ebc_vit", SCRATCH | {"clip": "tiny", "last_anchor": 4.7, "prompts": 5}, ("image_encoder.conv1.weight", "vpt_2")),
     ("mcnn", {}, ("branch1.0.weight", "fuse.0.bias")),
     ("mcnn", {"pixels": "rgb"}, ("branch3.8.weight", "fuse.0.bias")),
     ("mcnn", {"pixels": "grey"}, ("branch3.5.conv.weight", "fuse.0.conv.bias"))]

@@ -17,7 +17,8 @@ from benchmark.data.scene import Scene
 from benchmark.data.splits import load_train
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
-from models.clip_ebc import PROMPTS, TINY
+from models.clip_ebc import TINY
+from models.parts.clip import PROMPTS
 from models.parts.transport import distribution_matching
 
 

@@ -17,7 +17,7 @@ from benchmark.weights import convert, trained
 
 SETTINGS = {name: {key: value for key, value in settings.items() if key != "weights"}
             for name, settings in MODELS.items()}
-SETTINGS |= {name: SETTINGS[name] | {"last_anchor": 4.3} for name in ("clip_ebc", "csrnet_ebc")}
+SETTINGS |= {name: SETTINGS[name] | {"last_anchor": 4.3} for name in SETTINGS if "_ebc" in name}
 SMALL = ("tiny", "mcnn", "squeeze")
 
 

@@ -20,7 +20,8 @@ from benchmark.utils.tensors import read_tensors, write_tensors
 pytestmark = pytest.mark.slow
 
 # For tests. The anchor is read off a training set otherwise.
-SMALL = {"clip_ebc": {"clip": "tiny", "last_anchor": 4.3}, "csrnet_ebc": {"last_anchor": 4.3}}
+SMALL = {**{name: {"clip": "tiny", "last_anchor": 4.3} for name in ("clip_ebc", "clip_ebc_vit")},
+         **{name: {"last_anchor": 4.3} for name in ("csrnet_ebc", "dm_count_ebc")}}
 
 
 def has_weights(name):
@@ -220,7 +221,7 @@ def test_a_path_of_weights_may_be_text_where_a_counter_is_built_directly(name, a
     assert is_one_line(refusal, str(path), "no tensor named")
 
 
-@pytest.mark.parametrize("name", ["squeeze", "clip_ebc"])
+@pytest.mark.parametrize("name", ["squeeze", "clip_ebc", "clip_ebc_vit"])
 def test_a_counter_built_directly_starts_from_the_file_that_text_names(name, tmp_path):
     stored = fresh(name)
     save_file(stored.state_dict(), tmp_path / "own.safetensors")
@@ -249,25 +250,26 @@ def test_parameters_and_stride_are_the_published_ones(name, parameters, stride):
 
 @pytest.mark.parametrize("name", names("model"))
 def test_the_declared_numbers_of_parameters_are_those_of_the_built_counter(name, monkeypatch):
-    """At default settings. The frozen part is the CLIP whose text encoder runs once."""
+    """At default settings. Frozen are layers that are kept as they are, and the text encoder of a CLIP, which runs once."""
     def record(clip):
         clips.append(clip)
         return torch.zeros(5, 1024)
 
     clips = []
-    monkeypatch.setattr("models.clip_ebc.text_features", record)
+    monkeypatch.setattr("models.parts.clip.text_features", record)
     with torch.device("meta"):  # no memory, and no time
         counter = build("model", name, {"weights": "scratch"} if has_weights(name) else {})
     trained = [parameter.numel() for parameter in counter.parameters() if parameter.requires_grad]
-    frozen = [parameter.numel() for clip in clips for key, parameter in clip.named_parameters()
-              if key != "logit_scale"]  # the counter trains a scale of its own
+    frozen = [parameter.numel() for parameter in counter.parameters() if not parameter.requires_grad]
+    frozen += [parameter.numel() for clip in clips for key, parameter in clip.named_parameters()
+               if key != "logit_scale"]  # the counter trains a scale of its own
     assert find("model", name).trained_parameters == sum(trained)
     assert find("model", name).frozen_parameters == sum(frozen)
 
 
 @pytest.mark.parametrize("name, network, layers", [
     ("csrnet", vgg16, 23), ("csrnet_ebc", vgg16, 23), ("can", vgg16, 23), ("sfanet", vgg16_bn, 43),
-    ("p2pnet", vgg16_bn, 43), ("dm_count", vgg19, 36), ("bayesian", vgg19, 36)])
+    ("p2pnet", vgg16_bn, 43), ("dm_count", vgg19, 36), ("dm_count_ebc", vgg19, 36), ("bayesian", vgg19, 36)])
 def test_a_front_end_has_the_layers_and_numbers_of_torchvision(name, network, layers):
     with torch.device("meta"):
         assert repr(fresh(name).frontend) == repr(network().features[:layers])
@@ -382,8 +384,9 @@ def test_a_public_checkpoint_counts_the_same_here(name, tmp_path):
 
 @pytest.mark.parametrize("name, network, suffix, save", [
     ("csrnet", vgg16, "pth", torch.save), ("can", vgg16, "safetensors", save_file),
-    ("csrnet_ebc", vgg16, "pth", torch.save),
-    ("sfanet", vgg16_bn, "pth", torch.save), ("p2pnet", vgg16_bn, "pth", torch.save), ("dm_count", vgg19, "safetensors", save_file)])
+    ("csrnet_ebc", vgg16, "pth", torch.save), ("dm_count_ebc", vgg19, "pth", torch.save),
+    ("sfanet", vgg16_bn, "pth", torch.save), ("p2pnet", vgg16_bn, "pth", torch.save),
+    ("dm_count", vgg19, "safetensors", save_file)])
 def test_a_vgg_starts_the_front_end(tmp_path, name, network, suffix, save):
     with torch.device("meta"):  # names and shapes without the memory
         vgg = network()

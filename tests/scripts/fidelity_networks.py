@@ -24,6 +24,9 @@ READ = "read from a checkpoint with random weights"
 SIDE = 128  # of a crop, in pixels
 HEADS = 12
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of the public CLIP-EBC; the last anchor may be any number of 4 or more.
+BINS = [(count, count) for count in range(4)] + [(4, float("inf"))]
+ANCHORS = [0, 1, 2, 3, 4.4]
 
 
 @torch.no_grad()
@@ -120,69 +123,118 @@ def sfanet(clone: Clone) -> Pairs:
     yield from zip((density, logits.sigmoid()), original(normalised(images)))
 
 
-def public_clip_ebc(clone: Clone) -> nn.Module:
-    """The public CLIP-EBC with CLIP's ResNet-50, without its download of weights."""
+def rearrange(tensor: Tensor, pattern: str, h: int = 0, w: int = 0) -> Tensor:
+    """The two patterns of einops by which the public code resizes a position embedding."""
+    if pattern == "(h w) c -> c h w":
+        return tensor.mT.unflatten(1, (h, w))
+    if pattern == "c h w -> (h w) c":
+        return tensor.flatten(1).mT
+    raise ValueError(f"rearrange: expected a pattern that is known here, got {pattern!r}")
+
+
+def public_encoders(clone: Clone) -> SimpleNamespace:
+    """The two encoders of CLIP in the public CLIP-EBC, without their download of weights."""
     import open_clip
 
     folder = "models/clip/_clip"
     blocks = clone.load(f"{folder}/blocks.py", OrderedDict=OrderedDict)
-    image = clone.load(f"{folder}/image_encoder.py", "ModifiedResNet", Bottleneck=blocks.Bottleneck)
+    image = clone.load(f"{folder}/image_encoder.py", "ModifiedResNet", "VisionTransformer",
+                       Bottleneck=blocks.Bottleneck, LayerNorm=blocks.LayerNorm,
+                       Transformer=blocks.Transformer, rearrange=rearrange)
     text = clone.load(f"{folder}/text_encoder.py", LayerNorm=blocks.LayerNorm,
                       Transformer=blocks.Transformer)
-    parts = SimpleNamespace(
+    sizes = {"context_length": 77, "vocab_size": 49408, "transformer_width": 512,
+             "transformer_heads": 8, "transformer_layers": 12}
+    return SimpleNamespace(
         tokenize=open_clip.get_tokenizer("RN50"),
         resnet50_img=lambda **options: image.ModifiedResNet(
             layers=(3, 4, 6, 3), output_dim=1024, input_resolution=224, heads=32, **options),
-        resnet50_txt=lambda: text.CLIPTextEncoder(
-            embed_dim=1024, context_length=77, vocab_size=49408, transformer_width=512,
-            transformer_heads=8, transformer_layers=12))
+        resnet50_txt=lambda: text.CLIPTextEncoder(embed_dim=1024, **sizes),
+        vit_b_16_img=lambda input_size, **options: image.VisionTransformer(
+            input_size, 16, output_dim=512, width=768, layers=12, heads=12, **options),
+        vit_b_16_txt=lambda: text.CLIPTextEncoder(embed_dim=512, **sizes))
+
+
+def public_clip_ebc(clone: Clone, backbone: str = "resnet50") -> nn.Module:
+    """The public CLIP-EBC with random weights. backbone: 'resnet50' or 'vit_b_16'."""
     layers = clone.load("models/utils.py", "conv1x1", "conv3x3", "BasicBlock", "Bottleneck",
                         "make_resnet_layers", "_init_weights")
     words = clone.load("models/clip/utils.py", "num_to_word", "num2word", "format_count")
     public = clone.load(
-        "models/clip/model.py", "CLIP_EBC", "resnet_backbones", "vit_backbones", _clip=parts,
-        make_resnet_layers=layers.make_resnet_layers, _init_weights=layers._init_weights,
-        format_count=words.format_count, print=print_nothing)
-    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
-    network = public.CLIP_EBC("resnet50", bins, [0, 1, 2, 3, 4.4], reduction=8, prompt_type="word",
-                              decoder_block=layers.Bottleneck, decoder_cfg=[2048])
+        "models/clip/model.py", "CLIP_EBC", "_clip_ebc", "resnet_backbones", "vit_backbones",
+        _clip=public_encoders(clone), make_resnet_layers=layers.make_resnet_layers,
+        Bottleneck=layers.Bottleneck, BasicBlock=layers.BasicBlock,
+        _init_weights=layers._init_weights, format_count=words.format_count, print=print_nothing)
+    # The last three are the defaults of its trainer, and for a vision transformer only.
+    network = public._clip_ebc(backbone, BINS, ANCHORS, reduction=8, prompt_type="word",
+                               input_size=224, num_vpt=32, deep_vpt=True, vpt_drop=0.0)
     randomised(network)
     network._extract_text_features()  # those of the random weights
     return network
 
 
-@compare("model", "clip_ebc", f"{MAPS} and their logits, {READ} (ResNet-50)", "Yiming-M/CLIP-EBC")
 @torch.no_grad()
-def clip_ebc(clone: Clone) -> Pairs:
-    original = public_clip_ebc(clone)
-    ours = read_by("clip_ebc", original, last_anchor=4.4)
-    images = random_images(64, 96)
+def same_classes(ours: Counter, original: nn.Module, **size: int) -> Pairs:
+    """The maps of both networks for the same two images, and their logits."""
+    images = random_images(**size)
     yield ours(images), original(normalised(images))
     original.training = True  # it then returns its logits too; BatchNorm stays as it is
     yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
 
 
-def public_csrnet_ebc(clone: Clone) -> nn.Module:
-    """The public classifier on CSRNet, with random weights and without its download."""
-    layers = clone.load("models/utils.py", "make_vgg_layers", "_init_weights")
-    csrnet = clone.load("models/encoder_decoder/csrnet.py", "encoder_cfg", "decoder_cfg", "CSRNet",
-                        "csrnet", make_vgg_layers=layers.make_vgg_layers,
-                        _init_weights=layers._init_weights, vgg_urls={"vgg16": ""},
-                        _load_weights=lambda network, url: network)
+@compare("model", "clip_ebc", f"{MAPS} and their logits, {READ} (ResNet-50)", "Yiming-M/CLIP-EBC")
+def clip_ebc(clone: Clone) -> Pairs:
+    original = public_clip_ebc(clone)
+    ours = read_by("clip_ebc", original, last_anchor=4.4)
+    return same_classes(ours, original, height=64, width=96)
+
+
+@compare("model", "clip_ebc_vit", f"{MAPS} and their logits, {READ} (ViT-B/16)",
+         "Yiming-M/CLIP-EBC")
+def clip_ebc_vit(clone: Clone) -> Pairs:
+    original = public_clip_ebc(clone, "vit_b_16")
+    ours = read_by("clip_ebc_vit", original, last_anchor=4.4)
+    return same_classes(ours, original, height=64, width=96)
+
+
+@compare("model", "clip_ebc_vit", "density map of an image of 256 x 344 pixels in four windows of "
+         f"224 pixels that overlap, {READ}", "Yiming-M/CLIP-EBC")
+@torch.no_grad()
+def clip_ebc_vit_windows(clone: Clone) -> Pairs:
+    original = public_clip_ebc(clone, "vit_b_16")
+    in_windows = clone.load("utils/eval_utils.py", "sliding_window_predict").sliding_window_predict
+    image = random_images(256, 344)[:1]
+    ours = read_by("clip_ebc_vit", original, last_anchor=4.4)
+    yield ours(image), in_windows(original, normalised(image), 224, 224)
+
+
+def public_classifier(clone: Clone, file: str, *names: str) -> nn.Module:
+    """A public classifier of blocks, with random weights and without its download.
+
+    file: of its network in models/encoder_decoder. names: what the file defines of it; the last one
+        makes the network.
+    """
+    layers = clone.load("models/utils.py", "make_vgg_layers", "vgg_cfgs", "_init_weights")
+    network = clone.load(f"models/encoder_decoder/{file}", *names,
+                         make_vgg_layers=layers.make_vgg_layers, vgg_cfgs=layers.vgg_cfgs,
+                         _init_weights=layers._init_weights,
+                         vgg_urls={"vgg16": "", "vgg19": ""},
+                         _load_weights=lambda network, url: network)
     public = clone.load("models/model.py", "Classifier", _init_weights=layers._init_weights)
-    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
-    return randomised(public.Classifier(csrnet.csrnet(), bins, [0, 1, 2, 3, 4.4]))
+    return randomised(public.Classifier(getattr(network, names[-1])(), BINS, ANCHORS))
 
 
 @compare("model", "csrnet_ebc", f"{MAPS} and their logits, {READ}", "Yiming-M/CLIP-EBC")
-@torch.no_grad()
 def csrnet_ebc(clone: Clone) -> Pairs:
-    original = public_csrnet_ebc(clone)
-    ours = read_by("csrnet_ebc", original, last_anchor=4.4)
-    images = random_images()
-    yield ours(images), original(normalised(images))
-    original.training = True  # it then returns its logits too
-    yield ours.apply_layers(images, ours.logits), original(normalised(images))[0]
+    original = public_classifier(clone, "csrnet.py", "encoder_cfg", "decoder_cfg", "CSRNet",
+                                 "csrnet")
+    return same_classes(read_by("csrnet_ebc", original, last_anchor=4.4), original)
+
+
+@compare("model", "dm_count_ebc", f"{MAPS} and their logits, {READ}", "Yiming-M/CLIP-EBC")
+def dm_count_ebc(clone: Clone) -> Pairs:
+    original = public_classifier(clone, "vgg.py", "VGG", "vgg19")
+    return same_classes(read_by("dm_count_ebc", original, last_anchor=4.4), original)
 
 
 def public_p2pnet(clone: Clone) -> nn.Module:
@@ -291,8 +343,7 @@ def dace(clone: Clone) -> Pairs:
     counter = build("model", "clip_ebc", {"weights": "scratch", "clip": "tiny", "last_anchor": 4.4})
     images = torch.rand(1, 3, SIDE, SIDE)
     heads = torch.cat([random_heads(40), torch.full((5, 2), 20.0)])  # 5 heads in one block
-    bins = [(count, count) for count in range(4)] + [(4, float("inf"))]
-    loss = public_dace(clone).DACELoss(bins, 8, count_loss="dmcount", input_size=SIDE)
+    loss = public_dace(clone).DACELoss(BINS, 8, count_loss="dmcount", input_size=SIDE)
     logits = counter.eval().apply_layers(images, counter.logits)
     truth = dot_maps([heads], (SIDE, SIDE), 8)
     original = loss(logits, counter.expected(logits), truth, [heads.clone()])[0]

@@ -34,6 +34,15 @@ MODELS = [
      "is Adam at 4e-4 with a cosine for 150 epochs.", "Datasets differ, and "
      "a poisoned one may differ from its clean one. The training is that of the paper under test; "
      "the docstring gives the original's settings."),
+    ("model `clip_ebc_vit`", "The transport cost is summed over the batch. Training is Adam on 2 "
+     "crops of each of 16 images; the rate falls from 1e-3 to 1e-4 within 50 epochs, and restarts "
+     "from there over 2600 epochs.", "It is averaged. Training is Adam from 1e-3 with a cosine for "
+     "150 epochs, on a crop of each of 16 images.", "The reason is that of `dm_count`. The "
+     "schedule would not fit short trainings."),
+    ("model `clip_ebc_vit`", "The last windows end with the image, and blocks that it does not "
+     "fill are left out. An image that is smaller than a window cannot be counted.", "They end "
+     "with the last block, which is padded, and so is a small image.",
+     "A person at the border of an image is counted, too."),
     ("model `csrnet`", "The target is a map of full size, resized by cubic interpolation and "
      "multiplied by 64. Training is SGD at 1e-7 for 400 epochs.",
      "The target is the exact integral over the blocks of the map. Training is Adam at 1e-5 for "
@@ -50,6 +59,9 @@ MODELS = [
     ("model `dm_count`", "The last convolution starts with signed random weights.", "It starts "
      "with their absolute values.", "Otherwise the ReLU behind it may output 0 everywhere, and "
      "then it never learns."),
+    ("model `dm_count_ebc`", "The transport cost is summed over the batch. Training is that of "
+     "`csrnet_ebc` in the public code.", "It is averaged. Training is that of `csrnet_ebc` here.",
+     "The reasons are those of `dm_count` and `csrnet_ebc`."),
     ("model `mcnn`", "The public code takes pixel values of 0 to 255 as they are. Training is "
      "SGD at 1e-6.", "Images are normalised as for the other counters. Training is Adam at 1e-5. "
      "`pixels=rgb` takes the pixel values of the public code, for its files.",
