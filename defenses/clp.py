@@ -3,7 +3,7 @@
 Zheng, Tang, Li, Liu, ECCV 2022. The Lipschitz constant of channel k is bounded by
 sigma_k = sigma_max(W_k |gamma_k| / sqrt(var_k + eps)), where W_k is the matrix [inputs, kh kw] of
 its weights, and gamma and var are those of the BatchNorm that follows. The channels with
-sigma_k > mean + u std over their layer are pruned.
+sigma_k > mean + u std over their layer are pruned; see defenses/parts/lipschitz.py.
 
 Counting needs no change, because the method uses no label. The public code leaves out eps. It looks
 for BatchNorm and silently does nothing to a network without it. Here a convolution without
@@ -18,13 +18,12 @@ among them; see defenses/parts/strength.py.
 
 from dataclasses import replace
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.pruning import Layer, Pruned, layers_of, pruned_candidates
+from defenses.parts.lipschitz import outliers
+from defenses.parts.pruning import pruned_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
 
@@ -52,20 +51,3 @@ class CLP(Defense):
         candidates = pruned_candidates(victim, [outliers(victim, u) for u in values])
         return strongest([replace(candidate, settings={"u": u})
                           for u, candidate in zip(values, candidates)], knowledge)
-
-
-def outliers(counter: Counter, u: float) -> Pruned:
-    """The channels whose bound is more than u standard deviations above the mean of their layer."""
-    bounds = {layer: lipschitz(counter, layer) for layer in layers_of(counter)}
-    return {layer: sigma > sigma.mean() + u * sigma.std() for layer, sigma in bounds.items()}
-
-
-@torch.no_grad()
-def lipschitz(counter: Counter, layer: Layer) -> Tensor:
-    """The upper bound of each output channel's Lipschitz constant, [C]."""
-    weights = counter.get_submodule(layer.convolution).weight.double().flatten(2)
-    sigma = torch.linalg.matrix_norm(weights, ord=2)
-    if layer.norm is None:
-        return sigma
-    norm = counter.get_submodule(layer.norm)
-    return sigma * norm.weight.double().abs() / (norm.running_var.double() + norm.eps).sqrt()

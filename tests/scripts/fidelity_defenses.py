@@ -52,7 +52,7 @@ def nad(clone: Clone) -> Pairs:
 @compare("defense", "clp", "which channels of a counter are pruned at u = 1 (0 or 1 each)",
          "rkteddy/channel-Lipschitzness-based-pruning")
 def clp(clone: Clone) -> Pairs:
-    from defenses.clp import outliers
+    from defenses.parts.lipschitz import outliers
 
     counter = random_counter()
     ours = outliers(counter, 1.0)
