@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from benchmark.figures.captions import listed
-from benchmark.figures.inside import Subject, by_name, images_used, look, what_is_shown
-from benchmark.figures.style import COLUMN, STYLE, Picture, add_corner_legend, mark, plain
+from benchmark.figures.inside import (Subject, by_name, images_used, look, titled_parts,
+                                      what_is_shown)
+from benchmark.figures.style import COLUMN, STYLE, Picture, mark, plain
 from benchmark.utils.errors import UserError
 from defenses.parts.depth import levels
 from defenses.parts.lipschitz import lipschitz, outliers
@@ -27,7 +28,7 @@ from models.base import Counter
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 U = 3.0  # the strength of CLP that the paper takes for CIFAR-10, in standard deviations
 ROW, HEADING = 1.35, 0.5  # inches: the height of a row of panels, and of a title and an axis label
@@ -37,10 +38,10 @@ CAPTION = (
     "of its map, of the change of its output before the activation function, as a mean over images "
     "(Zheng et al., ECCV 2022). Columns: an early, a middle and a late level, which is a depth of "
     "convolutions; those that read the image itself are left out. ρ is Spearman's rank correlation "
-    "over the channels of a panel. Filled points: CLP would prune them at u = 3. Near ρ = 1 the "
-    "bound, which needs no image, finds the channels that the trigger moves; near 0 it tells "
-    "nothing about them. What the clean counter shows as well is the work of the stamped picture, "
-    "not of the backdoor.")
+    "over the channels of a convolution that are not pruned yet, as a mean over the convolutions "
+    "of the level. Filled points: CLP would prune them at u = 3. Near ρ = 1 the bound, which needs "
+    "no image, finds the channels that the trigger moves; near 0 it tells nothing about them. What "
+    "the clean counter shows as well is the work of the stamped picture, not of the backdoor.")
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,21 @@ class Level:
 
     @property
     def correlation(self) -> float:
-        """Spearman's rank correlation of bounds and changes; nan if one of them is constant."""
+        """Spearman's rank correlation of bounds and changes, as a mean over the convolutions.
+
+        Channels of one convolution alone are ranked together, as CLP compares them: bounds of
+        branches with kernels of other sizes say little about each other. Pruned channels, whose
+        bound is 0, are left out, because they would agree by themselves. It is nan if no
+        convolution has two channels with different bounds and different changes.
+        """
         from scipy.stats import spearmanr  # takes a quarter of a second to import
 
-        if np.ptp(self.bounds) == 0 or np.ptp(self.changes) == 0:
-            return math.nan
-        return float(spearmanr(self.bounds, self.changes).statistic)
+        found = []
+        for name in dict.fromkeys(self.convolutions):
+            own = (np.array(self.convolutions) == name) & (self.bounds > 0)
+            if own.any() and np.ptp(self.bounds[own]) > 0 and np.ptp(self.changes[own]) > 0:
+                found.append(spearmanr(self.bounds[own], self.changes[own]).statistic)
+        return float(np.mean(found)) if found else math.nan
 
     @property
     def concentration(self) -> float:
@@ -162,25 +172,25 @@ def draw_channels(shown: Sequence[Subject]) -> Picture:
         UserError: a counter without a convolution that reads feature maps and has several channels.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     measured = [{name: channel_levels(counter, subject.images())
                  for name, counter in subject.counters()} for subject in shown]
     heights = [HEADING + ROW * len(counters) for counters in measured]
     with rc_context(STYLE):
-        figure = Figure((2 * COLUMN, sum(heights)), layout="constrained")
-        parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for part, subject, counters in zip(parts, shown, measured):
-            _draw_group(part, subject.title, counters)
-        add_corner_legend(parts[0], [mark("kept by CLP", "o", "0.3", "none"),
-                                     mark(f"pruned by CLP at u = {U:g}", "o", "0.3", "0.3")])
+        entries = [mark("kept by CLP", "o", "0.3", "none"),
+                   mark(f"pruned by CLP at u = {U:g}", "o", "0.3", "0.3")]
+        figure, parts = titled_parts(shown, heights, 2 * COLUMN, entries)
+        for part, counters in zip(parts, measured):
+            _draw_group(part, counters)
     told = [_told(subject.title, counters) for subject, counters in zip(shown, measured)]
     caption = " ".join([CAPTION, what_is_shown(shown), *told, images_used(shown)])
     return Picture(figure, caption, _numbers(shown, measured))
 
 
-def _draw_group(part: "Figure", title: str, counters: dict[str, list[Level]]) -> None:
+def _draw_group(part: "SubFigure", counters: dict[str, list[Level]]) -> None:
     """The panels of one attack. A column's panels share their axes."""
+    from matplotlib.ticker import MaxNLocator
+
     columns = max(len(early_to_late(found)) for found in counters.values())
     grid = part.subplots(len(counters), columns, sharex="col", sharey="col", squeeze=False)
     for row, (name, found) in zip(grid, counters.items()):
@@ -189,9 +199,9 @@ def _draw_group(part: "Figure", title: str, counters: dict[str, list[Level]]) ->
             _draw_level(axes, level, colour, marker)
         row[0].set_ylabel(plain(f"{name}\nTAC"))
     for axes in grid[0]:  # after all points, because limits that are set no longer follow them
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])  # no point at 0 is cut off
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     part.supxlabel("bound of the channel's Lipschitz constant", fontsize=STYLE["font.size"])
-    part.suptitle(plain(title), x=0.01, ha="left", weight="bold", fontsize=STYLE["font.size"])
 
 
 def _draw_level(axes: "Axes", level: Level, colour: str, marker: str) -> None:
@@ -210,10 +220,11 @@ def _told(title: str, counters: dict[str, list[Level]]) -> str:
     """What the panels of one attack say, in a sentence."""
     correlations = [listed([f"{level.correlation:.2f}" for level in early_to_late(found)])
                     for found in counters.values()]
+    means = [f"{found[-1].changes.mean():.3g}" for found in counters.values()]
     shares = [f"{found[-1].concentration:.0%}" for found in counters.values()]
-    return (f"{title}: ρ is {by_name(counters, correlations)}. The tenth of the channels that move "
-            f"most at the last level has this share of the change there: "
-            f"{by_name(counters, shares)}.")
+    return (f"{title}: ρ is {by_name(counters, correlations)}. At the last level the mean TAC is "
+            f"{by_name(counters, means)}, and the tenth of the channels that move most has this "
+            f"share of it: {by_name(counters, shares)}.")
 
 
 def _numbers(shown: Sequence[Subject],

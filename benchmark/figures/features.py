@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.figures.inside import Subject, by_name, images_used, what_is_shown
-from benchmark.figures.style import (COLUMN, DEFENDED, STYLE, UNDEFENDED, Picture,
-                                     add_corner_legend, mark, plain)
+from benchmark.figures.inside import (Subject, by_name, images_used, titled_parts,
+                                      what_is_shown)
+from benchmark.figures.style import COLUMN, DEFENDED, STYLE, UNDEFENDED, Picture, mark, plain
 from defenses.parts.filtering import components
 from models.base import Counter
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LEAST = 3  # images: without a pair of them one must be left to find the direction
 HEIGHT = 2.1  # inches of a row of panels with its titles
@@ -115,22 +114,18 @@ def draw_features(shown: Sequence[Subject]) -> Picture:
     shown: at least one, with at least LEAST images each.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     projections = [{name: projection(pooled_features(counter, subject.images()))
                     for name, counter in subject.counters()} for subject in shown]
     columns = max(map(len, projections))
     with rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure((COLUMN * max(columns, 2) / 2, HEIGHT * len(shown)), layout="constrained")
-        parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-        for part, subject, seen in zip(parts, shown, projections):
+        entries = [mark(kind, marker, colour, "none") for kind, (colour, marker) in KINDS.items()]
+        figure, parts = titled_parts(shown, [HEIGHT] * len(shown), COLUMN / 2 * max(columns, 2),
+                                     entries)
+        for part, seen in zip(parts, projections):
             grid = part.subplots(1, columns, squeeze=False)[0]
             for axes, (name, projected) in zip(grid, seen.items()):
                 _draw_projection(axes, name, projected)
-            part.suptitle(plain(subject.title), x=0.01, ha="left", weight="bold",
-                          fontsize=STYLE["font.size"])
-        add_corner_legend(parts[0], [mark(kind, marker, colour, "none")
-                                     for kind, (colour, marker) in KINDS.items()])
     told = [_told(subject.title, seen) for subject, seen in zip(shown, projections)]
     caption = " ".join([CAPTION, what_is_shown(shown), *told, images_used(shown)])
     return Picture(figure, caption, _numbers(shown, projections))

@@ -5,8 +5,10 @@ work of the picture that is stamped, not of the backdoor. All images are validat
 the test split is read by evaluation alone.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -16,7 +18,8 @@ from benchmark.figures.before_after import (by_title, clean_and_triggered, requi
                                             require_repairs, tested_attack,
                                             training_and_validation, with_defense)
 from benchmark.figures.captions import listed
-from benchmark.figures.style import CONTROL, DEFENDED, UNDEFENDED
+from benchmark.figures.panels import LINE
+from benchmark.figures.style import CONTROL, DEFENDED, STYLE, UNDEFENDED, plain
 from benchmark.pipeline.counter_files import load_counter
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.stage import Stage
@@ -24,6 +27,12 @@ from benchmark.utils.device import state
 from benchmark.utils.errors import UserError
 from models.base import Counter
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
+
+BOLD_LETTERS = 16  # per inch
+LEGEND = 0.2  # inches: the height of the legend above all parts
 NO_DEFENSE = "none"
 VICTIM, CLEAN = "victim", "clean counter"
 
@@ -42,7 +51,7 @@ class Subject:
     scenes: list[Scene]
 
     def stages(self) -> dict[str, Stage]:
-        """The stages of the victim, of its repair under the name of its defense, and of the control.
+        """The stages of the victim, of its repair (named as the defense) and of the control.
 
         There is no repair for the defense 'none', and no clean counter for an audit.
         """
@@ -98,6 +107,25 @@ def _with_scenes(subject: Subject, least: int) -> Subject:
                         f"the trigger {attack.trigger.name}; expected at least {least}: choose a "
                         "larger hold_out")
     return Subject(subject.title, subject.graph, subject.cell, scenes)
+
+
+def titled_parts(shown: Sequence[Subject], heights: Sequence[float], width: float,
+                 entries: Sequence["Line2D"]) -> tuple["Figure", list["SubFigure"]]:
+    """A figure with a legend at its top, and the part of each subject, with its title, below it.
+
+    heights, width: of the parts, in inches; a title of several lines makes its part higher.
+    entries: of the legend. It has a line of its own, as a title may take the figure's whole width.
+    """
+    from matplotlib.figure import Figure
+
+    titles = [textwrap.fill(subject.title, int(BOLD_LETTERS * width)) for subject in shown]
+    heights = [height + LINE * title.count("\n") for height, title in zip(heights, titles)]
+    figure = Figure((width, LEGEND + sum(heights)), layout="constrained")
+    top, *parts = figure.subfigures(1 + len(shown), 1, height_ratios=[LEGEND, *heights])
+    top.legend(handles=entries, loc="center", ncols=len(entries), borderpad=0)
+    for part, title in zip(parts, titles):
+        part.suptitle(plain(title), x=0.01, ha="left", weight="bold", fontsize=STYLE["font.size"])
+    return figure, parts
 
 
 def look(name: str) -> tuple[str, str]:

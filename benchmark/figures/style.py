@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 COLUMN = 3.5  # inches: the width of a column in a paper with two columns
@@ -98,12 +98,6 @@ def mark(label: str, marker: str, colour: str, fill: str) -> "Line2D":
 
     return Line2D([], [], linestyle="none", marker=marker, color=colour, markerfacecolor=fill,
                   label=label)
-
-
-def add_corner_legend(part: "FigureBase", entries: Sequence["Line2D"]) -> None:
-    """Add a legend in a line at the upper right of a figure or a part, beside its bold title."""
-    part.legend(handles=entries, loc="upper right", ncols=len(entries), borderpad=0.2,
-                borderaxespad=0, handletextpad=0.1, columnspacing=1)
 
 
 def number_logarithmic(axis: "Axis") -> None:
