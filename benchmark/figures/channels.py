@@ -124,10 +124,10 @@ def trigger_activated_changes(counter: Counter, layers: Sequence[Layer],
 
         TAC_k = mean over images x of  |F_k(x with trigger) - F_k(x)|_2 / sqrt(h w)
 
-    F_k [h, w] is the output of channel k of a convolution and its BatchNorm, before the activation
-    function, whose input the Lipschitz bound speaks of. Zheng et al., ECCV 2022, have no division
-    by the root of the number of places; with it images of different sizes count alike. The counter
-    runs on whole images and at full precision, since rounding would blur small changes.
+    F_k [h, w] is the output of channel k of a convolution and its BatchNorm, whose bound is drawn
+    beside it, before the activation function. Zheng et al., ECCV 2022, have no division by the root
+    of the number of places; with it images of different sizes count alike. The counter runs on
+    whole images and at full precision, since rounding would blur small changes.
 
     images: at least one pair, 'clean' and 'triggered', [1, 3, H, W] in 0..1 each.
     """

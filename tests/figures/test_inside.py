@@ -131,6 +131,7 @@ def test_the_images_are_all_validation_images_stamped_as_test_images_are(folder,
         assert not torch.equal(pair["triggered"], shown[0].cell.attack.stamp(pair["clean"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWN)
 def test_the_test_split_is_not_read(folder, graph, monkeypatch, draw):
     monkeypatch.setattr("benchmark.training.evaluation.load_test", None)
@@ -387,11 +388,13 @@ def test_a_counter_with_a_single_feature_is_drawn_on_a_line():
 
 # Files and commands
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWN)
 @pytest.mark.parametrize("defense", ["none", "blur"])
 def test_no_text_is_cut_off_or_covered(folder, graph, draw, defense):
     first, second = asked(folder, graph, defense)
-    figure = draw([replace(first, title=f"{first.title} in a line that is too long for any figure {'and longer ' * 9}"), second]).figure
+    longest = replace(first, title=f"{first.title} with {'a setting and ' * 9}another one")
+    figure = draw([longest, second]).figure
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
@@ -402,6 +405,7 @@ def test_no_text_is_cut_off_or_covered(folder, graph, draw, defense):
     assert [(one, other) for n, one in enumerate(boxes) for other in boxes[:n] if one.overlaps(other)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw, points", [(draw_channels, 2 * 2 * (8 + 5 * 16)), (draw_features, 2 * 2 * 2 * 5)])
 def test_files_hold_the_numbers_and_are_again_the_same_and_change_no_global_state(draw, points, shown, tmp_path):
     before = dict(matplotlib.rcParams)
@@ -428,6 +432,7 @@ def test_the_table_of_channels_says_which_move_most(shown):
     assert most["rho"] == pytest.approx(victim[-1].correlation) and most["levels"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["channels", "features"])
 def test_the_commands_draw_from_the_store_and_say_how_the_counters_are_made(capsys, folder, graph, tmp_path, monkeypatch, figure):
     monkeypatch.chdir(tmp_path)
