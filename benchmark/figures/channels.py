@@ -6,7 +6,7 @@ moves. The figure shows whether this holds for a counter.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -151,7 +151,7 @@ def _outputs(counter: Counter, layers: Sequence[Layer]) -> Iterator[dict[Layer, 
     """
     latest: dict[Layer, Tensor] = {}
 
-    def keeper(layer: Layer):
+    def keeper(layer: Layer) -> Callable[..., None]:
         return lambda module, arguments, output: latest.update({layer: output.float().clone()})
 
     hooks = [counter.get_submodule(layer.last).register_forward_hook(keeper(layer))
@@ -200,7 +200,7 @@ def _draw_group(part: "SubFigure", counters: dict[str, list[Level]]) -> None:
         row[0].set_ylabel(plain(f"{name}\nTAC"))
     for axes in grid[0]:  # after all points, because limits that are set no longer follow them
         axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])  # no point at 0 is cut off
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
     part.supxlabel("bound of the channel's Lipschitz constant", fontsize=STYLE["font.size"])
 
 
