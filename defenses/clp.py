@@ -3,7 +3,7 @@
 Zheng, Tang, Li, Liu, ECCV 2022. The Lipschitz constant of channel k is bounded by
 sigma_k = sigma_max(W_k |gamma_k| / sqrt(var_k + eps)), where W_k is the matrix [inputs, kh kw] of
 its weights, and gamma and var are those of the BatchNorm that follows. The channels with
-sigma_k > mean + u std over their layer are pruned.
+sigma_k > mean + u std over their layer are pruned; see defenses/parts/lipschitz.py.
 
 Counting needs no change, because the method uses no label. The public code leaves out eps. It looks
 for BatchNorm and silently does nothing to a network without it. Here a convolution without
@@ -16,13 +16,12 @@ looking at any image. Here 5, 3 and smaller values are tried, and clean validati
 among them; see defenses/parts/strength.py.
 """
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.pruning import Layer, layers_of, outlier_candidates
+from defenses.parts.lipschitz import bounds
+from defenses.parts.pruning import outlier_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
 
@@ -48,19 +47,3 @@ class CLP(Defense):
     def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
         values = U if self.u is None else (self.u,)
         return strongest(outlier_candidates(victim, bounds(victim), values), knowledge)
-
-
-def bounds(counter: Counter) -> dict[Layer, Tensor]:
-    """The bound of each channel of each layer, [C] each."""
-    return {layer: lipschitz(counter, layer) for layer in layers_of(counter)}
-
-
-@torch.no_grad()
-def lipschitz(counter: Counter, layer: Layer) -> Tensor:
-    """The upper bound of each output channel's Lipschitz constant, [C]."""
-    weights = counter.get_submodule(layer.convolution).weight.double().flatten(2)
-    sigma = torch.linalg.matrix_norm(weights, ord=2)
-    if layer.norm is None:
-        return sigma
-    norm = counter.get_submodule(layer.norm)
-    return sigma * norm.weight.double().abs() / (norm.running_var.double() + norm.eps).sqrt()

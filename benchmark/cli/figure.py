@@ -20,6 +20,12 @@ OF_COUNTS = {  # figures of the counts per image, before and after a defense
     "reliability": "draw count / truth in bins of the truth before and after a defense: "
                    "is the count calibrated?"}
 
+INSIDE = {  # figures of what a trigger does inside the counters of a grid
+    "channels": "draw how far the trigger moves each channel over its Lipschitz bound, "
+                "beside the clean counter",
+    "features": "draw the features of clean and triggered images on two principal components, "
+                "beside the clean counter"}
+
 
 def add(commands: Any) -> None:
     """Add the commands `figure triggers`, `figure defenses` and the others."""
@@ -70,11 +76,21 @@ def add(commands: Any) -> None:
         _add_out(command, f"{name}-DEFENSE")
         add_grid_options(command, "defense")
 
+    for name, text in INSIDE.items():
+        command = add_command(figure, name, _figure_of_insides, text)
+        command.set_defaults(kind=name)
+        command.add_argument("--defense", dest="shown", default="none",
+                             help="a defense whose counter is shown as well, with the grid's "
+                                  "settings or else its defaults (default: none)")
+        _add_out(command, f"{name}, or {name}-DEFENSE", ", for the numbers, .csv")
+        add_grid_options(command, "defense")
 
-def _add_out(command: argparse.ArgumentParser, default: str) -> None:
+
+def _add_out(command: argparse.ArgumentParser, default: str, more: str = "") -> None:
+    """Add the flag for the files of a picture. more: what it writes besides those of all."""
     command.add_argument("--out", type=Path,
-                         help="the files to write; .png, .pdf and, for the caption, .txt are added "
-                              f"to the name (default: {default})")
+                         help=f"the files to write; .png, .pdf{more} and, for the caption, .txt "
+                              f"are added to the name (default: {default})")
 
 
 def _add_records(command: argparse.ArgumentParser) -> None:
@@ -137,21 +153,43 @@ def _figure_poisoning(options: argparse.Namespace) -> int:
 
 
 def _figure_of_counters(options: argparse.Namespace) -> int:
-    from benchmark.config.grid import cells
     from benchmark.figures import counter_maps
     from benchmark.figures.before_after import before_after_pairs
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
 
-    grid = cells(request_from_flags(options))
-    if options.shown not in {cell.defense.name for cell in grid}:
-        options.defense = options.shown  # as `run --defense` adds it
-        grid = cells(request_from_flags(options))
+    grid = _grid_with_shown(options)
     draw = {"maps": counter_maps.draw_maps, "gradcam": counter_maps.draw_gradcam}[options.kind]
     pairs = before_after_pairs(StageGraph(Store(options.store)), grid, options.shown, options.image,
                                equivalent_command(options))
     return _save(draw(pairs), options.out or Path(f"{options.kind}-{options.shown}"),
                  _grid(options))
+
+
+def _figure_of_insides(options: argparse.Namespace) -> int:
+    from benchmark.figures import channels, features
+    from benchmark.figures.inside import NO_DEFENSE, subjects
+    from benchmark.pipeline.graph import StageGraph
+    from benchmark.pipeline.store import Store
+
+    grid = _grid_with_shown(options)
+    draw, least = {"channels": (channels.draw_channels, 1),
+                   "features": (features.draw_features, features.LEAST)}[options.kind]
+    shown = subjects(StageGraph(Store(options.store)), grid, options.shown,
+                     equivalent_command(options), least)
+    ending = "" if options.shown == NO_DEFENSE else f"-{options.shown}"
+    return _save(draw(shown), options.out or Path(f"{options.kind}{ending}"), _grid(options))
+
+
+def _grid_with_shown(options: argparse.Namespace) -> list[Any]:
+    """The cells of a grid with the defense that is shown, which is added if the grid lacks it."""
+    from benchmark.config.grid import cells
+
+    grid = cells(request_from_flags(options))
+    if options.shown not in {cell.defense.name for cell in grid}:
+        options.defense = options.shown  # as `run --defense` adds it
+        grid = cells(request_from_flags(options))
+    return grid
 
 
 def _grid(options: argparse.Namespace) -> str:
@@ -163,6 +201,5 @@ def _save(picture: Any, out: Path, source: str = "") -> int:
     """Save a picture and print the names of its files. source: the last words of its caption."""
     from benchmark.figures.style import save
 
-    save(picture, out, source)
-    print(f"{out}.png\n{out}.pdf\n{out}.txt")
+    print(*save(picture, out, source), sep="\n")
     return 0

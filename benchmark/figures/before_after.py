@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.base import Attack
 from benchmark.config.cell import Cell
 from benchmark.data.batches import Batch
 from benchmark.data.density import density_maps
@@ -46,10 +47,7 @@ class BeforeAfter:
 
         Each is [1, 3, H, W] in 0..1, on the device.
         """
-        batch = Batch.of([self.scene], state().device)
-        pattern = self.graph.pattern(self.cell)
-        attack = with_pattern(self.graph.store, self.cell.tested, pattern)
-        return {"clean": batch.images, "triggered": attack.stamp(batch.images, batch.heads)}
+        return clean_and_triggered(tested_attack(self.graph, self.cell), self.scene)
 
     def measure(self, function: Callable[[Counter, Tensor], Measured]) -> dict[str, Measured]:
         """The value of a function of both counters and both images, by 'victim, clean' and so on.
@@ -80,31 +78,75 @@ def before_after_pairs(graph: StageGraph, cells: Sequence[Cell], defense: str, i
             with the same name, no validation image or none with this id, or a counter that is not
             in the store.
     """
-    chosen = [cell for cell in attacked(cells) if cell.defense.name == defense]
-    if not all(cell.repairs for cell in chosen):
-        raise UserError(f"figure: defense {defense!r} repairs no counter; expected one that does")
-    titles = [f"{cell.model.title}, {cell.attack_title}" for cell in chosen]
-    if len(set(titles)) < len(titles):
-        titles = [cell.title for cell in chosen]
-    distinct = len(set(titles))
-    if len(titles) > MOST or distinct < len(titles):
-        raise UserError(f"figure: {len(titles)} victims with {distinct} distinct names; expected "
-                        f"at most {MOST}, all with distinct names: narrow the grid with --model, "
-                        "--attack or --set")
+    chosen = with_defense(cells, defense)
+    require_repairs(chosen)
+    shown = by_title(chosen)
     for cell in chosen:
         require(graph, [graph.victim(cell), graph.repaired(cell), graph.pattern(cell)], command)
-    return [_before_after(title, graph, cell, image) for title, cell in zip(titles, chosen)]
+    return [_before_after(title, graph, cell, image) for title, cell in shown.items()]
 
 
 def _before_after(title: str, graph: StageGraph, cell: Cell, image: str | None) -> BeforeAfter:
+    scenes, validation = training_and_validation(graph, cell)
+    scene = validation[index_of(validation, image, "validation")]
+    seed = cell.settings.seed
+    attack = cell.attack if cell.settings.audit else cell.attack.fitted(scenes, seed)
+    return BeforeAfter(title, graph, cell, scene, attack.target.tau_of(scene.points, scene.size))
+
+
+def tested_attack(graph: StageGraph, cell: Cell) -> Attack:
+    """The attack of a cell as test images are stamped, with its pattern from the store."""
+    return with_pattern(graph.store, cell.tested, graph.pattern(cell))
+
+
+def clean_and_triggered(attack: Attack, scene: Scene) -> dict[str, Tensor]:
+    """The image of a scene, 'clean' and 'triggered'; each [1, 3, H, W] in 0..1, on the device."""
+    batch = Batch.of([scene], state().device)
+    return {"clean": batch.images, "triggered": attack.stamp(batch.images, batch.heads)}
+
+
+def training_and_validation(graph: StageGraph, cell: Cell) -> tuple[list[Scene], list[Scene]]:
+    """The training scenes and the validation scenes of a cell, also those of an audit.
+
+    Raises:
+        UserError: the cell has no validation image.
+    """
     settings = cell.settings
     scenes, validation = graph.data.train(cell.data.build(), settings.scale, settings.hold_out)
     if not validation:
         raise UserError("figure: hold_out = 0 leaves no validation image; expected a larger "
                         "hold_out, because test images are never shown")
-    scene = validation[index_of(validation, image, "validation")]
-    attack = cell.attack if settings.audit else cell.attack.fitted(scenes, settings.seed)
-    return BeforeAfter(title, graph, cell, scene, attack.target.tau_of(scene.points, scene.size))
+    return scenes, validation
+
+
+def require_repairs(cells: Sequence[Cell]) -> None:
+    """Check that the defenses of cells repair. Raises UserError if one makes no counter."""
+    for cell in cells:
+        if not cell.repairs:
+            raise UserError(f"figure: defense {cell.defense.name!r} repairs no counter; expected "
+                            "one that does")
+
+
+def by_title(cells: Sequence[Cell]) -> dict[str, Cell]:
+    """Cells of one defense by the names of their victims, which fit on a page.
+
+    Raises:
+        UserError: too many victims, or victims with the same name.
+    """
+    titles = [f"{cell.model.title}, {cell.attack_title}" for cell in cells]
+    if len(set(titles)) < len(titles):
+        titles = [cell.title for cell in cells]
+    distinct = len(set(titles))
+    if len(titles) > MOST or distinct < len(titles):
+        raise UserError(f"figure: {len(titles)} victims with {distinct} distinct names; expected "
+                        f"at most {MOST}, all with distinct names: narrow the grid with --model, "
+                        "--attack or --set")
+    return dict(zip(titles, cells))
+
+
+def with_defense(cells: Sequence[Cell], defense: str) -> list[Cell]:
+    """The cells of a grid with an attack, its first seed and a defense. Raises as `attacked`."""
+    return [cell for cell in attacked(cells) if cell.defense.name == defense]
 
 
 def attacked(cells: Sequence[Cell]) -> list[Cell]:

@@ -10,9 +10,11 @@ from benchmark.utils.errors import printable
 from benchmark.utils.files import whole_file, write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLUMN = 3.5  # inches: the width of a column in a paper with two columns
 LETTERS = 18  # letters per inch
@@ -36,20 +38,27 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, and the caption that says what it shows: plain text without a line break."""
+    """A figure, and the caption that says what it shows: plain text without a line break.
+
+    numbers: a row for each point that is drawn; None where the records already hold the numbers.
+    """
 
     figure: "Figure"
     caption: str
+    numbers: "pd.DataFrame | None" = None
 
 
-def save(picture: Picture, out: Path, source: str = "") -> None:
+def save(picture: Picture, out: Path, source: str = "") -> list[Path]:
     """Save a figure as OUT.png and OUT.pdf and its caption as OUT.txt, each whole or not at all.
 
-    The same figure gives the same bytes at any time. Raises OSError if a file cannot be written.
+    Its numbers, if it has any, become OUT.csv. The same figure gives the same bytes at any time.
+    Returns the paths of the files. Raises OSError if a file cannot be written.
 
     source: the last words of the caption.
     """
     from matplotlib import rc_context
+
+    from benchmark.tables.data import frame_csv
 
     out.parent.mkdir(parents=True, exist_ok=True)
     settings: dict[str, dict[str, Any]] = {"png": {"pil_kwargs": {"optimize": True}},
@@ -59,7 +68,12 @@ def save(picture: Picture, out: Path, source: str = "") -> None:
             picture.figure.savefig(temporary, format=kind, dpi=DPI, **options)
     caption = printable(f"{picture.caption} {source}".strip())
     wrapped = textwrap.fill(caption, 100, break_long_words=False, break_on_hyphens=False)
-    write_atomically(out.with_name(f"{out.name}.txt"), f"{wrapped}\n")
+    texts = {"txt": f"{wrapped}\n"}
+    if picture.numbers is not None:
+        texts["csv"] = frame_csv(picture.numbers)
+    for kind, text in texts.items():
+        write_atomically(out.with_name(f"{out.name}.{kind}"), text)
+    return [out.with_name(f"{out.name}.{kind}") for kind in [*settings, *texts]]
 
 
 def plain(text: str) -> str:
@@ -76,6 +90,14 @@ def add_legend(figure: "Figure") -> None:
     lines = -(-len(handles) // fitting)
     figure.legend(handles.values(), handles, loc="outside upper center",
                   ncols=-(-len(handles) // lines))
+
+
+def mark(label: str, marker: str, colour: str, fill: str) -> "Line2D":
+    """An entry of a legend: a marker without a line. fill: the colour inside it, or 'none'."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", marker=marker, color=colour, markerfacecolor=fill,
+                  label=label)
 
 
 def number_logarithmic(axis: "Axis") -> None:

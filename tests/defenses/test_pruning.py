@@ -16,9 +16,9 @@ from benchmark.testing import attacked, fresh, knowledge_of, run, scenes, weight
 from benchmark.utils.errors import UserError
 from defenses.anp import ANP, Neurons
 from defenses.base import Knows
-from defenses.clp import bounds, lipschitz
 from defenses.fine_pruning import FinePruning, last_spatial_layers, mean_activations
 from defenses.i_bau import IBAU
+from defenses.parts.lipschitz import bounds, lipschitz
 from defenses.parts.pruning import (WEIGHT_AND_BIAS, Layer, layers_of, lowest, outliers, prune,
                                     pruned_candidates, pruning_plans)
 from defenses.parts.ratios import log_ratio

@@ -84,7 +84,7 @@ def bnp() -> Pairs:
 @compare("defense", "clp", "which channels of a counter are pruned at u = 1 (0 or 1 each)",
          "rkteddy/channel-Lipschitzness-based-pruning")
 def clp(clone: Clone) -> Pairs:
-    from defenses.clp import bounds
+    from defenses.parts.lipschitz import bounds
     from defenses.parts.pruning import outliers
 
     counter = random_counter()
