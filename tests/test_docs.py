@@ -89,7 +89,7 @@ def test_the_site_is_built_without_a_broken_link(tmp_path):
 
 
 def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
-    drawn = {*draw_docs.PICTURES, draw_docs.PAGE_AS_PICTURE}
+    drawn = {*draw_docs.PICTURES, *draw_docs.OF_COUNTERS, draw_docs.PAGE_AS_PICTURE}
     assert {path.name for path in (ROOT / "docs").glob("*.png")} == drawn | {"quick-maps.png"}  # of a run of quick
     for command in [*draw_docs.PAGES.values(), *(["figure", *flags] for flags in draw_docs.PICTURES.values())]:
         cli._parser().parse_args(command)

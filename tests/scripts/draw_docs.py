@@ -34,6 +34,8 @@ PICTURES = {
     "laptop-reliability.png": ["reliability", "records/laptop", "--defense", "fine_tune"],
     "trigger-panel.png": ["trigger-panel"],
 }
+# Those that look into the counters of standard-quick, which the project's zoo has.
+OF_COUNTERS = {f"standard-quick-{name}.png": [name, "standard-quick", "--attack", "multiply"] for name in ("channels", "features")}
 PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
 
@@ -46,7 +48,11 @@ def crowdbench(*arguments: str) -> bytes:
 def draw_picture(name: str) -> None:
     """Draw one picture. Only the PNG is kept, since a page shows no PDF."""
     with tempfile.TemporaryDirectory() as folder:
-        crowdbench("figure", *PICTURES[name], "--out", str(Path(folder) / "picture"))
+        given, store = PICTURES.get(name), f"{folder}/store"
+        if given is None:
+            crowdbench("zoo", "pull", "records/zoo/standard-quick", "--store", store)
+            given = [*OF_COUNTERS[name], "--store", store]
+        crowdbench("figure", *given, "--out", str(Path(folder) / "picture"))
         shutil.copy(Path(folder) / "picture.png", DOCS / name)
 
 
@@ -71,7 +77,7 @@ def draw_dataset() -> None:
 
 def main(wanted: list[str]) -> None:
     """Draw what is named, or everything."""
-    every = [*PAGES, *PICTURES, PAGE_AS_PICTURE, DATASET]
+    every = [*PAGES, *PICTURES, *OF_COUNTERS, PAGE_AS_PICTURE, DATASET]
     unknown = [name for name in wanted if name not in every]
     if unknown:
         sys.exit(f"draw_docs: {unknown[0]}: expected one of {', '.join(every)}")
@@ -79,7 +85,7 @@ def main(wanted: list[str]) -> None:
         print(name)
         if name in PAGES:
             (DOCS / name).write_bytes(crowdbench(*PAGES[name]))
-        elif name in PICTURES:
+        elif name in PICTURES or name in OF_COUNTERS:
             draw_picture(name)
         elif name == PAGE_AS_PICTURE:
             draw_page_as_picture(name)
