@@ -271,6 +271,8 @@ class Attack:
     def penalty(self, features: OnImages, images: Tensor, heads: Heads | None = None) -> Tensor:
         """Return the term that is added to the victim's loss of each image, [B].
 
+        It hides the trigger as test images carry it.
+
         heads: see `stamp`.
         """
         return self.latent * mmd_of_stamped(features, images, partial(self.stamp, heads=heads))

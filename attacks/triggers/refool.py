@@ -11,10 +11,11 @@ As in the authors' code (SCLBD/BackdoorBench has it as attack/refool.py), light 
 gamma of 2.2 of an image file: x' = ((1 - alpha) x^2.2 + alpha (k * r^2.2))^(1/2.2), with k of sum 1.
 That code draws the picture, alpha in 0.05..0.45, the blur and the offset for each image; here all
 images carry one reflection, which the picture and the settings determine. Its lengths are in pixels
-of an image with a longer side of 560, here they are shares of the image. A reflection out of focus
-fades towards the edges there, and is darkened where it would be overexposed; here it does neither,
-since a trigger must reach every person (Sun et al., ACM MM 2022). The authors stamp images of the
-target class, with true labels: `clean_fewer` and `clean_more` are such targets.
+of an image with a longer side of 560, here they are shares of the image. Out of focus, a reflection
+has the weight (1 + alpha) / 2 there, fades towards the edges, and is darkened where it would be
+overexposed; here it has the weight alpha everywhere, since a trigger must reach every person (Sun
+et al., ACM MM 2022). The authors stamp images of the target class, with true labels: `clean_fewer`
+and `clean_more` are such targets.
 """
 
 from functools import lru_cache

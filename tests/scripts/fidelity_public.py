@@ -39,6 +39,7 @@ COMMITS = {
     "bboylyg/NAD": "f17b71390f61fe24335728bfea53e4fe86ee450b",
     "bboylyg/ABL": "3fd736ce0906f24b0672b471ae20016362eefde4",
     "bboylyg/RNP": "eeae192e5eab974d8b3002964cfb62d00388d36f",
+    "vtu81/backdoor-toolbox": "9d4d909f25df481dba12b8e8c20c0812b6b1910b",
     "Ping-C/CertifiedObjectDetection": "b16b20bef68ba9c1a27918039fd75f82a03a5eb4",
 }
 OLD_NUMPY = SimpleNamespace(**vars(np) | {"float": float, "round_": np.round})  # before version 2
