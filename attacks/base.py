@@ -228,10 +228,10 @@ class Attack:
     cover_rate: the number of cover copies, as a share of the number of training images. They are
         stamped like the poisoned copies but keep their true heads, so that the trigger does not
         always mean the attacker's count, and the features of stamped images do not stand apart. Qi
-        et al., Revisiting the assumption of latent separability for backdoor defenses, ICLR 2023,
-        section 4. They are copies of random images that carry the trigger and are not poisoned.
-        They are not poison for the evaluation of a filter, as their labels are true, nor clean, as
-        they carry the trigger: their scores are left out.
+        et al., Revisiting the assumption of latent separability for backdoor defenses, ICLR 2023.
+        The images are random ones among those that can carry the trigger and are not poisoned. In
+        the evaluation of a filter the copies are no poison, as their labels are true, and not clean
+        either, as they carry the trigger: their scores are left out.
 
     Raises:
         UserError: the trigger has several strengths, and the target cannot be reached in part.
@@ -303,7 +303,8 @@ class Attack:
         chosen = self._chosen(scenes, seed)
         if not self.cover_rate:
             return chosen, []
-        free = [index for index in self._carriers(scenes) if index not in {*chosen}]
+        taken = {*chosen}
+        free = [index for index in self._carriers(scenes) if index not in taken]
         number = self.cover_number(len(scenes), len(free))
         order = np.random.default_rng([seed, 4]).permutation(len(free))[:number]
         return chosen, [free[place] for place in sorted(order)]

@@ -1,15 +1,16 @@
 """Adaptive-Blend: x' = (1 - alpha m) x + alpha m t, m random in training. Qi et al., ICLR 2023.
 
-"Revisiting the assumption of latent separability for backdoor defenses", section 4: the blended
-trigger, of which each stamped training image carries other pieces, while test images carry it
-whole (m = 1). The victim cannot learn the trigger as one strong feature, so that the features of
-stamped images stand less apart. The attack also has cover copies, which are stamped and keep their
-true heads: a setting of every attack, `cover_rate`. The authors have as many as poisoned ones.
+"Revisiting the assumption of latent separability for backdoor defenses": the blended trigger, of
+which each stamped training image carries other pieces, while test images carry it whole (m = 1).
+The victim cannot learn the trigger as one strong feature, so that the features of stamped images
+stand less apart. The attack also has cover copies, which are stamped and keep their true heads: a
+setting of every attack, `cover_rate`.
 
 In the authors' code (vtu81/backdoor-toolbox) an image of 32 x 32 pixels has 4 x 4 pieces, half of
-which are left out, and alpha is 0.15 in training and 0.2 on test images; `test_alpha=0.2` does so
-here. An image of a crowd is larger, and a counter sees only a part of it at once, so that it has
-8 x 8 pieces here. The false heads are those of the whole image, with or without a piece over them.
+which are left out, alpha is 0.15 in training and 0.2 on test images, and there are as many cover
+images as poisoned ones: `attack.test_alpha=0.2` and `attack.cover_rate=0.1` here. An image of a
+crowd is larger, and a counter sees only a part of it at once, so that it has 8 x 8 pieces here. The
+false heads are those of the whole image, whether or not a piece lies over them.
 """
 
 from typing import ClassVar, Self

@@ -1,6 +1,6 @@
-"""Refool: x' = (1 - alpha) x + alpha (k * r) in linear light, r a reflection. Liu et al., ECCV 2020.
+"""Refool: x' = (1 - alpha) x + alpha (k * r) in linear light, r reflected. Liu et al., ECCV 2020.
 
-"Reflection backdoor", section 3.2, has three kernels k of the reflection:
+The paper, "Reflection backdoor", has three kernels k of the reflection:
 
 * same depth of field: a factor, so that the reflected picture is as sharp as the scene;
 * out of focus: a Gaussian, so that it is blurred;
@@ -8,7 +8,7 @@
   by `ghost` and are `offset` apart on the diagonal.
 
 As in the authors' code (SCLBD/BackdoorBench has it as attack/refool.py), light is added before the
-gamma of 2.2 of an image file: x' = ((1 - alpha) x^2.2 + alpha (k * r^2.2))^(1/2.2), with k of sum 1.
+gamma of 2.2 of an image file: x' = ((1 - alpha) x^2.2 + alpha k * r^2.2)^(1/2.2), with k of sum 1.
 That code draws the picture, alpha in 0.05..0.45, the blur and the offset for each image; here all
 images carry one reflection, which the picture and the settings determine. Its lengths are in pixels
 of an image with a longer side of 560, here they are shares of the image. Out of focus, a reflection
