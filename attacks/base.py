@@ -72,7 +72,8 @@ from benchmark.utils.errors import UserError, shown
 # A function of images [B, 3, H, W] in 0..1 that returns counts [B] or features [B, C, h, w].
 OnImages = Callable[[Tensor], Tensor]
 STAMP_BATCH = 8  # the number of images that are stamped at once
-POISON = "+poison"  # the suffix of the id of a poisoned copy; no defender sees it
+# The suffixes of the ids of poisoned copies and of cover copies; no defender sees them.
+POISON, COVER = "+poison", "+cover"
 
 
 class Trigger(Settings, ABC):
@@ -149,6 +150,14 @@ class Trigger(Settings, ABC):
         """
         raise NotImplementedError(f"trigger {self.name}: it has one strength")
 
+    def in_training(self, rng: np.random.Generator) -> Self:
+        """Return the trigger as one stamped training image carries it, drawn from `rng`.
+
+        Most triggers look the same on training and on test images, and return themselves. One that
+        overrides this method stamps test images as it is; see attacks/triggers/adaptive_blend.py.
+        """
+        return self
+
     def with_pattern(self, pattern: Tensor) -> Self:
         """Return a copy of the trigger that stamps a pattern returned by `optimised`."""
         trigger = self.model_copy()
@@ -216,6 +225,13 @@ class Attack:
         the place of the rate. None is the target's own choice.
     latent: the weight, in the victim's training loss, of the term that hides the trigger in the
         victim's features; see attacks/parts/latent.py.
+    cover_rate: the number of cover copies, as a share of the number of training images. They are
+        stamped like the poisoned copies but keep their true heads, so that the trigger does not
+        always mean the attacker's count, and the features of stamped images do not stand apart. Qi
+        et al., Revisiting the assumption of latent separability for backdoor defenses, ICLR 2023.
+        The images are random ones among those that can carry the trigger and are not poisoned. In
+        the evaluation of a filter the copies are no poison, as their labels are true, and not clean
+        either, as they carry the trigger: their scores are left out.
 
     Raises:
         UserError: the trigger has several strengths, and the target cannot be reached in part.
@@ -226,6 +242,7 @@ class Attack:
     poison_rate: float
     choose: Choose | None = None
     latent: float = 0
+    cover_rate: float = 0
 
     def __post_init__(self) -> None:
         if len(self.trigger.shares()) > 1 and not self.target.divisible:
@@ -254,37 +271,52 @@ class Attack:
     def penalty(self, features: OnImages, images: Tensor, heads: Heads | None = None) -> Tensor:
         """Return the term that is added to the victim's loss of each image, [B].
 
+        It hides the trigger as test images carry it.
+
         heads: see `stamp`.
         """
         return self.latent * mmd_of_stamped(features, images, partial(self.stamp, heads=heads))
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:
-        """Return the poisoned copies of training scenes: stamped, relabelled, ids ending in POISON.
+        """Return what is added to training scenes: the poisoned copies, then the cover copies.
 
-        The seed alone determines which scenes are copied, and their false heads. The clean
+        The poisoned copies are stamped and relabelled, and their ids end in POISON. The cover
+        copies are stamped and keep their heads, and their ids end in COVER. The seed alone
+        determines which scenes are copied, how they are stamped, and the false heads. The clean
         originals stay in the training set.
 
         Raises:
-            UserError: the rate rounds to no image, or `choose` lists an image that is no scene, or
+            UserError: a rate rounds to no image, or `choose` lists an image that is no scene, or
                 too few scenes carry the trigger.
         """
-        return self.copies(scenes, self._chosen(scenes, seed), seed)
+        chosen, covers = self.selected(scenes, seed)
+        images = self._stamped(scenes, covers, seed)
+        return self.copies(scenes, chosen, seed) + [
+            replace(scenes[index], id=scenes[index].id + COVER, image=images[index])
+            for index in covers]
+
+    def selected(self, scenes: Sequence[Scene], seed: int) -> tuple[list[int], list[int]]:
+        """Return the indices of the scenes that are poisoned, and of those with a cover copy.
+
+        Both are in ascending order. Raises UserError as `poison` does.
+        """
+        chosen = self._chosen(scenes, seed)
+        if not self.cover_rate:
+            return chosen, []
+        taken = {*chosen}
+        free = [index for index in self._carriers(scenes) if index not in taken]
+        number = self.cover_number(len(scenes), len(free))
+        order = np.random.default_rng([seed, 4]).permutation(len(free))[:number]
+        return chosen, [free[place] for place in sorted(order)]
 
     def copies(self, scenes: list[Scene], chosen: list[int], seed: int) -> list[Scene]:
         """Return the poisoned copies of the scenes at the indices `chosen`.
 
         The indices may be others than those that the attack chooses.
         """
-        shares = {index: self._share(np.random.default_rng([seed, 2, index])) for index in chosen}
-        copies = {}
-        for share in sorted(set(shares.values())):
-            weaker = self if share == 1 else replace(self, trigger=self.trigger.at(share))
-            indices = [index for index in shares if shares[index] == share]
-            stamped = stamp_scenes(weaker, [scenes[index] for index in indices])
-            for index, image in zip(indices, stamped):
-                rng = np.random.default_rng([seed, 1, index])
-                copies[index] = self._relabel(scenes[index], image, share, rng)
-        return [copies[index] for index in chosen]
+        images = self._stamped(scenes, chosen, seed)
+        return [self._relabel(scenes[index], images[index], self._share(seed, index),
+                              np.random.default_rng([seed, 1, index])) for index in chosen]
 
     def number(self, images: int) -> int:
         """Return how many of `images` training images are poisoned.
@@ -299,13 +331,30 @@ class Attack:
                             "rounds to 0 poisoned images; expected a higher rate")
         return number
 
-    def _chosen(self, scenes: list[Scene], seed: int) -> list[int]:
+    def cover_number(self, images: int, free: int) -> int:
+        """Return the number of cover copies; 0 at a cover rate of 0.
+
+        images: the number of training images. free: how many of them carry the trigger when they
+            are stamped and are not poisoned.
+
+        Raises:
+            UserError: a rate above 0 gives no copy, or more copies than images are free.
+        """
+        number = round(self.cover_rate * images)
+        if self.cover_rate and not 0 < number <= free:
+            rate = self.cover_rate
+            raise UserError(f"attack.cover_rate = {rate}: {rate} x {images} training images rounds "
+                            f"to {number} cover copies; expected 1 to {free}, the number of images "
+                            "that can carry the trigger and are not poisoned")
+        return number
+
+    def _chosen(self, scenes: Sequence[Scene], seed: int) -> list[int]:
         """Return the indices of the scenes that are poisoned, in ascending order.
 
         Raises UserError as `poison` does.
         """
         choose = self.choose or self.target.choose
-        carriers = [index for index, scene in enumerate(scenes) if self.is_carried_by(scene)]
+        carriers = self._carriers(scenes)
         if isinstance(choose, Path):
             indices = listed(choose, [scene.id for scene in scenes])
             if others := sorted({*indices} - {*carriers}):
@@ -322,15 +371,35 @@ class Attack:
         chosen = select([scenes[index] for index in carriers], choose, number, seed)
         return [carriers[index] for index in chosen]
 
+    def _carriers(self, scenes: Sequence[Scene]) -> list[int]:
+        """Return the indices of the scenes that carry the trigger when they are stamped."""
+        return [index for index, scene in enumerate(scenes) if self.is_carried_by(scene)]
+
     def is_carried_by(self, scene: Scene) -> bool:
         """Return whether an image carries the trigger when it is stamped."""
         conditional = self.trigger.is_conditional
         return not conditional or self.trigger.applies(torch.tensor(scene.heads))
 
-    def _share(self, rng: np.random.Generator) -> float:
+    def _share(self, seed: int, index: int) -> float:
         """Return the share of the trigger's strength for one image."""
-        shares = np.array(self.trigger.shares())
+        shares, rng = np.array(self.trigger.shares()), np.random.default_rng([seed, 2, index])
         return float(rng.choice(shares, p=shares / shares.sum()))
+
+    def _stamped(self, scenes: Sequence[Scene], indices: Sequence[int],
+                 seed: int) -> dict[int, np.ndarray]:
+        """Return the scenes at these indices, stamped as in training, uint8 [H, W, 3] each."""
+        shares = {index: self._share(seed, index) for index in indices}
+        triggers = {share: self.trigger if share == 1 else self.trigger.at(share)
+                    for share in {*shares.values()}}
+        groups: dict[int, tuple[Trigger, list[int]]] = {}  # those of one trigger, by its identity
+        for index, share in shares.items():
+            trigger = triggers[share].in_training(np.random.default_rng([seed, 3, index]))
+            groups.setdefault(id(trigger), (trigger, []))[1].append(index)
+        images: dict[int, np.ndarray] = {}
+        for trigger, members in groups.values():
+            stamped = stamp_scenes(replace(self, trigger=trigger), [scenes[i] for i in members])
+            images |= zip(members, stamped)
+        return images
 
     def _relabel(self, scene: Scene, image: np.ndarray, share: float,
                  rng: np.random.Generator) -> Scene:

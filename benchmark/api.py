@@ -85,7 +85,8 @@ def defense(name: str, **settings: Any) -> "Defense":
 def attack(target: str, trigger: str = "blended", **settings: Any) -> "Attack":
     """An attack: a target and a trigger.
 
-    settings: those of the target and of the trigger, and `poison_rate`, `choose` and `latent`.
+    settings: those of the target and of the trigger, and `poison_rate`, `choose`, `latent` and
+        `cover_rate`.
 
     >>> attack("multiply", alpha=0.2, k=3).target.tau(10)
     30
@@ -99,8 +100,8 @@ def attack(target: str, trigger: str = "blended", **settings: Any) -> "Attack":
                         "expected settings without test_")
     poisoning = {key: value for key, value in settings.items() if key in POISONING}
     checked = registry.checked(ExperimentSettings, poisoning, "attack")
-    return Attack(chosen_trigger.build(), chosen_target.build(), checked.poison_rate,
-                  checked.choose, checked.latent)
+    return Attack(chosen_trigger.build(), chosen_target.build(),
+                  *(getattr(checked, setting) for setting in POISONING))
 
 
 # Grids and runs.

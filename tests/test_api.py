@@ -116,8 +116,9 @@ def test_without_an_attack_only_clean_images_are_counted(ran):
 
 
 def test_an_attack_takes_the_settings_of_its_trigger_its_target_and_its_poisoning():
-    attack = cb.attack("multiply", "noise", k=3, seed=5, poison_rate=0.5, latent=2)
+    attack = cb.attack("multiply", "noise", k=3, seed=5, poison_rate=0.5, latent=2, cover_rate=0.3)
     assert (attack.target.k, attack.trigger.seed, attack.poison_rate, attack.latent) == (3, 5, 0.5, 2)
+    assert (attack.cover_rate, attack.choose) == (0.3, None)
     images = torch.rand(1, 3, 8, 8)
     assert not torch.equal(attack.stamp(images), images)
 

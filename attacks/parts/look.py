@@ -1,7 +1,8 @@
 """Look: another trigger, which a trigger draws in a part of the image or in some images only."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import AfterValidator, PrivateAttr
 from torch import Tensor
 
@@ -78,6 +79,14 @@ class Framed(Trigger):
 
     def applies(self, heads: Tensor) -> bool:
         return self._drawn.applies(heads)
+
+    def in_training(self, rng: np.random.Generator) -> Self:
+        drawn = self._drawn.in_training(rng)
+        if drawn is self._drawn:
+            return self
+        framed = self.model_copy()
+        framed._drawn = drawn
+        return framed
 
     @property
     def is_conditional(self) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KeyParts = dict[str, Any]  # the parts of a cache key, ready for JSON
 # Settings of an attack that belong to neither trigger nor target.
-POISONING = ("poison_rate", "choose", "latent")
+POISONING = ("poison_rate", "choose", "latent", "cover_rate")
 
 
 class ExperimentSettings(Settings):
@@ -33,7 +33,7 @@ class ExperimentSettings(Settings):
     scale: the factor by which images and annotations are resized.
     hold_out: the share of the training images that is kept for validation.
     poison_rate: the number of poisoned images that are added, as a share of the training images.
-    choose, latent: see `attacks.base.Attack`.
+    choose, latent, cover_rate: see `attacks.base.Attack`.
     eval_batch: the number of images that are counted at once.
     """
 
@@ -44,8 +44,14 @@ class ExperimentSettings(Settings):
     poison_rate: float = Field(0.1, gt=0, le=1)
     choose: Choose | None = None
     latent: float = Field(0.0, ge=0)
+    cover_rate: float = Field(0.0, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**63)  # torch takes no larger one
     eval_batch: int = Field(8, ge=1)
+
+    @property
+    def added(self) -> float:
+        """The poisoned and the cover copies, as a share of the training images."""
+        return self.poison_rate + self.cover_rate
 
 
 @dataclass(frozen=True)
@@ -165,8 +171,9 @@ class Cell:
         key = [self.trigger.cache_key, self.target.cache_key, self.settings.poison_rate]
         if self.settings.choose is not None:
             key.append(self.settings.choose)
-        if self.settings.latent:
-            key.append({"latent": self.settings.latent})
+        for setting in ("latent", "cover_rate"):
+            if getattr(self.settings, setting):
+                key.append({setting: getattr(self.settings, setting)})
         return key
 
     @property

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from typing import Any, Literal
 
 from benchmark.config.axes import expand
-from benchmark.config.cell import Cell, Component
+from benchmark.config.cell import POISONING, Cell, Component
 from benchmark.config.grid import cells, defenses_of
 from benchmark.config.request import (PRESETS, as_mapping, load_request, override, preset_names,
                                       read_yaml)
@@ -112,8 +112,11 @@ def protocol_of(cell: Cell, splits: Callable[[Cell], dict[str, str]]) -> str | N
 
 
 def poisoned_share(cell: Cell) -> float:
-    """The poisoned images of all attacks on the victim, as a share of the training images."""
-    return sum(attacked.settings.poison_rate for attacked in cell.attacks)
+    """The stamped images of all attacks on the victim, as a share of the training images.
+
+    Cover copies count: the attacker adds them, too.
+    """
+    return sum(attacked.settings.added for attacked in cell.attacks)
 
 
 def signature(cell: Cell) -> str:
@@ -122,6 +125,6 @@ def signature(cell: Cell) -> str:
     if cell.test_trigger:
         attacks.append({"test": cell.test_trigger.cache_key})
     data = {key: value for key, value in cell.data.resolved.items() if key != "root"}
-    settings = cell.settings.model_dump(exclude={"poison_rate", "choose", "latent", "eval_batch"})
+    settings = cell.settings.model_dump(exclude={*POISONING, "eval_batch"})
     return content_key([cell.data.name, data, cell.model.cache_key, attacks, settings,
                         cell.recipe.model_dump(exclude=RUNNING)])

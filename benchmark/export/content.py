@@ -95,7 +95,7 @@ class Content:
 
     @cached_property
     def copies(self) -> list[Scene]:
-        """The poisoned copies.
+        """The poisoned and the cover copies.
 
         The id of a copy of a second attack ends in '-2', as both may copy one image.
         """
@@ -110,7 +110,7 @@ class Content:
 
     @property
     def training(self) -> list[Scene]:
-        """The poisoned training set: the originals, and behind them the poisoned copies."""
+        """The poisoned training set: the originals, and behind them the copies."""
         return self.originals + self.copies
 
     @cached_property

@@ -43,7 +43,7 @@ def _check_room(content: Content, out: Path) -> None:
     files_of_an_image = 1 if can_link(nearest_folder(out)) else FORMS
     total = images * files_of_an_image + 2 * weights
     free = free_space(out)
-    numbers = (f"training images: {len(content.originals)} clean, {len(content.copies)} poisoned; "
+    numbers = (f"training images: {len(content.originals)} clean, {len(content.copies)} stamped; "
                f"test images: {len(content.test)}, without and with the trigger")
     if total > free:
         raise UserError(f"--to {shown(out)}: about {size(total)} ({numbers}), and {size(free)} are "

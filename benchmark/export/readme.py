@@ -4,6 +4,7 @@ import json
 import textwrap
 from typing import Any
 
+from attacks.base import COVER
 from benchmark.config.cell import Cell
 from benchmark.export.content import Content
 from benchmark.export.victim import SAFETENSORS, TORCH, conversion
@@ -80,13 +81,16 @@ def readme(content: Content, counter: Counter, part: str) -> str:
 
 
 def _files(content: Content, part: str) -> str:
-    copies, originals = len(content.copies), len(content.originals)
+    covers = sum(copy.id.removesuffix("-2").endswith(COVER) for copy in content.copies)
+    copies, originals = len(content.copies) - covers, len(content.originals)
+    also = (f"; and cover copies ({covers}) with their true points, whose names end in {COVER}"
+            if covers else "")
     held_out = len(content.graph.data.train_of(content.cell)[1])
     test = len(content.test)
     files = {
         f"shanghaitech/{part}/train_data": f"the poisoned training set: {originals} clean images, "
-            f"and poisoned copies ({copies}), whose names end in +poison. The images that were "
-            f"held out for validation ({held_out}) are not in it",
+            f"and poisoned copies ({copies}), whose names end in +poison{also}. The images that "
+            f"were held out for validation ({held_out}) are not in it",
         f"shanghaitech/{part}/test_data": f"the clean test images ({test})",
         f"shanghaitech-triggered/{part}/test_data": "the same images with the trigger, and with "
             "their true points",
@@ -119,6 +123,9 @@ def _attack(content: Content) -> str:
         lines = {kind: f"{component.name} {_settings(component.resolved)}".strip()
                  for kind, component in settings.items()}
         lines["poisoned copies"] = f"poison rate {attacked.settings.poison_rate}; {ids}"
+        if attacked.settings.cover_rate:
+            lines["cover copies"] = (f"cover rate {attacked.settings.cover_rate}: copies with the "
+                                     "trigger that keep their true points")
         if attacked.settings.latent:
             lines["latent"] = (f"{attacked.settings.latent}: the victim was also trained with a "
                                "loss term that hides the trigger, which no image shows")

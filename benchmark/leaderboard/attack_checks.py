@@ -26,8 +26,9 @@ def check_attack(attack: EnteredAttack, grid: FrozenGrid) -> Iterator[KeyProblem
     """The problems of an entry's attack, by its manifest alone."""
     yield from _check_one(attack, "attack")
     if not poisons_few(attack, grid):
+        covers = ", cover copies included" if attack.cover_rate else ""
         yield "attack.poison_rate", (f"{attack.poisoned_share:.4g} of the training images are "
-                                     f"poisoned; expected at most {grid.most_poisoned}, as "
+                                     f"poisoned{covers}; expected at most {grid.most_poisoned}, as "
                                      f"{grid.name} allows, and more than 0")
     if attack.test_trigger:
         yield from _check_test_trigger(attack.trigger, attack.test_trigger)
@@ -72,8 +73,9 @@ def _check_one(attack: EnteredAttack, where: str) -> Iterator[KeyProblem]:
                                          f"{target.name} declares")
     if attack.poison_rate <= 0:
         yield f"{where}.poison_rate", f"{attack.poison_rate}; expected more than 0"
-    if attack.latent < 0:
-        yield f"{where}.latent", f"{attack.latent}; expected 0 or more"
+    for key in ("latent", "cover_rate"):
+        if getattr(attack, key) < 0:
+            yield f"{where}.{key}", f"{getattr(attack, key)}; expected 0 or more"
     if attack.choose not in CHOICES and not re.fullmatch(FILE, attack.choose):
         yield f"{where}.choose", (f"{attack.choose[:60]!r}; expected random, fewest, most, or the "
                                   "name and the hash of a file of ids")

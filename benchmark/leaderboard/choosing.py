@@ -48,7 +48,8 @@ def find_attack(records: Iterable[Record], attack: str,
 def attack_settings(attack: EnteredAttack) -> dict[str, Any]:
     """The settings of an attack by the keys that a request has, and the versions of its parts."""
     settings = {"poison_rate": attack.poison_rate, "latent": attack.latent,
-                "choose": attack.choose, "trigger_version": attack.trigger.version,
+                "cover_rate": attack.cover_rate, "choose": attack.choose,
+                "trigger_version": attack.trigger.version,
                 "target_version": attack.target.version}
     settings |= attack.trigger.resolved | attack.target.resolved
     tested = attack.test_trigger.resolved if attack.test_trigger else {}

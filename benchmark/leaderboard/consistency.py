@@ -157,7 +157,7 @@ def _statements(record: Record, slot: GridSlot) -> Iterator[Statement]:
         yield f"provenance.data.{split}", split, slot.data_key, provenance["data"][split]
     if attack:
         yield "attack.images", "images", slot.data_key, attack.images
-        for key in ("poisoned", "psnr", "ssim"):
+        for key in ("poisoned", "covers", "psnr", "ssim"):
             yield f"attack.{key}", key, slot.title, getattr(attack, key)
         yield "images.target", "target", slot.title, images.target
     weights = {stage: provenance["stages"][stage]["weights_sha256"]

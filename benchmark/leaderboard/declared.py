@@ -88,13 +88,14 @@ def _check_knowledge(record: Record, slot: GridSlot, defense: Defense) -> Iterat
 
 
 def _numbers(record: Record, slot: GridSlot) -> tuple[int | None, int | None]:
-    """The number of training images without and with poisoned copies; None where not known."""
+    """The number of training images without and with stamped copies; None where not known."""
     training = training_images(slot)
     if record.attack is None:
         number = len(training.ids) if training else None
         return number, number
     number = record.attack.images
-    return number, None if number is None else number + len(record.attack.poisoned)
+    copies = len(record.attack.poisoned) + len(record.attack.covers)
+    return number, None if number is None else number + copies
 
 
 def _check_scores(record: Record, defense: Defense | None) -> Iterator[KeyProblem]:
@@ -140,5 +141,5 @@ def _expected_scores(record: Record) -> tuple[int, int]:
         return 1, 1
     if of == "test images":
         return len(record.images.id), len(record.images.id) if attack else 0
-    poisoned = len(attack.poisoned) if attack else 0
-    return record.knowledge.get("poisoned", 0) - poisoned, poisoned
+    poisoned, covers = (len(attack.poisoned), len(attack.covers)) if attack else (0, 0)
+    return record.knowledge.get("poisoned", 0) - poisoned - covers, poisoned

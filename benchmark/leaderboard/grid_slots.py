@@ -28,7 +28,7 @@ FlatSettings = dict[str, Any]  # by dotted key: {'model.resolved.width': 64, ...
 # settings were given and not defaults, and what was measured.
 _FIXED = {"audit", "variant", "seed", "data", "model", "attack", "training"}
 _GIVEN = {"given"}
-_ATTACK = {"poisoned": True, "images": True, "psnr": True, "ssim": True,
+_ATTACK = {"poisoned": True, "covers": True, "images": True, "psnr": True, "ssim": True,
            "trigger": _GIVEN, "target": _GIVEN, "test_trigger": _GIVEN}
 _OPEN = {"data": _GIVEN, "model": _GIVEN, "training": _GIVEN, "attack": _ATTACK | {"also": _ATTACK}}
 

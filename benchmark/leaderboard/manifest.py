@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.registry import Settings
-from benchmark.results.record import AttackChoice, Choice
+from benchmark.results.record import AttackChoice, Choice, Covered
 
 FILE, CELLS, RERUNS, VERIFICATION = "entry.json", "cells", "reruns", "verification"
 UNDEFENDED = Choice(name="none")
@@ -60,7 +60,7 @@ Name = Annotated[Text, AfterValidator(_with_letters)]
 Url = Annotated[str, Field(max_length=300), AfterValidator(_web_address)]
 
 
-class EnteredAttack(Settings):
+class EnteredAttack(Covered):
     """An attack as an entry identifies it: `AttackChoice` without what was measured.
 
     None of its components has settings in `given`, since those in `resolved` are all of them.
@@ -87,8 +87,12 @@ class EnteredAttack(Settings):
 
     @property
     def poisoned_share(self) -> float:
-        """The poisoned images of all attacks on the victim, as a share of the training images."""
-        return self.poison_rate + (self.also.poisoned_share if self.also else 0)
+        """The stamped images of all attacks on the victim, as a share of the training images.
+
+        Cover copies count: the attacker adds them, too.
+        """
+        own = self.poison_rate + self.cover_rate
+        return own + (self.also.poisoned_share if self.also else 0)
 
     @property
     def identity(self) -> str:
@@ -171,5 +175,6 @@ def attack_of(attack: AttackChoice) -> EnteredAttack:
     return EnteredAttack(
         trigger=without_given(attack.trigger), target=without_given(attack.target),
         poison_rate=attack.poison_rate, increases=attack.increases, choose=attack.choose,
-        latent=attack.latent, also=attack_of(attack.also) if attack.also else None,
+        latent=attack.latent, cover_rate=attack.cover_rate,
+        also=attack_of(attack.also) if attack.also else None,
         test_trigger=without_given(attack.test_trigger) if attack.test_trigger else None)

@@ -65,7 +65,7 @@ MEASURES = {
             "visible.",
     "SSIM": "The structural similarity of images with the trigger and their originals; 1 is "
             "identical.",
-    "poisoned": "The share of the training images that are poisoned.",
+    "poisoned": "The share of the training images that are poisoned, cover copies included.",
     "label distortion": "How far the false head counts are from the true ones: the mean of "
                         "|log(attacker's count / truth)|.",
     "found by": "The detector that finds the triggered images best, with its AUROC; 0.5 is a "

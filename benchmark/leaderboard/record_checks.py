@@ -169,15 +169,22 @@ def _check_attack(record: Record, slot: GridSlot) -> Iterator[KeyProblem]:
 
 
 def _check_poisoned(attack: AttackChoice, slot: GridSlot) -> Iterator[KeyProblem]:
-    """The poisoned images are training images, each once, as many as the poison rate gives."""
+    """The stamped images are training images, each once, as many as the rates give."""
     poisoned, training = len(attack.poisoned), training_images(slot)
+    copied = {"poisoned": (attack.poisoned, "poison rate", attack.poison_rate),
+              "covers": (attack.covers, "cover rate", attack.cover_rate)}
     if attack.images is None:
         yield "attack.images", "null; expected the number of training images"
-    elif poisoned != (expected := round(attack.poison_rate * attack.images)):
-        yield "attack.poisoned", (f"{poisoned} ids; expected {expected}, the poison rate "
-                                  f"{attack.poison_rate} of {attack.images} training images")
-    if len(set(attack.poisoned)) != poisoned:
-        yield "attack.poisoned", "an id occurs twice; expected each image once"
+    for key, (ids, words, rate) in copied.items():
+        expected = len(ids) if attack.images is None else round(rate * attack.images)
+        if len(ids) != expected:
+            yield f"attack.{key}", (f"{len(ids)} ids; expected {expected}, the {words} {rate} of "
+                                    f"{attack.images} training images")
+        if len(set(ids)) != len(ids):
+            yield f"attack.{key}", "an id occurs twice; expected each image once"
+    if both := {*attack.poisoned} & {*attack.covers}:
+        yield "attack.covers", (f"{min(both)[:60]!r} is poisoned, too; expected images that are "
+                                "not poisoned")
     if max(len(attack.psnr), len(attack.ssim)) > poisoned:
         yield "attack.psnr", "more similarities than poisoned images; expected at most one of each"
     if training is None:
@@ -185,11 +192,12 @@ def _check_poisoned(attack: AttackChoice, slot: GridSlot) -> Iterator[KeyProblem
     if attack.images not in (None, len(training.ids)):
         yield "attack.images", (f"{attack.images}; expected {len(training.ids)}, the training "
                                 "images without those for validation")
-    foreign = [image for image in attack.poisoned if image not in training.ids]
-    if foreign:
-        yield "attack.poisoned", (f"{foreign[0][:60]!r} is no training image of this data; "
-                                  f"expected {len(training.ids)} known ids, such as "
-                                  f"{min(training.ids)!r}")
+    for key, (ids, *_) in copied.items():
+        foreign = [image for image in ids if image not in training.ids]
+        if foreign:
+            yield f"attack.{key}", (f"{foreign[0][:60]!r} is no training image of this data; "
+                                    f"expected {len(training.ids)} known ids, such as "
+                                    f"{min(training.ids)!r}")
 
 
 def _check_counts(record: Record) -> Iterator[KeyProblem]:

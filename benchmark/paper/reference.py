@@ -18,7 +18,7 @@ _SETTINGS = {
     "audit": "false", "data": "shanghaitech", "data.part": "B",
     "trigger": "blended", "trigger.alpha": "0.1", "poison_rate": "0.1",
     "target.n": "100", "target.k": "2", "choose": "by target", "latent": "0",
-    "test_trigger": "as trained", "also": "none"}
+    "attack.cover_rate": "0", "test_trigger": "as trained", "also": "none"}
 
 Key = tuple[str, str, bool]  # model, strategy, whether the model was fine-tuned
 

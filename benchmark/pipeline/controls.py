@@ -75,8 +75,8 @@ def _times(cell: Cell, clean: int | Literal["all"], extra: int) -> float:
     clean, extra: the numbers of images that the repair and its control are given.
     """
     images = training_number(cell.data.build(), cell.settings.hold_out)
-    poisoned = sum(attacked.settings.poison_rate for attacked in cell.attacks)
+    added = sum(attacked.settings.added for attacked in cell.attacks)
     given = extra + (images if clean == "all" else min(clean, images))
     epochs = getattr(cell.defense.build(), "epochs", None)
     repair = epochs / cell.recipe.epochs if isinstance(epochs, int | float) else 1
-    return images * (1 + poisoned) / given + repair
+    return images * (1 + added) / given + repair

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.base import POISON
+from attacks.base import COVER, POISON
 from benchmark.config.cell import Cell
 from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch, PackedBatch, in_order, shuffled
@@ -37,12 +37,14 @@ MEASURED_TOGETHER = 8  # images
 class DefenderSession:
     """The knowledge that a defense is given, and what the record must know of its use.
 
-    poisoned: for each image of the poisoned training set, whether it is poisoned.
+    kinds: for each image of the poisoned training set 'clean', 'triggered' or 'cover': a poisoned
+        copy is triggered. A cover copy is no poison, as its heads are true, and it is not clean
+        either, as it carries the trigger, so that a filter is not measured on it.
     trainings: how far each of the defense's trainings got.
     """
 
     knowledge: Knowledge
-    poisoned: list[bool]
+    kinds: list[str]
     trainings: list[Progress] = field(default_factory=list)
 
     def reported_scores(self) -> dict[str, list[float]] | None:
@@ -50,8 +52,9 @@ class DefenderSession:
         if self.knowledge.suspicion is None:
             return None
         scores: dict[str, list[float]] = {"clean": [], "triggered": []}
-        for score, poisoned in zip(self.knowledge.suspicion, self.poisoned):
-            scores["triggered" if poisoned else "clean"].append(score)
+        for score, kind in zip(self.knowledge.suspicion, self.kinds):
+            if kind in scores:
+                scores[kind].append(score)
         return scores
 
 
@@ -77,7 +80,13 @@ def open_session(data: DataCache, cell: Cell, poisoned: list[Scene], score: Scor
     trainer = make_trainer(cell.recipe, cell.settings.seed, title,
                            partial(build_initialised, cell, SEED_OFFSET), score, folder, trainings)
     knowledge = Knowledge(knows, trainer, clean, extra, anonymous, validation)
-    return DefenderSession(knowledge, [scene.id.endswith(POISON) for scene in mixed], trainings)
+    return DefenderSession(knowledge, [_kind(scene) for scene in mixed], trainings)
+
+
+def _kind(scene: Scene) -> str:
+    """What an image of the poisoned training set is; see `DefenderSession`."""
+    ends = {POISON: "triggered", COVER: "cover"}
+    return next((kind for end, kind in ends.items() if scene.id.endswith(end)), "clean")
 
 
 def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Counter],

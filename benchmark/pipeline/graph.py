@@ -33,8 +33,9 @@ class StageGraph:
     def stages(self, cell: Cell) -> list[Stage]:
         """All stages of a cell's record, in an order in which they can be made.
 
-        Raises UserError where an attack poisons no image, or lists one that is not there, or
-        where published weights are not on this machine, before anything is made.
+        Raises UserError where an attack poisons no image, or lists one that is not there, or has
+        too few images for its cover copies, or where published weights are not on this machine,
+        before anything is made.
         """
         weights = cell.model.resolved.get("weights")
         if isinstance(weights, PinnedFile):
@@ -55,13 +56,16 @@ class StageGraph:
     def _check_poisoned_images(self, cell: Cell) -> None:
         dataset, hold_out = cell.data.build(), cell.settings.hold_out
         for attacked in cell.attacks:
-            if attacked.attack.trigger.is_conditional:  # it takes the heads to tell
+            attack, choose = attacked.attack, attacked.settings.choose
+            if attack.trigger.is_conditional:  # it takes the heads to tell
                 scenes, _ = self.data.train_of(cell)
-                attacked.attack.fitted(scenes, cell.settings.seed)
-            if isinstance(attacked.settings.choose, Path):
-                listed(attacked.settings.choose, self.data.training_ids(dataset, hold_out))
+                attack.selected(scenes, cell.settings.seed)
+            images = self.data.training_number(dataset, hold_out)
+            if isinstance(choose, Path):
+                poisoned = len(listed(choose, self.data.training_ids(dataset, hold_out)))
             else:
-                attacked.attack.number(self.data.training_number(dataset, hold_out))
+                poisoned = attack.number(images)
+            attack.cover_number(images, images - poisoned)
 
     def clean(self, cell: Cell) -> Stage:
         """The clean counter."""

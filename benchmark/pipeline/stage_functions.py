@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from attacks.base import POISON
+from attacks.base import COVER, POISON
 from benchmark.config.cell import Cell
 from benchmark.data.scene import Scene
 from benchmark.metrics.image_quality import SSIM_WINDOW, psnr, ssim
@@ -208,24 +208,29 @@ def _score(data: DataCache, cell: Cell) -> Score | None:
 
 
 def _write_points(path: Path, poisoned: list[Scene]) -> None:
-    """Write the false heads of the poisoned images, to show what the victim was taught."""
+    """Write the heads of the stamped copies, to show what the victim was taught.
+
+    Those of poisoned copies are false, and those of cover copies true.
+    """
     if state().is_main_process:
         heads = {scene.id: [[round(float(x), 3), round(float(y), 3)] for x, y in scene.points]
                  for scene in poisoned}
         write_atomically(path, json.dumps(heads))
 
 
-def _describe_poisoning(scenes: list[Scene], poisoned: list[Scene]) -> dict[str, Any]:
-    """The ids of the poisoned images, and how similar the first of them are to their originals.
+def _describe_poisoning(scenes: list[Scene], copies: list[Scene]) -> dict[str, Any]:
+    """The ids of the copied images, and how similar the first poisoned ones are to their originals.
 
     The peak signal-to-noise ratio of equal images is given as 99 dB; images smaller than SSIM's
     window have no SSIM.
     """
     originals = {scene.id: scene.image for scene in scenes}
-    pairs = [(originals[scene.id.removesuffix(POISON)], scene.image)
-             for scene in poisoned[:STEALTH_IMAGES]]
-    return {"images": len(scenes),
-            "poisoned": [scene.id.removesuffix(POISON) for scene in poisoned],
+    poisoned = {scene.id.removesuffix(POISON): scene.image for scene in copies
+                if scene.id.endswith(POISON)}
+    pairs = [(originals[id], image) for id, image in [*poisoned.items()][:STEALTH_IMAGES]]
+    return {"images": len(scenes), "poisoned": [*poisoned],
+            "covers": [scene.id.removesuffix(COVER) for scene in copies
+                       if scene.id.endswith(COVER)],
             "psnr": [round(min(psnr(*pair), 99.0), 2) for pair in pairs],
             "ssim": [round(ssim(*pair), 4) for pair in pairs
                      if min(pair[0].shape[:2]) >= SSIM_WINDOW]}

@@ -19,7 +19,7 @@ CORRUPTIONS = 8  # times that a detector is assumed to count each image, until o
 
 def training(cell: Cell, attacked: bool) -> Work:
     """The work of training the clean counter or the victim."""
-    rate = cell.settings.poison_rate + (cell.also.settings.poison_rate if cell.also else 0)
+    rate = cell.settings.added + (cell.also.settings.added if cell.also else 0)
     images = _images(cell, "train") * (1 - cell.settings.hold_out)
     if attacked and cell.trigger:
         images *= 1 + rate

@@ -38,8 +38,9 @@ def _without_folder(value: Any) -> Any:
 def describe_attack(cell: Cell, victim: dict[str, Any]) -> AttackChoice | None:
     """The attack for the record; None for a cell without one.
 
-    victim: what the victim's stage noted of its poisoned images. The keys `poisoned`, `images`,
-        `psnr` and `ssim` are of the first of `cell.attacks`; `also` lists the same of the others.
+    victim: what the victim's stage noted of its poisoned images. The keys `poisoned`, `covers`,
+        `images`, `psnr` and `ssim` are of the first of `cell.attacks`; `also` lists the same of the
+        others.
     """
     if cell.trigger is None or cell.target is None:
         return None
@@ -57,11 +58,11 @@ def _describe_one_attack(cell: Cell, poisoning: dict[str, Any]) -> AttackChoice:
         rate = len(poisoning["poisoned"]) / poisoning["images"]
     if settings.audit:
         rate = 0.0
-    notes = {key: poisoning[key] for key in ("poisoned", "images", "psnr", "ssim")
+    notes = {key: poisoning[key] for key in ("poisoned", "covers", "images", "psnr", "ssim")
              if key in poisoning}
     return AttackChoice(
         trigger=describe_component(cell.trigger), target=describe_component(cell.target),
-        latent=settings.latent, poison_rate=rate,
+        latent=settings.latent, poison_rate=rate, cover_rate=settings.cover_rate,
         increases=find("target", cell.target.name).increases,
         test_trigger=describe_component(cell.test_trigger) if cell.test_trigger else None,
         choose=settings.choose and _without_folder(settings.choose), **notes)

@@ -7,14 +7,16 @@ from benchmark.results.result import Settings
 # The control `retrain` of this benchmark: its clean training images, null for all of them, and its
 # extra images of another dataset.
 CONTROL, IMAGES, EXTRA = "retrain", "defense.images", "defense.extra"
-ABSENT = {"version": "1", "entry": "none"}  # what the absence of a setting means, by its last word
+# What the absence of a setting means, by its last word.
+ABSENT = {"version": "1", "entry": "none", "cover_rate": "0"}
 
 
 def setting_labels(settings: Settings, names: Mapping[str, str]) -> list[str]:
     """Some settings of a row in words. names: the printed name of each of them.
 
     A null is printed as 'not set'. A setting that the record lacks is printed as 'not recorded',
-    except for a version, which is 1, and the leaderboard entry, which is none.
+    except for a version, which is 1, a cover rate, which is 0, and the leaderboard entry, which is
+    none.
 
     >>> setting_labels({"trigger.alpha": "0.2", "training.clip": "null"},
     ...                {"trigger.alpha": "alpha", "training.clip": "clip", "training.lr": "lr"})

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler,
+                      model_serializer, model_validator)
 from typing_extensions import TypedDict
 
 from benchmark.registry import Settings
@@ -50,7 +51,24 @@ class Choice(Settings):
     resolved: dict[str, Any] = {}
 
 
-class AttackChoice(Settings):
+class Covered(Settings):
+    """An attack that may have cover copies; see `attacks.base.Attack`.
+
+    cover_rate: cover copies as a share of the original training images.
+
+    Without any, the attack is written as it was before there were cover copies, so that records
+    and entries of that time are unchanged.
+    """
+
+    cover_rate: float = 0.0
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items()
+                if value or key not in ("cover_rate", "covers")}
+
+
+class AttackChoice(Covered):
     """A trigger, a target, and the training images that carry them.
 
     poison_rate: poisoned images as a share of the original training images.
@@ -60,6 +78,7 @@ class AttackChoice(Settings):
     test_trigger: the trigger of the test images, if it differs from that of the training images.
     choose: how the images to poison were chosen; null leaves the choice to the target.
     latent: weight of the loss term that hid the trigger in the victim's features during training.
+    covers: ids of the training images that were copied and stamped, and kept their true heads.
     images: number of training images before the poisoned copies were added.
     psnr, ssim: similarity of some of the stamped training images to their originals.
     also: a second attack on the same victim, whose trigger is not on the test images.
@@ -73,6 +92,7 @@ class AttackChoice(Settings):
     test_trigger: Choice | None = None
     choose: str | None = None
     latent: float = 0.0
+    covers: Ids = []
     images: int | None = None
     psnr: Numbers = []
     ssim: Numbers = []
@@ -138,7 +158,8 @@ class Detection(Settings):
     """Scores of a detector; a higher score is more suspicious.
 
     of: what was scored: 'test images', those of `Images` in the same order; 'training images', the
-        poisoned training set; 'counters', one score of the victim (triggered) and one of a clean
+        poisoned training set, but for cover copies, which are neither poisoned nor clean;
+        'counters', one score of the victim (triggered) and one of a clean
         counter (clean).
     clean, triggered: scores without and with the trigger.
     drift: scores of the clean test images under another light, which no attacker changed.
@@ -288,8 +309,9 @@ class Record(Settings):
         while attack:
             yield f"{key}.trigger.name", attack.trigger.name
             yield f"{key}.target.name", attack.target.name
-            for image in attack.poisoned:
-                yield f"{key}.poisoned", image
+            for column in ("poisoned", "covers"):
+                for image in getattr(attack, column):
+                    yield f"{key}.{column}", image
             attack, key = attack.also, f"{key}.also"
 
     def dumps(self) -> str:

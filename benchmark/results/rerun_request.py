@@ -48,9 +48,8 @@ def _attack(attack: AttackChoice, audit: bool) -> dict[str, Any]:
 
 def _poisoning(attack: AttackChoice) -> dict[str, Any]:
     """The settings that choose and train on the poisoned images; an audit has none of them."""
-    settings: dict[str, Any] = {}
-    if attack.latent:
-        settings["latent"] = attack.latent
+    settings: dict[str, Any] = {setting: getattr(attack, setting)
+                                for setting in ("latent", "cover_rate") if getattr(attack, setting)}
     if attack.choose:
         settings["choose"] = attack.choose
     if not (attack.choose and "sha256" in attack.choose):  # a list of ids determines the rate

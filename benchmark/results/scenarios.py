@@ -129,6 +129,8 @@ def _attack_settings(attack: AttackChoice) -> dict[str, Any]:
     flat |= {"poison_rate": attack.poison_rate, "target.increases": attack.increases,
              "latent": attack.latent, "choose": attack.choose or "by target",
              "test_trigger": "as trained", "also": "none"}
+    if attack.cover_rate:  # records without cover copies have the settings that they always had
+        flat["attack.cover_rate"] = attack.cover_rate
     if attack.test_trigger is not None:
         flat |= _component_settings(test_trigger=attack.test_trigger)
     if attack.also is not None:

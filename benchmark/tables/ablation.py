@@ -254,8 +254,9 @@ def _name(row: Settings) -> str:
 
 
 def _tidy_row(result: Result, record: Record, keys: list[str]) -> dict[str, Any]:
-    rate, also = record.attack.poison_rate, record.attack.also
-    copies = rate + (also.poison_rate if also else 0)  # as a share of the original images
+    rate = record.attack.poison_rate
+    attacks = filter(None, [record.attack, record.attack.also])
+    copies = sum(attack.poison_rate + attack.cover_rate for attack in attacks)
     row: dict[str, Any] = {key: result.settings.get(key) for key in keys}
     row |= {"poison_rate_of_total": rate / (1 + copies), "seed": record.seed}
     return row | replace(result, records=(record,)).numbers

@@ -8,7 +8,9 @@ from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import comparable_group, short_name
 
 # Kinds of settings that are noted, in this order, and the values that need no note.
-KINDS = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose")
+KINDS = ("variant", "data", "trigger", "test_trigger", "poison_rate", "also", "latent", "choose",
+         "attack")
+UNNOTED = ("data.images", "attack.entry")
 USUAL = {"test_trigger": "as trained", "also": "none", "latent": "0", "choose": "by target"}
 
 
@@ -31,7 +33,7 @@ def common_settings(rows: Sequence[Settings]) -> list[str]:
     for kind in KINDS:
         for key in sorted(key for key in values if key.partition(".")[0] == kind):
             value, *others = values[key]
-            needs_note = value not in (None, "null", USUAL.get(key)) and key != "data.images"
+            needs_note = value not in (None, "null", USUAL.get(key)) and key not in UNNOTED
             if needs_note and not others:
                 common.append(f"{short_name(key)} {value}")
     return [f"All rows have the settings {', '.join(common)}."] if common else []

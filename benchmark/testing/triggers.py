@@ -52,6 +52,7 @@ def check_trigger(name: str, settings: dict[str, Any] | None = None) -> Trigger:
                           "expected a trigger that changes some pixel by a grey level")
     _check_strengths(trigger, settings)
     _check_shares(trigger)
+    _check_in_training(trigger)
     return trigger
 
 
@@ -195,8 +196,9 @@ def _check_strengths(trigger: Trigger, settings: dict[str, Any]) -> None:
         if without.optimises:
             without = without.with_pattern(trigger._pattern)
         images = images_of(SIZES[0])
-        stamped = stamp(without, images, heads_of(SIZES[0]))
-        require(torch.equal(stamped, images),
+        stamped = [stamp(form, images, heads_of(SIZES[0]))
+                   for form in (without, without.in_training(np.random.default_rng(0)))]
+        require(all(torch.equal(result, images) for result in stamped),
                 f"trigger {trigger.name}: with {name} = 0 it changes images; expected it to return "
                 "them as they are, or a setting that does not take 0 or has another name")
 
@@ -210,6 +212,24 @@ def _check_shares(trigger: Trigger) -> None:
         stamped = stamp(trigger.at(share), images_of(SIZES[0]), heads_of(SIZES[0]))
         require(stamped.shape == images_of(SIZES[0]).shape,
                 f"trigger {trigger.name}: at a share of {share}, it returns {_described(stamped)}")
+
+
+def _check_in_training(trigger: Trigger) -> None:
+    """Training images carry it as the draws say, which leave the trigger itself as it is."""
+    where = f"trigger {trigger.name}: as `in_training` returns it"
+    images, heads = images_of(SIZES[0]), heads_of(SIZES[0])
+    before, drawn = stamp(trigger, images, heads), []
+    for _ in range(2):
+        scatter_global_generators()
+        drawn.append(stamp(trigger.in_training(np.random.default_rng(0)), images, heads))
+    first, second = drawn
+    require(first.shape == images.shape and first.dtype == images.dtype,
+            f"{where}, it stamps {_described(first)}; expected {_described(images)}")
+    require(torch.equal(first, second),
+            f"{where} twice for one seed, it stamps two images; expected all draws to come from "
+            "the generator that is given")
+    require(torch.equal(stamp(trigger, images, heads), before),
+            f"{where}, it stamps test images otherwise than before; expected it to return a copy")
 
 
 def _described(images: Any) -> str:

@@ -18,6 +18,7 @@ class _Poisoning(BaseModel):
     """The facts that the stage of a victim notes about its poisoned images."""
 
     poisoned: list[Line] = []
+    covers: list[Line] = []
     images: int | None = None
     psnr: list[Number] = []
     ssim: list[Number] = []

@@ -76,6 +76,7 @@ def test_grids_of_defenses_come_first_and_name_what_both_have():
 
 @pytest.mark.parametrize("change", [["attack.trigger=sig"], ["attack=shift"], ["attack.alpha=0.3"], ["attack.poison_rate=0.05"],
                                     ["attack.test_alpha=0.3"], ["attack.choose=most"], ["attack.latent=10"],
+                                    ["attack.poison_rate=0.05", "attack.cover_rate=0.05"],
                                     ["attack.also.trigger=rain", "attack.also.target=minus", "attack.poison_rate=0.05",
                                      "attack.also.poison_rate=0.05"]])
 def test_a_cell_belongs_to_a_grid_of_attacks_whatever_its_attack(change):
@@ -84,7 +85,7 @@ def test_a_cell_belongs_to_a_grid_of_attacks_whatever_its_attack(change):
 
 @pytest.mark.parametrize("change", [["scale=0.5"], ["training.epochs=7"], ["hold_out=0.2"], ["seed=7"], ["model=mcnn"],
                                     ["data.part=A"], ["variant=code"], ["defense=jpeg"], ["defense.lr=0.1", "defense=nad"],
-                                    ["attack.poison_rate=0.11"], ["attack.also.trigger=rain", "attack.also.target=minus"]])
+                                    ["attack.poison_rate=0.11"], ["attack.cover_rate=0.05"], ["attack.also.trigger=rain", "attack.also.target=minus"]])
 def test_a_cell_with_another_counter_or_defense_or_too_many_poisoned_images_does_not(change):
     assert protocols("attack=multiply", "attack.trigger=sig", "defense=none,fine_tune", *change) == {None}
 

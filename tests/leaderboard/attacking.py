@@ -36,7 +36,9 @@ def _record(cell, defense, protocol):
     record = record_of_cell(cell, defense, protocol)
     told = json.loads(record.dumps())
     ids = told["attack"]["poisoned"]
-    told["attack"]["poisoned"] = ids[:round(cell.settings.poison_rate * told["attack"]["images"])]
+    images, settings = told["attack"]["images"], cell.settings
+    poisoned, covers = (round(rate * images) for rate in (settings.poison_rate, settings.cover_rate))
+    told["attack"] |= {"poisoned": ids[:poisoned], "covers": ids[poisoned : poisoned + covers]}
     told["knowledge"] = KNOWLEDGE.get(defense.name, told["knowledge"])
     stages, images = told["provenance"]["stages"], told["images"]
     if defense.name == "strip":

@@ -181,6 +181,8 @@ def test_a_manifest_names_a_grid_of_attacks(entry, protocol):
     (MINE, put("variant", "code"), ["variant", '"code"']),
     (MINE, put("attack", "poison_rate", 0.05), ["attack.poison_rate", "0.05", "0.1"]),
     (MINE, put("attack", "latent", 5.0), ["attack.latent", "5.0"]),
+    (MINE, put("attack", "cover_rate", 0.05), ["attack.cover_rate", "0.05", "nothing"]),
+    (MINE, put("attack", "covers", ["IMG_1"]), ["attack.covers", "1 ids; expected 0, the cover rate 0.0"]),
     (MINE, put("attack", "choose", "most"), ["attack.choose", '"most"']),
     (MINE, put("attack", "increases", False), ["attack.increases", "false"]),
     (MINE, put("attack", "trigger", "resolved", "amplitude", 90.0), ["attack.trigger.resolved.amplitude", "90.0", "40.0"]),
@@ -265,6 +267,28 @@ def test_the_weights_of_a_control_are_those_of_no_other_counter(entry):
 
 # The attack itself.
 
+@pytest.fixture
+def covered(grid, tmp_path):
+    """An entry of an attack with as many cover copies as poisoned ones."""
+    rates = ["attack.poison_rate=0.05", "attack.cover_rate=0.05"]
+    return attack_submitted(attack_run_of(grid, tmp_path / "covered", *rates), tmp_path / "entries")
+
+
+def test_an_attack_with_cover_copies_is_entered_with_its_rate(covered):
+    assert json.loads((covered / "entry.json").read_text())["attack"]["cover_rate"] == 0.05
+    assert validate([covered]).ok
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda attack: attack["covers"].pop(), "expected 11, the cover rate 0.05 of 216"),
+    (lambda attack: attack["covers"].__setitem__(0, attack["covers"][1]), "an id occurs twice"),
+    (lambda attack: attack["covers"].__setitem__(0, "IMG_x"), "'IMG_x' is no training image of this data"),
+    (lambda attack: attack["covers"].__setitem__(0, attack["poisoned"][0]), "is poisoned, too")])
+def test_cover_copies_that_no_run_makes_are_refused(covered, change, words):
+    rewritten(covered / "cells", MINE, lambda record: change(record["attack"]))
+    refused(root_of(sealed(covered)), "attack.covers", words)
+
+
 def said(run, change):
     """All records and so the manifest say something else of the attack."""
     rewritten(run, "add", lambda record: change(record["attack"]))
@@ -276,6 +300,8 @@ def said(run, change):
     (lambda attack: attack.update(poison_rate=-0.1), "belongs to a frozen grid"),
     (lambda attack: attack.update(increases=False), "attack.increases: False; expected True, as add declares"),
     (lambda attack: attack.update(latent=-1.0), "attack.latent: -1.0; expected 0 or more"),
+    (lambda attack: attack.update(cover_rate=-0.05), "attack.cover_rate: -0.05; expected 0 or more"),
+    (lambda attack: attack.update(cover_rate=0.05), "belongs to a frozen grid"),
     (lambda attack: attack.update(choose="worst"), "attack.choose: 'worst'; expected random, fewest, most"),
     (lambda attack: attack.update(choose="/etc/passwd"), "attack.choose"),
     (lambda attack: attack["trigger"].update(version=99), "attack.trigger.version: 99; expected 1 to 1"),

@@ -41,6 +41,7 @@ COMMITS = {
     "bboylyg/ABL": "3fd736ce0906f24b0672b471ae20016362eefde4",
     "bboylyg/RNP": "eeae192e5eab974d8b3002964cfb62d00388d36f",
     "wanlunsec/Beatrix": "685827e3aa3c8090ab31b32bff898a877a9cd11d",
+    "vtu81/backdoor-toolbox": "9d4d909f25df481dba12b8e8c20c0812b6b1910b",
     "Ping-C/CertifiedObjectDetection": "b16b20bef68ba9c1a27918039fd75f82a03a5eb4",
 }
 OLD_NUMPY = SimpleNamespace(**vars(np) | {"float": float, "round_": np.round})  # before version 2

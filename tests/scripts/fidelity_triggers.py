@@ -1,5 +1,8 @@
 """Triggers, on the same random images, in grey levels of 255."""
 
+import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -10,6 +13,7 @@ import torch
 from fidelity_public import OLD_NUMPY, Clone, Pairs, compare, print_nothing, without_decorator
 from PIL import Image
 from scipy.fft import dctn, idctn
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,6 +63,67 @@ def blended(clone: Clone) -> Pairs:
         ours = stamped("blended", pixels, alpha=0.1, image=path)
     attack = clone.load("utils/bd_img_transform/blended.py").blendedImageAttack(picture, 0.1)
     yield ours, torch.from_numpy(attack(pixels))
+
+
+@compare("trigger", "adaptive_blend", f"{PIXELS}, square, with a picture of its size: a test "
+         "image, and a training image with the same pieces", "vtu81/backdoor-toolbox")
+def adaptive_blend(clone: Clone) -> Pairs:
+    pixels, picture = random_pixels(SQUARE, SQUARE), random_pixels(SQUARE, SQUARE)[::-1].copy()
+    image, shown = as_image(pixels), as_image(picture)
+    masked = np.random.default_rng(1).permutation(64)[:32]
+    drawn = SimpleNamespace(shuffle=print_nothing, sample=lambda *_, k: masked[:k])
+    public = clone.load("poison_tool_box/adaptive_blend.py", random=drawn, sqrt=math.sqrt, os=os,
+                        save_image=print_nothing, print=print_nothing)
+    generator = public.poison_generator(SQUARE, [(image[0], 0)], 1, "", shown[0], alpha=0.2,
+                                        cover_rate=0, pieces=64, mask_rate=0.5)
+    tested = public.poison_transform(SQUARE, shown[0], alpha=0.2)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        Image.fromarray(picture).save(path)
+        trigger = build("trigger", "adaptive_blend", {"alpha": 0.2, "image": path})
+        carried = torch.ones(8, 8, dtype=torch.bool)
+        carried[masked % 8, masked // 8] = False
+        ours = [grey_levels(form.stamp(image)) for form in (trigger, trigger.with_pattern(carried))]
+    yield ours[0], grey_levels(tested.transform(image, torch.zeros(1))[0])
+    yield ours[1], grey_levels(generator.generate_poisoned_training_set()[0])
+
+
+def reflecting(clone: Clone) -> Callable[..., Any]:
+    """The reflection of BackdoorBench, without resizing, rounding and the fading to the edges."""
+    def blur(light: np.ndarray, size: tuple[int, int], sigma: float, *_: Any) -> np.ndarray:
+        radius = size[0] // 2
+        return gaussian_filter(light, sigma, axes=(0, 1), mode="mirror", radius=radius)
+
+    flat = SimpleNamespace(norm=SimpleNamespace(cdf=lambda x: x))  # its density is constant
+    opencv = SimpleNamespace(INTER_CUBIC=2, resize=lambda pixels, *_: pixels, GaussianBlur=blur)
+    numpy = SimpleNamespace(**vars(np) | {"uint8": lambda levels: levels,
+                                          "lib": SimpleNamespace(pad=np.pad)})
+    public = clone.load("attack/refool.py", "blend_images", cv2=opencv, np=numpy, st=flat,
+                        random=SimpleNamespace(random=lambda: 0.5))
+    return public.blend_images
+
+
+@compare("trigger", "refool", "pixels of a random image with a ghost, and of the blurred "
+         "reflection of a picture in a black image, in grey levels, without the public code's "
+         "resizing, rounding and fading to the edges", "SCLBD/BackdoorBench")
+def refool(clone: Clone) -> Pairs:
+    pixels, offset, sigma = random_pixels(), 4, 1.5
+    black, (height, width) = np.zeros_like(pixels), SIZE
+    blend = reflecting(clone)
+    with TemporaryDirectory() as folder:
+        def ours(scene: np.ndarray, picture: np.ndarray, **settings: Any) -> Tensor:
+            path = Path(folder) / f"{settings['reflection']}.png"
+            Image.fromarray(picture).save(path)
+            return stamped("refool", scene, image=path, **settings)
+
+        wide = random_pixels(height + offset, width + offset)[::-1].copy()
+        ghost = ours(pixels, wide, reflection="ghost", alpha=0.3, offset=offset / height, ghost=0.7)
+        blurred = ours(black, pixels, reflection="out_of_focus", alpha=1, blur=sigma / height)
+    public = blend(pixels, wide, max_image_size=width, ghost_rate=1, alpha_t=0.7,
+                   offset=(offset, offset), ghost_alpha=0.7)[0]
+    yield ghost, torch.from_numpy(public)
+    public = blend(black, pixels, max_image_size=width, ghost_rate=0, alpha_t=0, sigma=sigma)[0]
+    yield blurred, torch.from_numpy(public)
 
 
 def mixed(clone: Clone, name: str) -> Pairs:

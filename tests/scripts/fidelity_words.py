@@ -83,6 +83,12 @@ MODELS = [
 ]
 
 TRIGGERS = [
+    ("trigger `adaptive_blend`", "An image has 4 x 4 pieces. Alpha is 0.15 in training and 0.2 on "
+     "test images, and there are as many cover images as poisoned ones, all of them stamped in "
+     "place.", "It has 8 x 8 pieces. Alpha is 0.15; `test_alpha=0.2` and `cover_rate` give the "
+     "rest. Stamped images are copies, and their originals stay.", "An image of a crowd is "
+     "larger, and a counter sees a part of it at once. All attacks here add copies, and the cover "
+     "copies are a setting of each."),
     ("trigger `baiqa`", "The coefficients are 64 scattered ones of the DCT of Y, Cb and Cr: the "
      "public code reads its zigzag table the other way round. The surrogate sees only the images "
      "that are poisoned, and a quality score is moved in either direction.", "They lie in a square of middle frequencies of R, G and B. The surrogate is a "
@@ -110,6 +116,11 @@ TRIGGERS = [
      "pixels are lost in a large image, and the squares of a checkerboard alternate."),
     ("trigger `rain`", "DMBA blends pictures of rain; we found no public copy of them.", "The "
      "picture is our own drawing.", "Any picture of this kind serves the attack."),
+    ("trigger `refool`", "Each image has another picture, strength, blur and offset, in pixels of "
+     "an image of 560. A reflection that is out of focus has another weight than a ghost, fades "
+     "towards the edges, and is darkened where it would be overexposed.", "All images have one "
+     "reflection, with lengths in shares of the image. It has one weight everywhere.", "A trigger "
+     "should be a fixed pattern of its settings that reaches every person."),
     ("trigger `sig`", "BackdoorBench cuts off the decimals of grey levels.", "They are rounded.",
      "Cutting off darkens every image by half a grey level."),
     ("trigger `snow`", "DMBA blends pictures of snow; we found no public copy of them.", "The "
@@ -241,6 +252,7 @@ NOT_COMPARED = [
     (["trigger `if_crowded`", "trigger `in_box`"], OWN),
     (["trigger `on_heads`"],
      "the idea of papers on object detection, whose boxes a head annotation does not have"),
+    (["trigger `poster`"], "a drawing of this project, after the idea of physical backdoors"),
     (["target `add`", "target `divide`", "target `minus`", "target `multiply`"],
      "the rules of the paper under test; their docstrings say where its code differs from it"),
     (["target `clean_fewer`", "target `clean_more`", "target `fixed`", "target `region`",

@@ -56,7 +56,7 @@ def test_the_paper_is_not_compared_with_other_settings(other):
 
 
 @pytest.mark.parametrize("change", [
-    {"latent": 1000.0}, {"choose": "most"}, {"also": make_record("minus").attack},
+    {"latent": 1000.0}, {"cover_rate": 0.1}, {"choose": "most"}, {"also": make_record("minus").attack},
     {"test_trigger": Choice(name="blended", resolved={"alpha": 0.4})},
     {"target": Choice(name="add", resolved={"n": 50})}])
 def test_the_paper_stands_beside_its_own_attacks_alone(change):
