@@ -74,7 +74,7 @@ def test_a_trigger_is_drawn_where_the_images_are(name):
 
 LAUNCHES = {  # of a step without its optimizer, and of a batch that is counted
     "bayesian": (181, 51), "can": (264, 91), "clip_ebc": (1136, 92), "clip_ebc_vit": (1144, 99), "csrnet": (142, 44),
-    "csrnet_ebc": (1009, 46), "dm_count": (1010, 51), "dm_count_ebc": (1021, 52), "mcnn": (133, 40),
+    "csrnet_ebc": (1009, 46), "csrnet_zip": (223, 48), "dm_count": (1010, 51), "dm_count_ebc": (1021, 52), "mcnn": (133, 40),
     "p2pnet": (228, 67), "sfanet": (319, 111), "squeeze": (210, 78), "tiny": (129, 34)}
 MATCHES_ON_THE_HOST = {"p2pnet"}  # scipy's Hungarian method: the costs come once a step, and the pairs go back
 ANY = math.inf, math.inf  # of a counter that has no numbers yet

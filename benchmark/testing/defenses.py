@@ -29,8 +29,8 @@ SCRATCH = {"weights": "scratch"}
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 16}, "mcnn": {},
     **{name: SCRATCH | {"clip": "tiny"} for name in ("clip_ebc", "clip_ebc_vit")},
-    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "dm_count",
-                                  "dm_count_ebc", "p2pnet", "sfanet", "squeeze")}}
+    **{name: SCRATCH for name in ("bayesian", "can", "csrnet", "csrnet_ebc", "csrnet_zip",
+                                  "dm_count", "dm_count_ebc", "p2pnet", "sfanet", "squeeze")}}
 
 
 def check_defense(name: str, settings: dict[str, Any] | None = None,

@@ -18,6 +18,7 @@ training.schedule=restarts --set training.warmup=50 --set training.epochs=2600`.
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +32,16 @@ from models.parts.vgg import LICENCE, kaiming
 
 
 class VGGClassifier(BlockwiseCounter):
-    """A front end of VGG, a back end of convolutions, and a 1x1 convolution of five bins.
+    """A front end of VGG, a back end of convolutions, and a 1x1 convolution that classifies.
 
     A subclass writes `block_features`.
 
+    classes: the number of classes of the classifier.
     frontend, backend: the layers; the last convolution of the back end is followed by a ReLU.
     last_anchor, ot_weight: see `BlockwiseCounter`.
     """
 
+    classes: ClassVar[int] = BINS
     licence = LICENCE
     public_code = "Yiming-M/CLIP-EBC"
     public_note = ("The anchors of the bins are given when the network is built, see last_anchor "
@@ -52,7 +55,7 @@ class VGGClassifier(BlockwiseCounter):
         super().__init__(last_anchor, ot_weight)
         self.frontend = frontend
         self.backend = backend
-        self.classifier = nn.Conv2d(backend[-2].out_channels, BINS, 1)
+        self.classifier = nn.Conv2d(backend[-2].out_channels, self.classes, 1)
         kaiming(self)
 
     @abstractmethod

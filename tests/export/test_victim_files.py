@@ -20,6 +20,7 @@ PUBLIC = [
     pytest.param("can", SCRATCH, ("context.scales.0.1.weight", "output_layer.bias"), marks=LARGE),
     pytest.param("csrnet_ebc", SCRATCH | {"last_anchor": 4.7}, ("backbone.features.0.weight", "classifier.bias"), marks=LARGE),
     pytest.param("dm_count", SCRATCH, ("features.0.weight", "density_layer.0.bias"), marks=LARGE),
+    pytest.param("csrnet_zip", SCRATCH | {"last_anchor": 4.7}, ("backbone.encoder.0.weight", "pi_head.bias", "bin_centers"), marks=LARGE),
     pytest.param("dm_count_ebc", SCRATCH | {"last_anchor": 4.7}, ("backbone.reg_layer.2.weight", "classifier.bias"), marks=LARGE),
     pytest.param("bayesian", SCRATCH, ("features.0.weight", "reg_layer.4.bias"), marks=LARGE),
     pytest.param("sfanet", SCRATCH, ("vgg.conv1_1.conv.weight", "conv_out.bn.running_var"), marks=LARGE),

@@ -17,7 +17,7 @@ from benchmark.weights import convert, trained
 
 SETTINGS = {name: {key: value for key, value in settings.items() if key != "weights"}
             for name, settings in MODELS.items()}
-SETTINGS |= {name: SETTINGS[name] | {"last_anchor": 4.3} for name in SETTINGS if "_ebc" in name}
+SETTINGS |= {name: SETTINGS[name] | {"last_anchor": 4.3} for name in SETTINGS if name.endswith(("_ebc", "_ebc_vit", "_zip"))}
 SMALL = ("tiny", "mcnn", "squeeze")
 
 

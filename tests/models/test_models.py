@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 # For tests. The anchor is read off a training set otherwise.
 SMALL = {**{name: {"clip": "tiny", "last_anchor": 4.3} for name in ("clip_ebc", "clip_ebc_vit")},
-         **{name: {"last_anchor": 4.3} for name in ("csrnet_ebc", "dm_count_ebc")}}
+         **{name: {"last_anchor": 4.3} for name in ("csrnet_ebc", "csrnet_zip", "dm_count_ebc")}}
 
 
 def has_weights(name):
@@ -268,7 +268,7 @@ def test_the_declared_numbers_of_parameters_are_those_of_the_built_counter(name,
 
 
 @pytest.mark.parametrize("name, network, layers", [
-    ("csrnet", vgg16, 23), ("csrnet_ebc", vgg16, 23), ("can", vgg16, 23), ("sfanet", vgg16_bn, 43),
+    ("csrnet", vgg16, 23), ("csrnet_ebc", vgg16, 23), ("csrnet_zip", vgg16, 23), ("can", vgg16, 23), ("sfanet", vgg16_bn, 43),
     ("p2pnet", vgg16_bn, 43), ("dm_count", vgg19, 36), ("dm_count_ebc", vgg19, 36), ("bayesian", vgg19, 36)])
 def test_a_front_end_has_the_layers_and_numbers_of_torchvision(name, network, layers):
     with torch.device("meta"):
@@ -384,7 +384,7 @@ def test_a_public_checkpoint_counts_the_same_here(name, tmp_path):
 
 @pytest.mark.parametrize("name, network, suffix, save", [
     ("csrnet", vgg16, "pth", torch.save), ("can", vgg16, "safetensors", save_file),
-    ("csrnet_ebc", vgg16, "pth", torch.save), ("dm_count_ebc", vgg19, "pth", torch.save),
+    ("csrnet_ebc", vgg16, "pth", torch.save), ("csrnet_zip", vgg16, "pth", torch.save), ("dm_count_ebc", vgg19, "pth", torch.save),
     ("sfanet", vgg16_bn, "pth", torch.save), ("p2pnet", vgg16_bn, "pth", torch.save),
     ("dm_count", vgg19, "safetensors", save_file)])
 def test_a_vgg_starts_the_front_end(tmp_path, name, network, suffix, save):

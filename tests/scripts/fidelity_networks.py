@@ -237,6 +237,72 @@ def dm_count_ebc(clone: Clone) -> Pairs:
     return same_classes(read_by("dm_count_ebc", original, last_anchor=4.4), original)
 
 
+def public_csrnet_zip(clone: Clone) -> nn.Module:
+    """The public ZIP on CSRNet, with random weights and without its download."""
+    layers = clone.load("models/ebc/utils.py", "make_vgg_layers")
+    start = clone.load("models/utils/utils.py", "_init_weights")
+    head = clone.load("models/utils/blocks.py", "conv1x1", _init_weights=start._init_weights)
+    vgg = clone.load("models/ebc/vgg.py", "VGG")
+    network = clone.load(
+        "models/ebc/csrnet.py", "encoder_cfg", "decoder_cfg", "CSRNet", "_csrnet", VGG=vgg.VGG,
+        make_vgg_layers=layers.make_vgg_layers, vgg_urls={"vgg16": ""},
+        load_state_dict_from_url=lambda url: {}, _init_weights=start._init_weights,
+        _get_norm_layer=lambda part: None, _get_activation=lambda part: None)
+    public = clone.load("models/ebc/model.py", "EBC", conv1x1=head.conv1x1,
+                        supported_models=["csrnet"], _csrnet=network._csrnet)
+    return randomised(public.EBC("csrnet", 8, BINS, ANCHORS))
+
+
+@compare("model", "csrnet_zip", f"{MAPS} and their logits, {READ}", "Yiming-M/EBC-ZIP")
+@torch.no_grad()
+def csrnet_zip(clone: Clone) -> Pairs:
+    original = public_csrnet_zip(clone)
+    ours = read_by("csrnet_zip", original)
+    images = random_images()
+    yield ours(images), original(normalised(images))
+    original.training = True  # it then returns its logits too
+    empty, counts, rate, _ = original(normalised(images))
+    logits = ours.apply_layers(images, ours.logits)
+    yield logits, torch.cat([empty, counts], dim=1)
+    yield ours.rate(logits), rate
+
+
+def flattened_places(values: Tensor, pattern: str) -> Tensor:
+    """einops.rearrange, for the two patterns of the public loss."""
+    return {"B H W -> B (H W)": lambda: values.flatten(1),
+            "B C H W -> B (H W) C": lambda: values.flatten(2).mT}[pattern]()
+
+
+@compare("model", "csrnet_zip", "loss of one image and its gradient in the last convolutions; "
+         "small weights there, as the public code adds 1e-8 to each probability",
+         "Yiming-M/EBC-ZIP")
+def zip_loss(clone: Clone) -> Pairs:
+    utils = clone.load("losses/utils.py")
+    given = {"_reshape_density": utils._reshape_density, "_bin_count": utils._bin_count}
+    poisson = clone.load("losses/zero_inflated_poisson_nll.py", "EPS", "ZIPoissonNLL",
+                         "ZICrossEntropy", rearrange=flattened_places, **given)
+    windows = clone.load("losses/multiscale_mae.py", "MultiscaleMAE")
+    loss = clone.load(
+        "losses/loss.py", "QuadLoss", ZIPoissonNLL=poisson.ZIPoissonNLL,
+        ZICrossEntropy=poisson.ZICrossEntropy, MultiscaleMAE=windows.MultiscaleMAE, **given,
+    ).QuadLoss(SIDE, 8, BINS, aux_loss="msmae", weight_aux=1.0, scales=[1, 2, 4])
+    original = public_csrnet_zip(clone)
+    original.training = True
+    with torch.no_grad():
+        original.pi_head.weight.div_(20)
+    images = torch.rand(1, 3, SIDE, SIDE)
+    heads = torch.cat([random_heads(40), torch.full((5, 2), 20.0)])  # 5 heads in one block
+    empty, counts, rate, density = original(normalised(images))
+    theirs, _ = loss(counts, density, dot_maps([heads], (SIDE, SIDE), 8), [heads], empty, rate)
+    counter = read_by("csrnet_zip", original)
+    ours = counter.loss(Batch(images, [heads], [torch.ones(len(heads))]))
+    yield ours, theirs[None]
+    for head, public in ((counter.classifier, original.bin_head),
+                         (counter.emptiness, original.pi_head)):
+        yield (torch.autograd.grad(ours.sum(), head.weight, retain_graph=True)[0],
+               torch.autograd.grad(theirs, public.weight, retain_graph=True)[0])
+
+
 def public_p2pnet(clone: Clone) -> nn.Module:
     """The public P2PNet on torchvision's VGG-16-BN, with random weights."""
     from torchvision.models import vgg16_bn

@@ -31,6 +31,7 @@ COMMITS = {
     "pxq0312/SFANet-crowd-counting": "38f46c31902e8ac09487d9573f38882a92eecb3a",
     "CommissarMa/MCNN-pytorch": "00a4a5c9f1a460c335c1e2f6c57b0b42de1d9a78",
     "Yiming-M/CLIP-EBC": "b52a5944bd75beed34fd3d0da516aa833ae63354",
+    "Yiming-M/EBC-ZIP": "bada31da1bace9c6b32453b5a95395e8210c5a0b",
     "TencentYoutuResearch/CrowdCounting-P2PNet": "5c91a81ca062b1c7fd3db3ad1c55b1c21f0a7455",
     "SCLBD/BackdoorBench": "f02e3534645f0ee63d6848653062cd6c0d6c400d",
     "THUYimingLi/BackdoorBox": "af3afd1c0b172cbf4b0f8c030a9afa0fecc13fc1",

@@ -52,6 +52,12 @@ MODELS = [
      "with a warm-up of 50 epochs and restarts over 2600 epochs.", "It is averaged. Training is "
      "Adam at 1e-4 with a cosine for 150 epochs.", "The reason is that of `dm_count`. A warm-up of "
      "50 epochs would not fit short trainings."),
+    ("model `csrnet_zip`", "1e-8 is added to a probability before its logarithm.", "Logarithms of "
+     "probabilities are computed from the logits.", "The gradient of a confident mistake does not "
+     "vanish."),
+    ("model `csrnet_zip`", "Training has warm restarts over 1300 epochs. The colours of every view "
+     "change a little.", "It has a cosine for 150 epochs. Those of a fifth of the views change.",
+     "The reasons are those of `csrnet_ebc`, whose recipe this is but for the zoom."),
     ("model `dm_count`", "The transport cost is summed over the batch, while the other terms are "
      "averaged, so that its weight grows with the batch.", "All terms are averaged over the "
      "images. `ot_weight=1.0` gives the weight of the public code at its batch of 10.",
@@ -91,8 +97,9 @@ TRIGGERS = [
      "copies are a setting of each."),
     ("trigger `baiqa`", "The coefficients are 64 scattered ones of the DCT of Y, Cb and Cr: the "
      "public code reads its zigzag table the other way round. The surrogate sees only the images "
-     "that are poisoned, and a quality score is moved in either direction.", "They lie in a square of middle frequencies of R, G and B. The surrogate is a "
-     "clean counter with another seed, and counts are raised. By default one strength is trained.",
+     "that are poisoned, and a quality score is moved in either direction.",
+     "They lie in a square of middle frequencies of R, G and B. The surrogate is a clean counter "
+     "with another seed, and counts are raised. By default one strength is trained.",
      "A count has a direction that the attacker wants. The original strengths are a setting."),
     ("trigger `blended`", "The picture is Hello Kitty; BackdoorBench mixes it at 0.2.", "The "
      "picture is our own drawing, mixed at 0.1, the value of the paper.", "The original picture is "
@@ -170,8 +177,8 @@ DEFENSES = [
     ("defense `ft_sam`", "BackdoorBench tunes for 100 epochs with a radius of 2 or 8, depending on "
      "the dataset.", "There are 20 epochs, and radii of 0.1, 0.5 and 2 are tried.", "A squared "
      "error rises far more than a cross entropy within the same radius."),
-    ("defense `drmguard`", "The change is made by a network, found once and unlearned.", "It is one "
-     "bounded perturbation, found anew in each round.", "The reasons are those of `inversion`."),
+    ("defense `drmguard`", "The change is made by a network, found once and unlearned.",
+     "It is one bounded perturbation, found anew in each round.", "The reasons are those of `inversion`."),
     ("defense `i_bau`", "The hypergradient accounts for how the perturbation moves with the "
      "weights. The perturbation has the size of an image and is limited by a penalty.",
      "The perturbation is held fixed. It is upsampled from a low resolution and bounded.",
@@ -218,8 +225,8 @@ DEFENSES = [
      "The rule of strength is the same for all repairs."),
     ("defense `sau`", "The divergence of the predictions is that of Jensen and Shannon, and the "
      "probability of the victim's wrong class is lowered by a logarithm. There are 100 rounds.",
-     "It is the squared difference of the shifts of the counts, and the share of the victim's shift "
-     "is lowered. There are up to 5 rounds, and clean validation images choose among them.",
+     "It is the squared difference of the shifts of the counts, and the share of the victim's "
+     "shift is lowered. There are up to 5 rounds, and clean validation images choose among them.",
      "A count has no classes, and the logarithm is infinite where both counters are equal."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
