@@ -1,4 +1,4 @@
-"""DRMGuard: find a change of all images that moves all counts alike, and unlearn it.  Du et al., 2024.
+"""DRMGuard: find a change that moves all counts alike, and unlearn it.  Du et al., 2024.
 
 Du, Li, Zhang, Zhang, arXiv 2411.04811. Its reverse engineering, adapted to counts, is that of the
 detector `inversion`: one small perturbation, for more people or for fewer, whose log-ratio of the

@@ -14,9 +14,10 @@ repaired counter still makes.
 Changes for counting: a label that flips becomes a count that moves by more than a tenth, the band
 in which the benchmark calls a count right. As in the paper, an image leaves the first term of the
 inner problem once its count does so, and both terms once both counts do and differ by no more. The
-divergence of the two predictions is the squared difference of the shifts. A class that is no longer to be predicted becomes a shift that is no longer to be
-made; the logarithm that the paper takes there is infinite at the start, where both counters are
-equal. mean(L) is the victim's mean loss on clean images, which makes the weight a pure number.
+divergence of the two predictions is the squared difference of the shifts. A class that is no longer
+to be predicted becomes a shift that is no longer to be made; the logarithm that the paper takes
+there is infinite at the start, where both counters are equal. mean(L) is the victim's mean loss on
+clean images, which makes the weight a pure number.
 
 The numbers are those of BackdoorBench, whose implementation is by the first author: Adam at 1e-4,
 bound and step 0.2, 5 steps from the upper corner, beta 0.01, weight 1. It has 100 rounds.

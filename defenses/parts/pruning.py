@@ -163,5 +163,6 @@ def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
     for plan in plans:
         channels = sum(int(flags.sum()) for flags in plan.values())
         total = sum(len(flags) for flags in plan.values())
-        candidates.append(Candidate({"pruned": channels / max(total, 1)}, partial(pruned, plan), channels))
+        share = channels / max(total, 1)
+        candidates.append(Candidate({"pruned": share}, partial(pruned, plan), channels))
     return candidates

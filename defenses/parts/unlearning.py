@@ -18,7 +18,7 @@ LossOfBatch = Callable[[Batch], Tensor]  # from a batch to the loss of each of i
 
 
 def with_and_without(counter: Counter, change: Callable[[Tensor], Tensor]) -> LossOfBatch:
-    """The counter's loss of changed images plus that of the images as they are, true labels in both.
+    """The loss of changed images plus that of the images as they are, with the true labels in both.
 
     change: from images [B, 3, H, W] to changed ones. Nothing is learned through it.
     """

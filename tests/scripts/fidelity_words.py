@@ -178,7 +178,8 @@ DEFENSES = [
      "the dataset.", "There are 20 epochs, and radii of 0.1, 0.5 and 2 are tried.", "A squared "
      "error rises far more than a cross entropy within the same radius."),
     ("defense `drmguard`", "The change is made by a network, found once and unlearned.",
-     "It is one bounded perturbation, found anew in each round.", "The reasons are those of `inversion`."),
+     "It is one bounded perturbation, found anew in each round.",
+     "The reasons are those of `inversion`."),
     ("defense `i_bau`", "The hypergradient accounts for how the perturbation moves with the "
      "weights. The perturbation has the size of an image and is limited by a penalty.",
      "The perturbation is held fixed. It is upsampled from a low resolution and bounded.",
