@@ -1,8 +1,8 @@
 """Beatrix: suspect images whose features go together in another way than usual.  Ma et al., 2023.
 
 Ma, Wang, Sun, Xue, Wang, Xiang, "The 'Beatrix' resurrections: robust backdoor detection via Gram
-matrices", NDSS 2023, arXiv 2209.11715. With the features F of an image, one row of places for each channel,
-and the order p, the Gram matrix is
+matrices", NDSS 2023, arXiv 2209.11715. With the features F of an image, one row of places for each
+channel, and the order p, the Gram matrix is
 
     G_p = (F^p (F^p)^T)^(1/p), element by element
 
