@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
 from benchmark.data.density import dot_maps
+from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights
 from models.parts.blockwise import LAST
@@ -62,8 +63,9 @@ class CsrnetZip(VGGClassifier):
     public_code = "Yiming-M/EBC-ZIP"
     public_note = "It is the model `csrnet` with block size 8 and without the key `config`."
     trained_parameters = 16_190_406
-    recipe = VGGClassifier.recipe.model_copy(
-        update={"zoom_min": 0.75, "zoom_max": 2.5, "blur": 0.0})
+    recipe = Recipe(epochs=150, batch_size=8, optimizer="adam", lr=1e-4, weight_decay=1e-4,
+                    schedule="cosine", flip=True, crop=448, zoom_min=0.75, zoom_max=2.5, jitter=0.2,
+                    noise=0.5)
 
     def __init__(self, weights: Weights = "imagenet", last_anchor: PositiveFloat | None = None):
         back = convolutions(512, BACK[:-1], dilation=2)
