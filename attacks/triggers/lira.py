@@ -5,8 +5,8 @@ passes through tanh, on a surrogate n, here a clean counter with another seed. W
 
     max over g of the mean of (n(x + epsilon g(x)) - n(x - epsilon g(x))) / max(c, 1)
 
-so +g raises counts and -g lowers them. As in the paper (equation 2) the bound epsilon alone keeps
-the change small; no term of the loss does.
+so +g raises counts and -g lowers them. The bound epsilon alone keeps the change small, as it is a
+constraint in the paper; no term of the loss does.
 
 The paper is Doan, Lao, Zhao and Li, LIRA: learnable, imperceptible and robust backdoor attacks. Its
 attacker controls the training: g and the victim are learned in turns, each for the other, and then
