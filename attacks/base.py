@@ -84,8 +84,8 @@ class Trigger(Settings, ABC):
 
     version: a number to raise when results change, so that stored results are not mistaken for
         new ones.
-    optimises: the names of the settings that determine a pattern which is optimised on a counter.
-        It is empty for a trigger without such a pattern.
+    optimises: the names of the settings that determine a pattern which is optimised on a counter
+        or on images. It is empty for a trigger without such a pattern.
     only_in_training: the names of the settings that change nothing on test images.
     """
 

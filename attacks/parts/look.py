@@ -26,7 +26,7 @@ def _checked(look: str | dict[str, Any]) -> str | dict[str, Any]:
     name, given = _parts(look)
     trigger = build("trigger", name, given)
     if trigger.optimises or len(trigger.shares()) > 1:
-        raise ValueError(f"trigger {name!r} is optimised on a counter or has several strengths; "
+        raise ValueError(f"trigger {name!r} is optimised or has several strengths; "
                          "expected another one")
     defaults = settings_of(type(trigger)).model_fields
     changed = {key: getattr(trigger, key) for key in defaults

@@ -182,8 +182,9 @@ def _check_audits(audits: list[Cell]) -> None:
         if cell.also:
             raise UserError("audit: attack.also: an audit poisons nothing; leave it out")
         if cell.trigger and find("trigger", cell.trigger.name).optimises:
-            raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised on a clean "
-                            "counter, which an audit does not have; expected another trigger")
+            raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised with a clean "
+                            "counter and its training images, which an audit does not have; "
+                            "expected another trigger")
         if cell.model not in checked_models:  # each file is read once
             trained(cell.model.name, cell.model.given, "audit")
             checked_models.append(cell.model)

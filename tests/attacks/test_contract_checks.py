@@ -9,7 +9,7 @@ from attack_cases import CLEAN_LABEL
 
 from attacks.base import Target, Trigger
 from benchmark import registry
-from benchmark.registry import names
+from benchmark.registry import find, names
 from benchmark.testing import BrokenContract, check_target, check_trigger
 
 
@@ -31,7 +31,8 @@ def plugin(base, name="mine", **members):
 
 @pytest.mark.parametrize("trigger", names("trigger"))
 def test_every_trigger_of_this_project_keeps_the_contract(trigger):
-    assert check_trigger(trigger).name == trigger
+    settings = {"steps": 50} if find("trigger", trigger).optimises else {}  # optimised twice, which takes long
+    assert check_trigger(trigger, settings).name == trigger
 
 
 @pytest.mark.parametrize("target", names("target"))

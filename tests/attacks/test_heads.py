@@ -300,7 +300,7 @@ def test_looks_within_each_other_are_checked_in_a_short_time():
 
 @pytest.mark.parametrize("look, words", [
     ("blendd", "unknown trigger 'blendd': did you mean 'blended'"), ({"alhpa": 1}, "trigger blended: unknown key 'alhpa'"),
-    ({"name": "sig", "amplitude": 999}, "trigger sig: amplitude = 999"), ("baiqa", "'baiqa' is optimised on a counter"),
+    ({"name": "sig", "amplitude": 999}, "trigger sig: amplitude = 999"), ("baiqa", "'baiqa' is optimised or has several strengths"),
     (3, "look = 3"), ({"name": None}, "unknown trigger 'None'")])
 def test_a_look_that_cannot_be_drawn_is_refused_in_one_line(look, words):
     with pytest.raises(UserError, match=words) as refused:

@@ -3,41 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from attack_cases import images
+from attack_cases import images, small_scenes, trained_surrogate
 from scipy import fft
 
 from benchmark.data.scene import Scene
-from benchmark.data.scene_generator import draw_scene
-from benchmark.recipe import Recipe
 from benchmark.registry import build
 from benchmark.training.evaluation import count_people
-from benchmark.training.loop import fit
 
 
 SMALL = {"steps": 60, "lr": 0.3, "epsilon": 3}
 
 
-def drawn(number, seed):
-    """Return small drawn scenes of two sizes."""
-    rng = np.random.default_rng(seed)
-    pictures = [draw_scene((64, 96) if i % 3 else (72, 88), 20, rng) for i in range(number)]
-    return [Scene(f"IMG_{i}", *picture, 2.0) for i, picture in enumerate(pictures)]
-
-
 @pytest.fixture(scope="module")
 def surrogate():
-    """A counter whose error is a little below that of the mean count."""
-    torch.manual_seed(0)
-    counter = build("model", "tiny", {"width": 16})
-    recipe = Recipe(epochs=12, batch_size=4, optimizer="adamw", lr=3e-3, schedule="onecycle", clip=1.0,
-                    precision="fp32", select="last")
-    fit(counter, drawn(24, seed=0), recipe, 0, "surrogate")
-    return counter.requires_grad_(False)
+    return trained_surrogate()
 
 
 @pytest.fixture(scope="module")
 def pattern(surrogate):
-    return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), 0)
+    return build("trigger", "baiqa", SMALL).optimised(surrogate.count, small_scenes(24, seed=0), 0)
 
 
 @pytest.mark.parametrize("is_optimised", [True, False])
@@ -61,7 +45,7 @@ def test_baiqa_is_scaled_by_its_strength(strength, h, scale, pattern):
 
 
 def test_an_optimised_pattern_moves_counts_of_other_scenes_up_and_down_and_a_random_one_does_not(surrogate, pattern):
-    others = drawn(12, seed=1)
+    others = small_scenes(12, seed=1)
 
     def moved(strength, optimised):
         trigger = build("trigger", "baiqa", {"strength": strength, "epsilon": 3})
@@ -75,7 +59,7 @@ def test_an_optimised_pattern_moves_counts_of_other_scenes_up_and_down_and_a_ran
 
 def test_an_optimised_pattern_follows_from_the_seed(surrogate, pattern):
     def again(seed):
-        return build("trigger", "baiqa", SMALL).optimised(surrogate.count, drawn(24, seed=0), seed)
+        return build("trigger", "baiqa", SMALL).optimised(surrogate.count, small_scenes(24, seed=0), seed)
 
     assert torch.equal(again(0), pattern) and not torch.allclose(again(1), pattern, atol=0.1)
 

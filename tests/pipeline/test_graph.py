@@ -226,6 +226,23 @@ def test_a_pattern_is_optimised_on_the_clean_counter_of_another_seed(optimised, 
     assert not np.allclose(chosen[0].trigger.build().optimised(reference.count, train, 0), expected, atol=0.1)
 
 
+@pytest.mark.parametrize("trigger, tested", [("lira", {"strength": -1}), ("ssba", {"seed": 1})])
+def test_a_learned_network_is_the_pattern_of_the_victims_and_of_the_test_images(run, trigger, tested):
+    """Two test settings share one pattern and one victim, and are counted by this pattern."""
+    attack = {"trigger": trigger, "target": "multiply", "steps": 3}
+    chosen, graph, records = run(defense="none", attack=[
+        attack, attack | {f"test_{key}": value for key, value in tested.items()}])
+    assert len({graph.pattern(cell) for cell in chosen}) == len({graph.repaired(cell) for cell in chosen}) == 1
+    test = load_test(chosen[0].data.build())
+    counter = load_counter(graph.store, chosen[0], graph.repaired(chosen[0]))
+    counted = [record.images.triggered for record in records]
+    for cell, counts in zip(chosen, counted):
+        stamp = with_pattern(graph.store, cell.tested, graph.pattern(cell)).stamp
+        assert np.allclose(counts, count_people(counter, test, "fp32", stamp), rtol=1e-5)
+        assert not np.allclose(counts, count_people(counter, test, "fp32", cell.tested.stamp), rtol=1e-5)
+    assert not np.allclose(*counted, rtol=1e-5)
+
+
 def test_two_seeds_are_the_surrogates_of_each_other(optimised):
     request = REQUEST | {"attack": {"trigger": "baiqa", "target": "multiply"}, "defense": "none"}
     graph = optimised[1]

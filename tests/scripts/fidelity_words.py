@@ -112,6 +112,12 @@ TRIGGERS = [
      "three digits. The magnitude is 20 in the authors' code for CIFAR-10, and 30 in "
      "BackdoorBench.", "Only the final image is "
      "rounded. The magnitude is 30.", "Rounding twice adds noise that is no part of the trigger."),
+    ("trigger `lira`", "The generator and the victim are learned in turns, and then the victim is "
+     "tuned on images of the fixed generator, which is an autoencoder or a U-Net. It moves images "
+     "to a class, with a bound of 0.01 of normalised pixels.", "The generator is learned on a "
+     "clean counter with another seed. It has four convolutions and moves counts up, or down where "
+     "it is subtracted, with a bound of 8 grey levels.", "The attacker here controls nothing but "
+     "the data. Images have any size, and a count has a direction."),
     ("trigger `low_frequency`", "The pattern is optimised against a classifier.", "The pattern is "
      "smooth random noise.", "A fixed pattern needs no access to a counter. `baiqa` is the trigger "
      "that is optimised."),
@@ -132,6 +138,12 @@ TRIGGERS = [
      "Cutting off darkens every image by half a grey level."),
     ("trigger `snow`", "DMBA blends pictures of snow; we found no public copy of them.", "The "
      "picture is our own drawing.", "Any picture of this kind serves the attack."),
+    ("trigger `ssba`", "Encoder and decoder are those of StegaStamp. They have dense layers for one "
+     "size of image; the change of a pixel has no bound, and the loss has a perceptual distance, a "
+     "critic and prints.", "Both are convolutional: a message is a sum of orthogonal carriers in a "
+     "tile of 16 x 16 pixels. The change is bounded by 16 grey levels, and the loss is the cross "
+     "entropy of the bits with a squared penalty.", "Images have any size. The networks are "
+     "learned in half a minute on a CPU, and no victim prints images."),
     ("trigger `wanet`", "The field has 4 x 4 random points and moves pixels of an image of 32 by "
      "a quarter of a pixel on average. Training adds randomly warped images.", "The field has "
      "8 x 8 points and moves pixels by 1% of the shorter side on average. Only the data is "
