@@ -11,16 +11,17 @@ The inner problem looks for shared adversarial examples: they move both counts, 
 factor. The outer one keeps the clean loss and takes away the share of the victim's shift that the
 repaired counter still makes.
 
-Changes for counting: a label that flips becomes a count that moves by more than a tenth, the band
-in which the benchmark calls a count right. As in the paper, an image leaves the first term of the
-inner problem once its count does so, and both terms once both counts do and differ by no more. The
-divergence of the two predictions is the squared difference of the shifts. A class that is no longer
-to be predicted becomes a shift that is no longer to be made; the logarithm that the paper takes
-there is infinite at the start, where both counters are equal. mean(L) is the victim's mean loss on
-clean images, which makes the weight a pure number.
+Changes for counting: a label that flips becomes a count that is doubled or halved. As in the paper,
+an image leaves the first term of the inner problem once its count is, and both terms once both
+counts are and their shifts differ by less than a tenth, the band in which the benchmark calls a
+count right. The divergence of the two predictions is the squared difference of the shifts. A class
+that is no longer to be predicted becomes a shift that is no longer to be made; the logarithm that
+the paper takes there is infinite at the start, where both counters are equal. mean(L) is the
+victim's mean loss on clean images, which makes the weight a pure number.
 
 The numbers are those of BackdoorBench, whose implementation is by the first author: Adam at 1e-4,
-bound and step 0.2, 5 steps from the upper corner, beta 0.01, weight 1. It has 100 rounds.
+bound and step 0.2, 5 steps from the upper corner, beta 0.01, weight 1. It has 100 rounds; here
+there are up to 20, as a round takes about a dozen forward and backward passes over the images.
 """
 
 import math
@@ -47,18 +48,21 @@ class SAU(Unlearning):
     images: number of clean images.
     rounds: number of passes over the images; after fewer there are weaker candidates, unless lr is
         given.
-    lr: learning rate of Adam on the counter. None tries 1e-4, 1e-3 and the victim's.
+    lr: learning rate of Adam on the counter. None tries 1e-4 and the victim's.
     bound: largest change of a pixel, for images in 0..1.
     step: length of a step of the change, as a share of the bound.
     steps: number of steps in which the change is found.
+    shift: log-ratio of the counts that the search aims at; 0.7 is half or twice as many people.
     beta: weight of the shifts beside their difference.
     weight: weight of the shared shifts beside the clean loss.
     """
 
-    rates: ClassVar = (1e-4, 1e-3)
+    rates: ClassVar = (1e-4,)
+    rounds: PositiveInt = 20
     bound: float = Field(0.2, gt=0, le=1)
     step: PositiveFloat = 1.0
     steps: PositiveInt = 5
+    shift: PositiveFloat = 0.7
     beta: NonNegativeFloat = 0.01
     weight: PositiveFloat = 1.0
 
@@ -89,7 +93,7 @@ class SAU(Unlearning):
             change.requires_grad_()
             own, of_victim = (log_ratio(model.count(images + change), before)
                               for model, before in zip((counter, victim), counts))
-            moved = [shift.abs() > MOVED for shift in (own, of_victim)]
+            moved = [shift.abs() > self.shift for shift in (own, of_victim)]
             reach = sum(torch.where(far, 0.0, shift.abs())
                         for far, shift in zip(moved, (own, of_victim))) / 2
             apart = own - of_victim

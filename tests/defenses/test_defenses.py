@@ -20,7 +20,7 @@ from defenses.parts.preprocessing import Preprocessed
 
 DEFENSES = [(name, {}) for name in names("defense")] + [("fine_tune", {"extra": 0}), ("retrain", {"extra": 0})]
 
-SEVERAL_TRAININGS = {"abl", "ft_sam", "label_consistency", "nad"}
+SEVERAL_TRAININGS = {"abl", "ft_sam", "label_consistency", "nad", "sau"}
 each_defense = pytest.mark.parametrize("defense, settings", [
     pytest.param(name, settings, marks=[pytest.mark.slow] if name in SEVERAL_TRAININGS else [])
     for name, settings in DEFENSES])

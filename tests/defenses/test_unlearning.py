@@ -49,13 +49,13 @@ def test_the_change_of_sau_moves_both_counts_alike_within_its_bound():
     change = SAU(bound=0.3).shared(ours, theirs, views.images, counts)
     assert change.abs().max() <= 0.3 + 1e-6 and not change.requires_grad
     for counter in (ours, theirs):
-        assert (shift(counter, views.images, change).abs() > math.log(1.1)).all()
+        assert (shift(counter, views.images, change).abs() > 0.4).all()  # so much its bound allows
 
 
 def test_a_step_of_the_change_follows_the_gradient_of_the_formula():
     views, ours, theirs = batch(), Light(2.0), Light(0.5)
     counts = [counter.count(views.images).detach() for counter in (ours, theirs)]
-    found = SAU(bound=0.02, steps=1, step=0.5, beta=3.0).shared(ours, theirs, views.images, counts)
+    found = SAU(bound=0.02, steps=1, step=0.5, beta=3.0, shift=0.1).shared(ours, theirs, views.images, counts)
     start = torch.full_like(views.images, 0.02, requires_grad=True)
     own, of_victim = shift(ours, views.images, start), shift(theirs, views.images, start)
     assert max(own.abs().max(), of_victim.abs().max()) < math.log(1.1)

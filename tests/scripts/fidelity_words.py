@@ -138,8 +138,8 @@ TRIGGERS = [
      "Cutting off darkens every image by half a grey level."),
     ("trigger `snow`", "DMBA blends pictures of snow; we found no public copy of them.", "The "
      "picture is our own drawing.", "Any picture of this kind serves the attack."),
-    ("trigger `ssba`", "Encoder and decoder are those of StegaStamp. They have dense layers for one "
-     "size of image; the change of a pixel has no bound, and the loss has a perceptual distance, a "
+    ("trigger `ssba`", "Encoder and decoder are those of StegaStamp. They have dense layers for one"
+     " size of image; the change of a pixel has no bound, and the loss has a perceptual distance, a "
      "critic and prints.", "Both are convolutional: a message is a sum of orthogonal carriers in a "
      "tile of 16 x 16 pixels. The change is bounded by 16 grey levels, and the loss is the cross "
      "entropy of the bits with a squared penalty.", "Images have any size. The networks are "
@@ -239,7 +239,7 @@ DEFENSES = [
     ("defense `sau`", "The divergence of the predictions is that of Jensen and Shannon, and the "
      "probability of the victim's wrong class is lowered by a logarithm. There are 100 rounds.",
      "It is the squared difference of the shifts of the counts, and the share of the victim's "
-     "shift is lowered. There are up to 5 rounds, and clean validation images choose among them.",
+     "shift is lowered. There are up to 20 rounds, and clean validation images choose among them.",
      "A count has no classes, and the logarithm is infinite where both counters are equal."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
