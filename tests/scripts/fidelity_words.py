@@ -139,8 +139,8 @@ TRIGGERS = [
     ("trigger `snow`", "DMBA blends pictures of snow; we found no public copy of them.", "The "
      "picture is our own drawing.", "Any picture of this kind serves the attack."),
     ("trigger `ssba`", "Encoder and decoder are those of StegaStamp. They have dense layers for one"
-     " size of image; the change of a pixel has no bound, and the loss has a perceptual distance, a "
-     "critic and prints.", "Both are convolutional: a message is a sum of orthogonal carriers in a "
+     " size of image; the change of a pixel has no bound, and the loss has a perceptual distance, "
+     "a critic and prints.", "Both are convolutional: a message is a sum of orthogonal carriers in a "
      "tile of 16 x 16 pixels. The change is bounded by 16 grey levels, and the loss is the cross "
      "entropy of the bits with a squared penalty.", "Images have any size. The networks are "
      "learned in half a minute on a CPU, and no victim prints images."),
