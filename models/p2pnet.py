@@ -6,10 +6,10 @@ exceeds 0.5. It is no sum of densities, but it is the sum of a map: that of the 
 proposals in each block. This map is what `density` returns, so that all measures and defenses work
 as for other counters. Rounding has no gradient, so the map takes the gradient of the scores' sum.
 
-The loss is that of equations 3 to 6. It differs from the public code in two points. There the
-location loss never enters the sum, because its weight is stored under another name; its weight here
-is that of the paper, and `--set model.point_weight=0` is what the code does. And the cross entropy
-is averaged over each image, where the code averages over the batch.
+The loss is the paper's. It differs from the public code in two points. There the location loss
+never enters the sum, because its weight is stored under another name; its weight here is that of
+the paper, and `--set model.point_weight=0` is what the code does. And the cross entropy is averaged
+over each image, where the code averages over the batch.
 
 The recipe is that of the code, where each image gives four crops to a batch of eight images: here
 they are batches of 32 images and four times as many epochs. Its limits of the scale, 0.7 and 1.3,
@@ -42,8 +42,8 @@ UNUSED = {"fpn.P3_1": 1, "fpn.P3_2": 3, "fpn.P5_2": 3, "regression.conv3": 3, "r
 GRID = [(-2.0, -2.0), (2.0, -2.0), (-2.0, 2.0), (2.0, 2.0)]
 ACCEPTED = 0.5  # the score above which a proposal is counted
 OFFSET = 100.0  # pixels in one unit of the offsets' convolution
-DISTANCE_COST = 0.05  # of a pixel in the matching, beside the score (tau of equation 2)
-EMPTY_WEIGHT = 0.5  # of the proposals that are no heads (lambda 1 of equation 4)
+DISTANCE_COST = 0.05  # of a pixel in the matching, beside the score (tau in the paper)
+EMPTY_WEIGHT = 0.5  # of the proposals that are no heads (lambda 1 in the paper)
 
 
 def _key_map() -> dict[str, str | None]:
@@ -70,7 +70,7 @@ class P2PNet(Counter):
     The file may hold a whole P2PNet of the public code (backbone.bodyN, fpn, regression,
     classification), or a VGG-16-BN for the encoder.
     point_weight: weight of the squared distance, in pixels, between heads and their proposals
-        (lambda 2 of equation 6).
+        (lambda 2 in the paper).
     """
 
     paper = "Song et al., P2PNet, ICCV 2021, arXiv 2107.12746"
