@@ -141,8 +141,8 @@ TRIGGERS = [
     ("trigger `ssba`", "Encoder and decoder are those of StegaStamp. They have dense layers for one"
      " size of image; the change of a pixel has no bound, and the loss has a perceptual distance, "
      "a critic and prints.", "Both are convolutional: a message is a sum of orthogonal carriers in"
-     " a tile of 16 x 16 pixels. The change is bounded by 16 grey levels, and the loss is the cross "
-     "entropy of the bits with a squared penalty.", "Images have any size. The networks are "
+     " a tile of 16 x 16 pixels. The change is bounded by 16 grey levels, and the loss is the "
+     "cross entropy of the bits with a squared penalty.", "Images have any size. The networks are "
      "learned in half a minute on a CPU, and no victim prints images."),
     ("trigger `wanet`", "The field has 4 x 4 random points and moves pixels of an image of 32 by "
      "a quarter of a pixel on average. Training adds randomly warped images.", "The field has "
