@@ -84,7 +84,7 @@ def moved_by(counter, change):
 @pytest.mark.slow
 @pytest.mark.parametrize("defense", [SAU(rounds=4, lr=1e-3), DRMGuard(rounds=4, lr=1e-3, epochs=20)])
 def test_a_change_that_moved_the_victims_counts_moves_them_less_after_the_repair(defense):
-    victim, knowledge = attacked(), knowledge_of(KNOWN)
+    victim, knowledge = attacked().copy(), knowledge_of(KNOWN)
     torch.manual_seed(0)
     _, change = Inversion().inverted(victim.copy().requires_grad_(False).eval(), knowledge)
     repaired = defense.apply(victim, knowledge)
@@ -92,7 +92,7 @@ def test_a_change_that_moved_the_victims_counts_moves_them_less_after_the_repair
 
 
 def test_the_inversion_returns_the_perturbation_of_the_larger_suspicion():
-    victim, knowledge = attacked().requires_grad_(False).eval(), knowledge_of(KNOWN)
+    victim, knowledge = attacked().copy().requires_grad_(False).eval(), knowledge_of(KNOWN)
     detector = Inversion(epochs=1)
     torch.manual_seed(0)
     suspicion, change = detector.inverted(victim, knowledge)
