@@ -1,6 +1,6 @@
 """Beatrix: suspect images whose features go together in another way than usual.  Ma et al., 2023.
 
-Ma, Wang, Sun, Xue, Wang, Xiang, "The 'Beatrix' resurrections: robust backdoor detection via Gram
+Ma, Wang, Sun, Xue, Wen, Xiang, "The 'Beatrix' resurrections: robust backdoor detection via Gram
 matrices", NDSS 2023, arXiv 2209.11715. With the features F of an image, one row of places for each
 channel, and the order p, the Gram matrix is
 
@@ -12,10 +12,8 @@ interval of median +- 10 MAD, 0 inside it. As in the public code (wanlunsec/Beat
 by half the number of elements of a whole matrix and by the number of orders.
 
 The paper makes such statistics for each class; the images of a counter are one class. The products
-are averages over the places and not sums, so that images of all sizes are alike, and the features
-are divided by the largest clean one, so that the powers stay in the range of float32. Neither
-changes the score of images of one size. The number of people also changes the matrices, which the
-clean images must cover.
+are averaged over the places and not summed, so that images of all sizes are alike. The number of
+people also changes the matrices, so the clean images must cover it.
 """
 
 from dataclasses import dataclass
@@ -48,16 +46,14 @@ class Beatrix(Detector):
         return Knows(clean=self.images)
 
     def scorer(self, victim: Counter, knowledge: Knowledge) -> Scorer:
-        features = knowledge.trainer.per_image
-        largest = features(victim, knowledge.clean,
-                           lambda batch: _features(victim, batch.images).abs().amax(dim=(1, 2)))
-        scale = max(float(largest.max()), EPSILON)
         orders = range(1, self.orders + 1)
-        intervals = [Interval.of(features(victim, knowledge.clean, lambda batch: gram(
-            _features(victim, batch.images) / scale, order)), self.width) for order in orders]
+        # One order at a time: with 2048 channels, the matrices of all orders would take gigabytes.
+        intervals = [Interval.of(knowledge.trainer.per_image(
+            victim, knowledge.clean, lambda batch: gram(_features(victim, batch.images), order)),
+            self.width) for order in orders]
 
         def score(images: Tensor) -> Tensor:
-            found = _features(victim, images) / scale
+            found = _features(victim, images)
             sums = [interval.distances(gram(found, order)).sum(dim=1)
                     for order, interval in zip(orders, intervals)]
             return torch.stack(sums).mean(dim=0) / (found.shape[1] ** 2 / 2)
@@ -93,14 +89,16 @@ class Interval:
 def gram(features: Tensor, order: int) -> Tensor:
     """The upper triangle of the Gram matrix of an order, [B, C (C + 1) / 2].
 
-    features: [B, C, places].
+    features: [B, C, places]. They are divided by their largest magnitude before the power and
+        multiplied back behind it, so that no power leaves the range of float32.
     """
-    with torch.autocast(features.device.type, enabled=False):  # powers need the range of float32
-        powers = features**order
+    largest = features.abs().amax(dim=(1, 2), keepdim=True).clamp(min=EPSILON)
+    with torch.autocast(features.device.type, enabled=False):
+        powers = (features / largest) ** order
         products = powers @ powers.transpose(1, 2) / features.shape[2]
     row, column = torch.triu_indices(*products.shape[1:], device=features.device)
     elements = products[:, row, column]
-    return elements.sign() * elements.abs() ** (1 / order)
+    return largest[:, 0].square() * elements.sign() * elements.abs() ** (1 / order)
 
 
 def _features(victim: Counter, images: Tensor) -> Tensor:

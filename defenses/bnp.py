@@ -1,9 +1,9 @@
 """BNP: prune channels whose clean statistics are not those of the training.  Zheng et al., 2022.
 
-Zheng, Tang, Li, Liu, "Pre-activation distributions expose backdoor neurons", NeurIPS 2022, section
-4.2. A BatchNorm keeps the mean m and the variance v that its input had in the training, where a
-share of the images carried the trigger. With m_c and v_c, those of clean images, the score of a
-channel is the divergence between the two normal distributions,
+Zheng, Tang, Li, Liu, "Pre-activation distributions expose backdoor neurons", NeurIPS 2022. A
+BatchNorm keeps the mean m and the variance v that its input had in the training, where a share of
+the images carried the trigger. With m_c and v_c, those of clean images, the score of a channel is
+the divergence between the two normal distributions,
 
     KL = log(sqrt(v / v_c)) + (v_c + (m_c - m)^2) / (2 v) - 1 / 2
 

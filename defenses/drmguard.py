@@ -1,13 +1,14 @@
 """DRMGuard: find a change that moves all counts alike, and unlearn it.  Du et al., 2024.
 
-Du, Li, Zhang, Zhang, arXiv 2411.04811. Its reverse engineering, adapted to counts, is that of the
-detector `inversion`: one small perturbation, for more people or for fewer, whose log-ratio of the
-counts varies least. Its repair is that of the paper: the counter is trained on the clean images
-with the perturbation and without it, with the true labels in both, as in `i_bau`, whose
-perturbation moves the counts most and need not move them alike.
+Du, Liu, Jia, Lan, "Defending deep regression models against backdoor attacks", arXiv 2411.04811.
+Its reverse engineering, adapted to counts, is that of the detector `inversion`: one small
+perturbation, for more people or for fewer, whose log-ratio of the counts varies least. What is
+found is unlearned as in `i_bau`: the counter is trained on the clean images with the perturbation
+and without it, with the true labels in both. The perturbation of `i_bau` moves the counts most;
+this one moves them alike.
 
 The perturbation is found anew at the start of each round, on the counter as repaired so far and in
-fewer steps than the detector takes. In the paper it is found once, by a network, and unlearned.
+fewer steps than the detector takes.
 """
 
 from typing import ClassVar

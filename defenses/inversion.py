@@ -69,7 +69,7 @@ class Inversion(Inspector):
 
     def _consistency(self, counter: Counter, perturbation: UniversalPerturbation,
                      knowledge: Knowledge) -> float:
-        """How far and how evenly a perturbation moves the clean counts, with the sign of it."""
+        """The mean log-ratio of the clean counts with a perturbation, over its spread plus 0.1."""
         moved = knowledge.trainer.per_image(
             counter, knowledge.clean, lambda batch: shifts(counter, perturbation, batch.images))
         return float(moved.mean() / (moved.std() + 0.1))

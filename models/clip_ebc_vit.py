@@ -2,10 +2,10 @@
 
 Ma, Sanchez, Guha, arXiv 2403.09281, with the ViT-B/16 of CLIP (Radford et al., ICML 2021). Stride
 8, 11,308,545 trained parameters and 149,227,520 frozen ones. The image encoder is frozen; it is
-steered by deep visual prompt tuning (Jia et al., Visual Prompt Tuning, ECCV 2022, section 3.2):
-each of its 12 blocks reads 32 learned tokens beside the patches. What a block makes of them is
-dropped, and the next block has tokens of its own. The decoder, the projection and the scale of the
-logits are trained too. The sentences, the bins and the loss are those of `clip_ebc`.
+steered by deep visual prompt tuning (Jia et al., Visual Prompt Tuning, ECCV 2022): each of its 12
+blocks reads 32 learned tokens beside the patches. What a block makes of them is dropped, and the
+next block has tokens of its own. The decoder, the projection and the scale of the logits are
+trained too. The sentences, the bins and the loss are those of `clip_ebc`.
 
 The layers and the initial weights are those of `clip_vit_b_16` of the public code. The patches at
 stride 16 are upsampled to stride 8, and a basic block of ResNet follows. The position embedding of

@@ -218,7 +218,7 @@ def early_to_late(found: Sequence[Level]) -> list[Level]:
 
 
 def _told(title: str, counters: dict[str, list[Level]]) -> str:
-    """What the panels of one attack say, in a sentence."""
+    """A sentence that summarises the panels of one attack."""
     correlations = [listed([f"{level.correlation:.2f}" for level in early_to_late(found)])
                     for found in counters.values()]
     means = [f"{found[-1].changes.mean():.3g}" for found in counters.values()]

@@ -149,7 +149,7 @@ def _draw_projection(axes: "Axes", name: str, projected: Projection) -> None:
 
 
 def _told(title: str, seen: dict[str, Projection]) -> str:
-    """What the panels of one attack say, in a sentence."""
+    """A sentence that summarises the panels of one attack."""
     areas = [f"{projected.separation:.2f}" for projected in seen.values()]
     return f"{title}: AUROC {by_name(seen, areas)}."
 

@@ -84,7 +84,7 @@ def open_session(data: DataCache, cell: Cell, poisoned: list[Scene], score: Scor
 
 
 def _kind(scene: Scene) -> str:
-    """What an image of the poisoned training set is; see `DefenderSession`."""
+    """The kind of an image of the poisoned training set; see `DefenderSession`."""
     ends = {POISON: "triggered", COVER: "cover"}
     return next((kind for end, kind in ends.items() if scene.id.endswith(end)), "clean")
 

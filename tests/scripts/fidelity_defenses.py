@@ -69,7 +69,7 @@ def beatrix(clone: Clone) -> Pairs:
 
 @compare("defense", "bnp", "divergences of twenty random normal distributions from others; those "
          "of torch.distributions take the place of the equation",
-         original="Zheng et al., NeurIPS 2022, section 4.2")
+         original="Zheng et al., NeurIPS 2022")
 def bnp() -> Pairs:
     from torch.distributions import Normal, kl_divergence
 

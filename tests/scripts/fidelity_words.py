@@ -189,7 +189,7 @@ DEFENSES = [
     ("defense `ft_sam`", "BackdoorBench tunes for 100 epochs with a radius of 2 or 8, depending on "
      "the dataset.", "There are 20 epochs, and radii of 0.1, 0.5 and 2 are tried.", "A squared "
      "error rises far more than a cross entropy within the same radius."),
-    ("defense `drmguard`", "The change is made by a network, found once and unlearned.",
+    ("defense `drmguard`", "The change is made by a network.",
      "It is one bounded perturbation, found anew in each round.",
      "The reasons are those of `inversion`."),
     ("defense `i_bau`", "The hypergradient accounts for how the perturbation moves with the "
