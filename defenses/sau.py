@@ -20,8 +20,8 @@ the paper takes there is infinite at the start, where both counters are equal. m
 victim's mean loss on clean images, which makes the weight a pure number.
 
 The numbers are those of BackdoorBench, whose implementation is by the first author: Adam at 1e-4,
-bound and step 0.2, 5 steps from the upper corner, beta 0.01, weight 1. It has 100 rounds; here
-there are up to 20, as a round takes about a dozen forward and backward passes over the images.
+bound and step 0.2, 5 steps from the upper corner, beta 0.01, weight 1, and 100 rounds. A round
+takes about a dozen forward and backward passes over the images.
 """
 
 import math
@@ -58,7 +58,7 @@ class SAU(Unlearning):
     """
 
     rates: ClassVar = (1e-4,)
-    rounds: PositiveInt = 20
+    rounds: PositiveInt = 100
     bound: float = Field(0.2, gt=0, le=1)
     step: PositiveFloat = 1.0
     steps: PositiveInt = 5

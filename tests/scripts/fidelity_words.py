@@ -237,9 +237,9 @@ DEFENSES = [
      "distributions. Clean validation images choose u.", "The paper's measure is this divergence. "
      "The rule of strength is the same for all repairs."),
     ("defense `sau`", "The divergence of the predictions is that of Jensen and Shannon, and the "
-     "probability of the victim's wrong class is lowered by a logarithm. There are 100 rounds.",
+     "probability of the victim's wrong class is lowered by a logarithm.",
      "It is the squared difference of the shifts of the counts, and the share of the victim's "
-     "shift is lowered. There are up to 20 rounds, and clean validation images choose among them.",
+     "shift is lowered. Clean validation images choose among up to 100 rounds.",
      "A count has no classes, and the logarithm is infinite where both counters are equal."),
     ("defense `shrink_pad`", "A new place is drawn each time that an image is seen.", "The place "
      "is drawn from the bytes of the image.", "The same image then always has the same count."),
