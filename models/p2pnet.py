@@ -16,10 +16,8 @@ they are batches of 32 images and four times as many epochs. Its limits of the s
 are 1 / 1.3 and 1 / 0.7 here, because they are factors of the square that is cut.
 """
 
-import numpy as np
 import torch
 from pydantic import NonNegativeFloat
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +26,7 @@ from benchmark.recipe import Recipe
 from benchmark.registry import register
 from benchmark.weights import Weights, start_from
 from models.base import Counter
+from models.parts.points import block_centres, match, point_loss
 from models.parts.pretrained import imagenet_features
 from models.parts.vgg import LICENCE, VGG_16, convolutions, kaiming
 
@@ -42,7 +41,6 @@ UNUSED = {"fpn.P3_1": 1, "fpn.P3_2": 3, "fpn.P5_2": 3, "regression.conv3": 3, "r
 GRID = [(-2.0, -2.0), (2.0, -2.0), (-2.0, 2.0), (2.0, 2.0)]
 ACCEPTED = 0.5  # the score above which a proposal is counted
 OFFSET = 100.0  # pixels in one unit of the offsets' convolution
-DISTANCE_COST = 0.05  # of a pixel in the matching, beside the score (tau in the paper)
 EMPTY_WEIGHT = 0.5  # of the proposals that are no heads (lambda 1 in the paper)
 
 
@@ -130,8 +128,8 @@ class P2PNet(Counter):
         is smallest. The matched proposals are to be heads at these places, and the others none.
         """
         places, logits = self.located(self.apply_layers(batch.images, self.proposals).float())
-        pairs = _matched(places.detach(), logits.detach(), batch.points)
-        return torch.stack([self._loss_of_image(*image)
+        pairs = match(places.detach(), logits.detach(), batch.points)
+        return torch.stack([point_loss(*image, self.class_weights, self.point_weight)
                             for image in zip(places, logits, batch.points, pairs)])
 
     def located(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,30 +138,8 @@ class P2PNet(Counter):
         maps: what `proposals` returns, [B, 16, h, w]. The four proposals of a block are neighbours.
         """
         offsets, logits = maps.flatten(2).unflatten(1, (2, len(GRID), 2)).permute(1, 0, 4, 2, 3)
-        places = offsets + self._places(*maps.shape[-2:])
+        places = offsets + block_centres(*maps.shape[-2:], self.stride, self.grid)
         return places.flatten(1, 2), logits.flatten(1, 2)
-
-    def _places(self, rows: int, columns: int) -> Tensor:
-        """The places of the proposals before their offset, [rows * columns, 4, 2] as (x, y)."""
-        device = self.grid.device
-        y = (torch.arange(rows, device=device) + 0.5) * self.stride
-        x = (torch.arange(columns, device=device) + 0.5) * self.stride
-        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
-        return centres[:, None] + self.grid
-
-    def _loss_of_image(self, places: Tensor, logits: Tensor, heads: Tensor,
-                       pairs: Tensor) -> Tensor:
-        """The loss of one image, from its M proposals and N heads.
-
-        places: of the proposals [M, 2]; logits: [M, 2]; heads: [N, 2] as (x, y) in pixels.
-        pairs: the numbers of the matched heads and of their proposals, [2, min(M, N)].
-        """
-        matched, chosen = pairs
-        is_head = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        is_head[chosen] = 1
-        entropy = F.cross_entropy(logits, is_head, weight=self.class_weights)
-        distances = (places[chosen] - heads[matched]).square().sum()
-        return entropy + self.point_weight * distances / max(len(heads), 1)
 
     def public_state(self) -> dict[str, Tensor]:
         """The tensors under the names of the public code, with the layers that it never runs."""
@@ -193,22 +169,3 @@ def _in_float32(head: nn.Sequential, features: Tensor) -> Tensor:
         features = layer(features)
     with torch.autocast(features.device.type, enabled=False):
         return last(features.float())
-
-
-def _matched(places: Tensor, logits: Tensor, heads: list[Tensor]) -> list[Tensor]:
-    """Match heads with proposals one to one (Hungarian method), for a batch.
-
-    places: of the proposals, [B, M, 2]; logits: [B, M, 2]; heads: for each image [N, 2].
-    Returns for each image the numbers of the matched heads and of their proposals, [2, min(M, N)].
-    The costs go to the host in one copy, and the pairs come back in another.
-    """
-    scores = logits.softmax(dim=2)[:, :, 1]
-    costs = [DISTANCE_COST * torch.cdist(points.to(near), near) - score
-             for points, near, score in zip(heads, places, scores)]
-    # A training that diverges has no numbers here; its loss is then none either, and is reported.
-    flat = torch.cat([cost.flatten() for cost in costs]).nan_to_num().cpu()
-    sizes = [cost.numel() for cost in costs]
-    pairs = [linear_sum_assignment(cost.view(-1, places.shape[1]).numpy())
-             for cost in flat.split(sizes)]
-    numbers = torch.from_numpy(np.concatenate([np.stack(pair) for pair in pairs], axis=1))
-    return list(numbers.to(places.device).split([len(pair[0]) for pair in pairs], dim=1))

@@ -1,8 +1,11 @@
 """Names find classes, settings are checked, and a file of one's own becomes an entry."""
 
+import ast
 import inspect
+import io
 import json
 import sys
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from benchmark.registry import PACKAGES, build, find, load_plugin, names, resolv
 from benchmark.utils.errors import UserError
 
 ENTRIES = [(kind, name) for kind in PACKAGES for name in names(kind)]
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 HALVE = '''
 """Every second head stays."""
 
@@ -64,6 +68,18 @@ def test_an_entry_is_named_after_its_file_and_documented(kind, name):
     assert (entry.kind, entry.name) == (kind, name)
     assert module.__name__ == f"{PACKAGES[kind]}.{name}"
     assert inspect.getdoc(module) and vars(entry)["__doc__"]
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, name in ENTRIES if kind != "dataset"])
+def test_an_entry_has_at_most_100_lines_of_code(kind, name):
+    """Docstrings, comments and blank lines are left out: an entry is to be short, not to be silent."""
+    source = inspect.getsource(sys.modules[find(kind, name).__module__])
+    documented = {line for node in ast.walk(ast.parse(source))
+                  if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+                  for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    code = {line for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type not in NO_CODE
+            for line in range(token.start[0], token.end[0] + 1)}
+    assert len(code - documented) <= 100
 
 
 @pytest.mark.parametrize("kind, wrong, right", [

