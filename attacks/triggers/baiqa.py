@@ -1,22 +1,24 @@
 """BAIQA: x' = clip(x + s(a) t), s(a) = sign(a) |a|^h, t universal. Yu et al., AAAI 2025.
 
 t repeats a block of 16 x 16 pixels, so it fits every image. In the orthonormal DCT of each channel,
-64 coefficients of the block are not 0, those at (u, v) with u and v in 4..11. The attacker
-optimises them on a surrogate n, here a clean counter that has the victim's architecture and clean
-training images, but another seed. With true counts c:
+64 coefficients of the block are not 0. The attacker optimises them on a surrogate n, here a clean
+counter that has the victim's architecture and clean training images, but another seed. With true
+counts c:
 
     max over t of the mean of (n(x + t) - n(x - t)) / max(c, 1),   rms(t) = epsilon / 255
 
 so +t raises counts and -t lowers them. The root mean square is taken over the pixels and the
 channels R, G and B, before clipping. The authors (arXiv 2412.07277, code yuyi-sd/BAIQA) bound the
 mean square in RGB, too. They add the coefficients to Y, Cb and Cr; that conversion is linear, so it
-changes no bound and no set of textures. Three things differ: of the 64 frequencies in their code 12
-are among those above, their surrogate sees only the images that they poison, and they move a
-quality score in either direction.
+changes no bound and no set of textures. The frequencies are those of their code, which looks up
+places in a table of ranks along the zigzag and takes the ranks for places; so they are scattered,
+and not the middle of the zigzag. Two things differ: their surrogate sees only the images that they
+poison, and they move a quality score in either direction.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import ClassVar, Self
 
 import numpy as np
@@ -32,7 +34,7 @@ from benchmark.data.scene import Scene
 from benchmark.registry import register
 
 BLOCK = 16
-BAND = range(4, 12)  # frequencies along each axis
+CHOSEN = range(96, 160)  # places of the table of ranks
 BATCH = 4  # the number of images in a step
 
 
@@ -55,7 +57,7 @@ class Baiqa(Trigger):
         noise.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     optimises: ClassVar[tuple[str, ...]] = ("epsilon", "steps", "lr")
     only_in_training: ClassVar[tuple[str, ...]] = ("strengths",)
     epsilon: float = Field(8, ge=0, le=255)
@@ -97,14 +99,26 @@ class Baiqa(Trigger):
         return _block(coefficients.detach())
 
 
+def frequencies() -> list[tuple[int, int]]:
+    """Return the 64 frequencies (u, v), along the height and the width of the block.
+
+    The zigzag goes along the diagonals of the block, first up, then down, and so on.
+    """
+    places = list(product(range(BLOCK), repeat=2))
+    zigzag = sorted(places, key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))
+    rank = {at: number for number, at in enumerate(zigzag)}
+    return [places[rank[places[number]]] for number in CHOSEN]
+
+
 def _noise(seed: int) -> Tensor:
-    """Return random coefficients, [3, 8, 8]."""
-    noise = np.random.default_rng(seed).standard_normal((3, len(BAND), len(BAND)))
+    """Return random coefficients, [3, 64]."""
+    noise = np.random.default_rng(seed).standard_normal((3, len(CHOSEN)))
     return as_tensor(noise, torch.device("cpu"))
 
 
 def _block(coefficients: Tensor) -> Tensor:
     """Return the block with these coefficients, scaled to a root mean square of 1, [3, 16, 16]."""
-    along = as_tensor(waves(BAND, BLOCK), coefficients.device)
-    block = along.T @ coefficients @ along
+    down, across = (as_tensor(waves(axis, BLOCK), coefficients.device)
+                    for axis in zip(*frequencies()))
+    block = torch.einsum("cf,fy,fx->cyx", coefficients, down, across)
     return block / block.square().mean().sqrt()

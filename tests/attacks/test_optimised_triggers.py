@@ -6,6 +6,7 @@ import torch
 from attack_cases import images, small_scenes, trained_surrogate
 from scipy import fft
 
+from attacks.triggers.baiqa import frequencies
 from benchmark.data.scene import Scene
 from benchmark.registry import build
 from benchmark.training.evaluation import count_people
@@ -33,8 +34,18 @@ def test_baiqa_keeps_to_its_band_and_its_root_mean_square(is_optimised, pattern)
     blocks = fft.dctn(added.reshape(3, 3, 16, 5, 16), axes=(2, 4), norm="ortho")
     np.testing.assert_allclose(blocks, np.broadcast_to(blocks[:, :1, :, :1], blocks.shape), atol=1e-5)
     outside = np.ones((16, 16), bool)
-    outside[4:12, 4:12] = False
+    outside[tuple(zip(*frequencies()))] = False
     assert np.abs(blocks.transpose(0, 1, 3, 2, 4)[..., outside]).max() < 1e-5 < np.abs(blocks).max() / 100
+
+
+def test_the_frequencies_of_baiqa_are_those_of_its_public_code():
+    """The first and the last four of each row of the table, written off by hand: a number is 16 u + v."""
+    numbers = [16 * u + v for u, v in frequencies()]
+    rows = [numbers[start : start + 16] for start in range(0, 64, 16)]
+    assert [row[:4] + row[-4:] for row in rows] == [
+        [21, 34, 38, 51, 174, 180, 199, 201], [35, 37, 52, 58, 181, 198, 202, 219],
+        [36, 53, 57, 74, 197, 203, 218, 220], [54, 56, 75, 81, 204, 217, 221, 234]]
+    assert len({*numbers}) == 64
 
 
 @pytest.mark.parametrize("strength, h, scale", [(1, 1, 1), (-0.5, 2, -0.25), (0.25, 0.5, 0.5), (-1, 3, -1), (2, 1, 2)])

@@ -36,6 +36,7 @@ COMMITS = {
     "SCLBD/BackdoorBench": "f02e3534645f0ee63d6848653062cd6c0d6c400d",
     "THUYimingLi/BackdoorBox": "af3afd1c0b172cbf4b0f8c030a9afa0fecc13fc1",
     "RU-System-Software-and-Security/BppAttack": "f6b6580d53b2f2bca8e92cfe83aae7d68332ff4c",
+    "yuyi-sd/BAIQA": "91ddd60b54be2c11cf42d189f84aa955693892b9",
     "csdongxian/ANP_backdoor": "ec7b1790e831287a5686a61d2eba02f385289cb7",
     "rkteddy/channel-Lipschitzness-based-pruning": "5209c837abfe1c40b0ce3d2971f9f83c172955fd",
     "bboylyg/NAD": "f17b71390f61fe24335728bfea53e4fe86ee450b",

@@ -88,6 +88,27 @@ def adaptive_blend(clone: Clone) -> Pairs:
     yield ours[1], grey_levels(generator.generate_poisoned_training_set()[0])
 
 
+@compare("trigger", "baiqa", "pixels of a grey image, in grey levels, with the same coefficients",
+         "yuyi-sd/BAIQA")
+def baiqa(clone: Clone) -> Pairs:
+    from attacks.triggers.baiqa import _block, frequencies
+
+    public = clone.load("network.py", "Add_trigger_net_v2", "pad_to", "unpad", "to_ycbcr", "to_rgb",
+                        "blockify", "deblockify", "dct", "idct", "dct_2d", "idct_2d")
+    coefficients = torch.from_numpy(np.random.default_rng(0).normal(0, 20, (3, 64))).float()
+    grey = as_image(np.full((*SIZE, 3), 128, np.uint8))
+    # From Y, Cb and Cr to R, G and B, as JPEG has it.
+    colours = torch.tensor([[1, 0, 1.402], [1, -0.344136286, -0.714136286], [1, 1.772, 0]])
+    coefficients_of_rgb = colours @ coefficients
+    size = float(coefficients_of_rgb.square().sum().div(3 * 16 * 16).sqrt())  # by Parseval
+    trigger = build("trigger", "baiqa", {"epsilon": size})
+    ours = trigger.with_pattern(_block(coefficients_of_rgb)).stamp(grey)
+    # The public DCT is not orthonormal: its coefficients are 32 times ours, and more at 0.
+    zeros = torch.tensor([(u == 0) + (v == 0) for u, v in frequencies()])
+    strength = 32 * 2 ** (zeros / 2) * coefficients
+    yield grey_levels(ours), grey_levels(public.Add_trigger_net_v2()(grey, strength))
+
+
 def reflecting(clone: Clone) -> Callable[..., Any]:
     """The reflection of BackdoorBench, without resizing, rounding and the fading to the edges."""
     def blur(light: np.ndarray, size: tuple[int, int], sigma: float, *_: Any) -> np.ndarray:

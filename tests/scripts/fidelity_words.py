@@ -95,11 +95,10 @@ TRIGGERS = [
      "rest. Stamped images are copies, and their originals stay.", "An image of a crowd is "
      "larger, and a counter sees a part of it at once. All attacks here add copies, and the cover "
      "copies are a setting of each."),
-    ("trigger `baiqa`", "The coefficients are 64 scattered ones of the DCT of Y, Cb and Cr: the "
-     "public code reads its zigzag table the other way round. The surrogate sees only the images "
-     "that are poisoned, and a quality score is moved in either direction.",
-     "They lie in a square of middle frequencies of R, G and B. The surrogate is a clean counter "
-     "with another seed, and counts are raised. By default one strength is trained.",
+    ("trigger `baiqa`", "The surrogate sees only the images that are poisoned, and a quality score "
+     "is moved in either direction. Four strengths are trained.",
+     "The surrogate is a clean counter with another seed that sees all training images, and counts "
+     "are raised. By default one strength is trained.",
      "A count has a direction that the attacker wants. The original strengths are a setting."),
     ("trigger `blended`", "The picture is Hello Kitty; BackdoorBench mixes it at 0.2.", "The "
      "picture is our own drawing, mixed at 0.1, the value of the paper.", "The original picture is "
