@@ -9,7 +9,7 @@ from benchmark.utils.hashing import content_key
 
 # What each frozen grid is. A hash that changes means that a default, a recipe or a preset has changed under a name that
 # stands in published records: give the preset the next number, and add its hash here.
-HASHES = {"standard-1": "11adeca01eab81703791", "standard-quick-2": "0e91d18e4bca20f995fd"}
+HASHES = {"standard-1": "11adeca01eab81703791", "real-1": "de8af0e574eeba2fe099", "standard-quick-2": "0e91d18e4bca20f995fd"}
 # Of a grid of attacks, the clean counters and the defenses.
 HASHES_OF_ATTACKS = {"attacks-1": ("3a4f2794d51598c4d1fc", "0bd532e6c470724c957a"),
                      "attacks-quick-1": ("ed177ccd8a01854b25c8", "d6180e398b5303562c64"),

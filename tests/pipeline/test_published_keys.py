@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 from factories import ROOT
 
+from benchmark.config.frozen_grids import protocol_of
 from benchmark.config.grid import cells
 from benchmark.config.request import override
 from benchmark.pipeline.graph import StageGraph
@@ -41,7 +42,7 @@ def test_there_are_published_records():
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
-def test_published_records_have_the_keys_that_they_were_published_with(folder, request, monkeypatch):
+def test_published_records_have_the_keys_and_the_grid_that_they_were_published_with(folder, request, monkeypatch):
     paths = sorted((ROOT / "records" / folder).glob("*.json"))
     records = {path: Record.read(path) for path in paths}
     files = []
@@ -56,8 +57,10 @@ def test_published_records_have_the_keys_that_they_were_published_with(folder, r
     for path, record in current.items():
         precision = f"training.precision={record.provenance['precision']}"  # 'auto' differs between machines
         named = record.model.given.get("weights") in PUBLISHED  # such weights need no file
-        [cell] = cells(override(request_of(record), [*([] if named else files), precision]))
+        asked = override(request_of(record), [] if named else files)
+        [cell] = cells(override(asked, [precision]))
         assert record_path(cell, graph(), path.parent.parent).name == path.name
+        assert protocol_of(*cells(asked), graph().data.splits) == record.protocol
         stages = {"victim": graph().victim(cell), "repaired": graph().repaired(cell), "clean": graph().clean(cell)}
         keys = {name: stage["key"] for name, stage in record.provenance["stages"].items() if name in stages}
         assert keys == {name: stages[name].key for name in keys} and keys, path
