@@ -33,7 +33,7 @@ from torch import Tensor
 from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
-from defenses.parts.neurons import Neurons
+from defenses.parts.neurons import Neurons, learned_masks
 from defenses.parts.pruning import WEIGHT, Layer, mask_plans, pruned_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
@@ -72,21 +72,15 @@ class ANP(Defense):
         """The mask of each layer's channels, [C] each. The counter itself is moved and frozen."""
         trainer = knowledge.trainer
         neurons = Neurons(counter.to(trainer.device).requires_grad_(False).eval())
-        masks = [torch.ones(size, device=trainer.device, requires_grad=True)
-                 for size in neurons.sizes]
-        factors = [*masks, *map(torch.ones_like, masks)]  # of the weights, then of the biases
-        optimizer = torch.optim.SGD(masks, lr=self.lr, momentum=0.9)
-        for batch in islice(trainer.batches(counter, knowledge.clean, self.steps), self.steps):
-            with trainer.autocast():
-                worst = self.worst(neurons, batch, [factor.detach() for factor in factors])
-                robust = neurons.loss(batch, list(map(torch.add, factors, worst)))
-                loss = self.a * neurons.loss(batch, factors) + (1 - self.a) * robust
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            for mask in masks:
-                mask.data.clamp_(0, 1)
-        return {layer: mask.detach().cpu() for layer, mask in zip(neurons.layers, masks)}
+
+        def loss_of(batch: Batch, masks: list[Tensor]) -> Tensor:
+            factors = [*masks, *map(torch.ones_like, masks)]  # of the weights, then of the biases
+            worst = self.worst(neurons, batch, [factor.detach() for factor in factors])
+            robust = neurons.loss(batch, list(map(torch.add, factors, worst)))
+            return self.a * neurons.loss(batch, factors) + (1 - self.a) * robust
+
+        batches = islice(trainer.batches(counter, knowledge.clean, self.steps), self.steps)
+        return learned_masks(neurons, batches, trainer, self.lr, loss_of)
 
     def worst(self, neurons: Neurons, batch: Batch, factors: list[Tensor]) -> list[Tensor]:
         """The perturbations that raise the loss: d of each layer, then x of each layer, [C]."""

@@ -38,7 +38,7 @@ from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
 from defenses.parts.filtering import annotated_counts
-from defenses.parts.neurons import Neurons
+from defenses.parts.neurons import Neurons, learned_masks
 from defenses.parts.pruning import WEIGHT, Layer, mask_plans, pruned_candidates
 from defenses.parts.strength import strongest
 from defenses.parts.tuning import log_losses
@@ -102,18 +102,9 @@ class RNP(Defense):
         """
         trainer = knowledge.trainer
         neurons = Neurons(counter.requires_grad_(False)).train()
-        masks = [torch.ones(size, device=trainer.device, requires_grad=True)
-                 for size in neurons.sizes]
-        optimizer = torch.optim.SGD(masks, lr=self.recovering_lr, momentum=0.9)
-        for batch in trainer.batches(counter, knowledge.clean, self.epochs, batch_size=BATCH):
-            with trainer.autocast():
-                loss = self.alpha * neurons.loss(batch, masks)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            for mask in masks:
-                mask.data.clamp_(0, 1)
-        return {layer: mask.detach().cpu() for layer, mask in zip(neurons.layers, masks)}
+        batches = trainer.batches(counter, knowledge.clean, self.epochs, batch_size=BATCH)
+        return learned_masks(neurons, batches, trainer, self.recovering_lr,
+                             lambda batch, masks: self.alpha * neurons.loss(batch, masks))
 
 
 def accuracy(counter: Counter, knowledge: Knowledge) -> float:

@@ -1,10 +1,14 @@
-"""Neurons: the loss of a counter whose channels are multiplied by factors, for learned masks."""
+"""Neurons: the loss of a counter whose channels are multiplied by factors, and masks to learn."""
 
+from collections.abc import Callable, Iterable
+
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.data.batches import Batch
-from defenses.parts.pruning import layers_of
+from defenses.base import Trainer
+from defenses.parts.pruning import Layer, layers_of
 from defenses.parts.tuning import log_losses
 from models.base import Counter
 
@@ -41,3 +45,23 @@ class Neurons(nn.Module):
                 parameter = parameters[name]
                 scaled[name] = parameter * factor.view(-1, *[1] * (parameter.dim() - 1))
         return functional_call(self, scaled, (batch,))
+
+
+def learned_masks(neurons: Neurons, batches: Iterable[Batch], trainer: Trainer, lr: float,
+                  loss_of: Callable[[Batch, list[Tensor]], Tensor]) -> dict[Layer, Tensor]:
+    """Learn a mask in 0..1 for each channel, starting from 1, by SGD with a momentum of 0.9.
+
+    loss_of: from a batch and the masks of all layers to the loss, [].
+    Returns the mask of each layer's channels, [C] each, on the CPU.
+    """
+    masks = [torch.ones(size, device=trainer.device, requires_grad=True) for size in neurons.sizes]
+    optimizer = torch.optim.SGD(masks, lr=lr, momentum=0.9)
+    for batch in batches:
+        with trainer.autocast():
+            loss = loss_of(batch, masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for mask in masks:
+            mask.data.clamp_(0, 1)
+    return {layer: mask.detach().cpu() for layer, mask in zip(neurons.layers, masks)}

@@ -26,9 +26,9 @@ def batch(*heads, size=(48, 64)):
 def features_of(tested, images):
     """The features at stride 8, joined with the upsampled ones of stride 16, layer by layer."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (tested.mean, tested.std))
-    x = (images - mean) / std
+    x, fine = (images - mean) / std, None
     for number, layer in enumerate(tested.frontend):
-        fine = x if number == 33 else None if number < 33 else fine
+        fine = x if number == 33 else fine
         x = layer(x.clone())
     upsampled = tested.coarse(x).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     return tested.merged(tested.fine(fine) + upsampled)
