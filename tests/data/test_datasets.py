@@ -1,13 +1,17 @@
 """Datasets: their layouts on disk, the spellings of folders, and the messages about errors."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from scipy.io.matlab._mio5 import VarWriter5
 
 from benchmark.data.datasets.folder import Folder
+from benchmark.data.datasets.parts.points import mat_file
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.datasets.ucf_qnrf import UcfQnrf
 from benchmark.data.splits import fingerprint
@@ -276,3 +280,18 @@ def test_scenes_that_are_drawn_again_are_the_same_bytes(tmp_path, monkeypatch):
 
     first, second = prints(tmp_path / "one", 2025), prints(tmp_path / "two", 2026)
     assert first == second and len(set(first)) == 2
+
+
+def test_annotations_that_threads_write_at_once_have_the_bytes_of_each_alone(monkeypatch):
+    """The writers of scipy share a buffer. Scenes are drawn by threads, and their hash is that of their bytes."""
+    points = [np.zeros((number, 2), np.float32) for number in (1, 40, 80, 120)]
+    alone = [mat_file(each, b"text") for each in points]
+    write_bytes = VarWriter5.write_bytes
+
+    def after_a_pause(*arguments):
+        time.sleep(1e-4)  # another thread may run between filling the buffer and writing it
+        write_bytes(*arguments)
+
+    monkeypatch.setattr(VarWriter5, "write_bytes", after_a_pause)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda each: mat_file(each, b"text"), points)) == alone

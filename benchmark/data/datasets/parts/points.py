@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from benchmark.utils.shared_context import without_warnings
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
 MAT_TEXT = 116  # bytes of text at the beginning of a MATLAB file
+# Writers of scipy share a buffer for their headers, whatever thread they run in.
+ONE_AT_A_TIME = Lock()
 MOST_BYTES = 16 * 2**20  # of a file with points; those of 100 000 heads take a tenth of that
 
 
@@ -78,7 +81,8 @@ def mat_file(points: np.ndarray, text: bytes) -> bytes:
     struct = np.empty((1, 1), object)
     struct[0, 0] = info.reshape(1, 1)
     buffer = BytesIO()
-    savemat(buffer, {"image_info": struct})
+    with ONE_AT_A_TIME:
+        savemat(buffer, {"image_info": struct})
     return text.ljust(MAT_TEXT) + buffer.getvalue()[MAT_TEXT:]
 
 
