@@ -265,9 +265,9 @@ def test_a_broken_entry_and_a_missing_one_are_refused(entry, tmp_path):
 def outcome(entered, fresh, is_attack=False):
     """The verification of cells with these RA: lists of those entered, and one or more fresh ones of each."""
     def record(ra, seed):
-        made = make_record(target="multiply", seed=seed, truth=[100] * 1000)
-        right = round(ra * 1000)
-        counts = [100.0] * right + [300.0] * (1000 - right)
+        made = make_record(target="multiply", seed=seed, truth=[100] * 200)
+        right = round(ra * 200)
+        counts = [100.0] * right + [300.0] * (200 - right)
         return made.model_copy(update={"images": made.images.model_copy(update={"triggered": counts})})
 
     own = {str(key): tuple(record(ra, seed) for seed, ra in enumerate(values)) for key, values in enumerate(entered)}
