@@ -25,6 +25,7 @@ DEFAULTS = {"data": "synthetic", "model": "tiny", "attack": None, "defense": "no
 FREEZING = ("protocol", "splits", "counted", "open", "most_poisoned")
 # A part of a flag's value: in quotes, where a comma is a comma, or up to the next comma.
 PART = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?=,|$)|[^,]*""")
+BRACKETS = ("[", "{")  # of a list or a mapping in YAML
 NOTHING = ("", "~", "null", "Null", "NULL")  # None in YAML
 
 
@@ -64,13 +65,14 @@ def read_yaml(path: Any) -> dict[str, Any]:
 def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The request with the flags `key=value` or `key.setting=value` on top.
 
-    A value with commas is a list. Text in quotes is one text, whatever it holds. The name of a
+    A value with commas is a list, and one in brackets is YAML: `[none, {name: retrain, images: 40}]`.
+    Text in quotes is one text, whatever it holds. The name of a
     component that the request has with settings keeps them: of a grid with
     `{name: fine_tune, epochs: 8}`, `defense=fine_tune` chooses just that.
 
     Raises:
-        UserError: a flag has no key or no value, a list is the name of one file or folder, or as
-            `change` does.
+        UserError: a flag has no key or no value, brackets hold no YAML, a list is the name of one
+            file or folder, or as `change` does.
     """
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -146,10 +148,18 @@ def _with(given: Any, key: str, setting: str, value: Any) -> list[Any]:
 
 
 def _value(key: str, text: str) -> Any:
-    """The value of a flag: one scalar, or a list of those that commas separate.
+    """The value of a flag: one scalar, a list of those that commas separate, or YAML in brackets.
 
-    Raises UserError where the whole text is rather the name of a file or folder.
+    Raises UserError where brackets in place of components hold no YAML, or the whole text is rather
+    the name of a file or folder.
     """
+    if text.lstrip().startswith(BRACKETS) and not _exists(text):
+        try:
+            return parse(text)
+        except InvalidYaml as error:
+            if key in NAMED:  # no component has a name like that, but a folder may
+                raise UserError(f"--set {cut(f'{key}={text}')}: not readable as YAML: {error}"
+                                ) from None
     values = [_scalar(part) for part in _parts(text)]
     value = values if len(values) > 1 else values[0]
     if len(values) > 1 and all(isinstance(part, str) for part in values):

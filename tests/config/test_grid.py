@@ -107,6 +107,15 @@ def test_a_name_chooses_the_entries_of_that_name_with_their_settings():
     assert (stronger.target.given, stronger.trigger.given) == ({"n": 3}, {"alpha": 0.3})
 
 
+def test_a_value_in_brackets_is_yaml():
+    made = grid({"defense": [{"name": "jpeg", "quality": 50}]}, "defense=[none, jpeg, {name: retrain, images: 20}]")
+    assert [(one.defense.name, one.defense.given) for one in made] == [
+        ("none", {}), ("jpeg", {"quality": 50}), ("retrain", {"images": 20})]
+    assert [one.settings.seed for one in grid({}, "seed=[0, 2]")] == [0, 2]
+    with pytest.raises(UserError, match=r"^--set defense=\[none, jpeg: not readable as YAML: .* expected ',' or '\]'"):
+        override({}, ["defense=[none, jpeg"])
+
+
 def test_a_setting_goes_into_the_entry_that_is_there():
     assert cell("model.weights=scratch", model="squeeze").model.given == {"weights": "scratch"}
     assert cell("model.width=8").model.resolved["width"] == 8
