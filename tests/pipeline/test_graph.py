@@ -183,7 +183,7 @@ def test_targets_that_look_at_where_people_are_have_their_tau_in_the_record(run)
     ({"trigger": "ftrojan", "target": "add", "latent": 0.5},
      [["ftrojan", 1, {}], ["add", 1, {}], 0.1, {"latent": 0.5}]),
     ({"trigger": "baiqa", "target": "add", "strength": 0.5, "test_strength": 0.1},
-     [["baiqa", 2, {"strength": 0.5}], ["add", 1, {}], 0.1]),
+     [["baiqa", 3, {"strength": 0.5}], ["add", 1, {}], 0.1]),
     (None, None)])
 def test_the_facts_of_an_attack_are_what_they_were_so_that_stored_victims_are_found(tmp_path, attack, facts):
     [cell] = cells(REQUEST | {"data": REQUEST["data"] | {"root": str(tmp_path)}, "attack": attack, "defense": "none"})
