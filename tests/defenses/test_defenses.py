@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from test_depth import SETTINGS as ON_EVERY_COUNTER
+
 from benchmark import registry
 from benchmark.registry import build, find, names
 from benchmark.testing import RECIPE, SORTS, attacked, check_defense, fresh, knowledge_of, run, scenes, trainer, weights
@@ -48,7 +50,7 @@ def test_a_defense_keeps_the_contract(defense, settings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["csrnet", "clip_ebc"])  # one without BatchNorm, one with it and with classes
-@each_defense
+@pytest.mark.parametrize("defense, settings", [(name, settings) for name, settings in DEFENSES if name not in ON_EVERY_COUNTER])
 def test_a_defense_works_on_other_counters(defense, settings, model):
     before, made = weights(attacked(model)), build("defense", defense, shortened(defense, 1) | settings)
     repaired, _, scores = run(made, model)

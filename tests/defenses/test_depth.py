@@ -1,5 +1,6 @@
 """The depth of convolutions on small networks, and that methods reach all branches of counters."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch
 from benchmark.registry import build, names
 from benchmark.testing import MODELS, fresh, knowledge_of, scenes, weights
+from benchmark.training.evaluation import count_people
 from benchmark.utils.errors import UserError
 from defenses.fine_pruning import last_spatial_layers
 from defenses.fst import head
@@ -132,3 +134,4 @@ def test_every_repair_changes_a_weight_of_every_counter(defense, model):
     before = weights(victim)
     repaired = made.apply(victim, knowledge_of(made.knows, model))
     assert repaired is not victim and not torch.equal(weights(repaired), before)
+    assert np.isfinite(count_people(repaired, scenes("clean"), "fp32")).all() and torch.equal(weights(victim), before)
