@@ -98,7 +98,7 @@ class MCNN(Counter):
         return mapped(self.state_dict(), _public_names(self.pixels == "grey"))
 
     def public_settings(self) -> dict[str, Any]:
-        """What the first convolutions are given, which files of the public codes do not say."""
+        """The colours of the images that it counts, which files of the public codes do not hold."""
         return {"pixels": self.pixels}
 
     def density(self, images: Tensor) -> Tensor:

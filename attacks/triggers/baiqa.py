@@ -18,6 +18,7 @@ poison, and they move a quality score in either direction.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from typing import ClassVar, Self
 
@@ -99,7 +100,8 @@ class Baiqa(Trigger):
         return _block(coefficients.detach())
 
 
-def frequencies() -> list[tuple[int, int]]:
+@cache
+def frequencies() -> tuple[tuple[int, int], ...]:
     """Return the 64 frequencies (u, v), along the height and the width of the block.
 
     The zigzag goes along the diagonals of the block, first up, then down, and so on.
@@ -107,7 +109,7 @@ def frequencies() -> list[tuple[int, int]]:
     places = list(product(range(BLOCK), repeat=2))
     zigzag = sorted(places, key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))
     rank = {at: number for number, at in enumerate(zigzag)}
-    return [places[rank[places[number]]] for number in CHOSEN]
+    return tuple(places[rank[places[number]]] for number in CHOSEN)
 
 
 def _noise(seed: int) -> Tensor:

@@ -65,10 +65,11 @@ def read_yaml(path: Any) -> dict[str, Any]:
 def override(request: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The request with the flags `key=value` or `key.setting=value` on top.
 
-    A value with commas is a list, and one in brackets is YAML: `[none, {name: retrain, images: 40}]`.
-    Text in quotes is one text, whatever it holds. The name of a
-    component that the request has with settings keeps them: of a grid with
-    `{name: fine_tune, epochs: 8}`, `defense=fine_tune` chooses just that.
+    A value with commas is a list. A value in brackets is YAML, for instance
+    `[none, {name: retrain, images: 40}]`. Text in quotes is one text, whatever it holds.
+
+    A component that the request has with settings keeps them when it is named: in a grid with
+    `{name: fine_tune, epochs: 8}`, `defense=fine_tune` has 8 epochs.
 
     Raises:
         UserError: a flag has no key or no value, brackets hold no YAML, a list is the name of one
@@ -94,10 +95,14 @@ def _as_written(key: str, written: Any, value: Any) -> Any:
     """
     field = "target" if key in ATTACKS else "name"
     choices = written if isinstance(written, list) else [written]
-    chosen: list[Any] = []
-    for name in value if isinstance(value, list) else [value]:
-        chosen += [choice for choice in choices if isinstance(choice, str | dict) and
-                   (choice.get(field) if isinstance(choice, dict) else choice) == name] or [name]
+
+    def named(name: Any) -> list[Any]:
+        return [choice for choice in choices if isinstance(choice, dict) and choice.get(field) == name
+                or choice == name] or [name]
+
+    if isinstance(value, list):
+        return [choice for name in value for choice in named(name)]
+    chosen = named(value)
     return chosen if len(chosen) > 1 else chosen[0]
 
 

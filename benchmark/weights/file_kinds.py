@@ -137,7 +137,7 @@ def _description(head: bytes) -> str:
 
 
 def _kind_of_text(text: str) -> str:
-    """What a text file is, with its title or its beginning."""
+    """Describe a text file: its kind, with its title or its beginning."""
     lower = text.lower()
     if "<html" in lower or lower.startswith("<!doctype html"):
         title = re.search(r"<title[^>]*>(.{0,200}?)</title", text, re.IGNORECASE | re.DOTALL)

@@ -106,6 +106,6 @@ def _trainings(facts: Any) -> Iterator[dict[str, Any]]:
 
 
 def _note(folder: Path) -> str | None:
-    """Where the initial weights of a counter came from."""
+    """The origin of the initial weights of a counter; None where its files do not tell."""
     path = folder / INFO
     return json.loads(path.read_text()).get("weights") if path.is_file() else None

@@ -112,6 +112,7 @@ def test_a_value_in_brackets_is_yaml():
     assert [(one.defense.name, one.defense.given) for one in made] == [
         ("none", {}), ("jpeg", {"quality": 50}), ("retrain", {"images": 20})]
     assert [one.settings.seed for one in grid({}, "seed=[0, 2]")] == [0, 2]
+    assert override({}, ["defense=[]"]) == {"defense": []}
     with pytest.raises(UserError, match=r"^--set defense=\[none, jpeg: not readable as YAML: .* expected ',' or '\]'"):
         override({}, ["defense=[none, jpeg"])
 

@@ -23,8 +23,8 @@ from benchmark.registry import register
 from benchmark.utils.files import publish
 from benchmark.utils.hashing import content_key
 
-# The version of the drawings: raise it when they change, so that old ones are not read. Those of version 3 may hold a
-# file with a wrong byte, because threads wrote them at once.
+# The version of the drawings: raise it when they change, so that old ones are not read. Threads
+# wrote those of version 3 at once, and a file of them may have a wrong byte.
 DRAWING = 4
 MAT_TEXT = b"MATLAB 5.0 MAT-file, drawn by crowdbench"
 

@@ -16,7 +16,7 @@ from benchmark.utils.shared_context import without_warnings
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text comes before it
 MAT_TEXT = 116  # bytes of text at the beginning of a MATLAB file
-# Writers of scipy share a buffer for their headers, whatever thread they run in.
+# All threads that write with scipy share one buffer for the headers of their files.
 ONE_AT_A_TIME = Lock()
 MOST_BYTES = 16 * 2**20  # of a file with points; those of 100 000 heads take a tenth of that
 
