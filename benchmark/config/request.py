@@ -97,8 +97,8 @@ def _as_written(key: str, written: Any, value: Any) -> Any:
     choices = written if isinstance(written, list) else [written]
 
     def named(name: Any) -> list[Any]:
-        return [choice for choice in choices if isinstance(choice, dict) and choice.get(field) == name
-                or choice == name] or [name]
+        return [choice for choice in choices if choice == name or
+                isinstance(choice, dict) and choice.get(field) == name] or [name]
 
     if isinstance(value, list):
         return [choice for name in value for choice in named(name)]
