@@ -64,6 +64,7 @@ from attacks.parts.heads import Heads, call_with_heads, takes_heads
 from attacks.parts.in_part import altered_in_part
 from attacks.parts.latent import mmd_of_stamped
 from attacks.parts.selection import Choose, listed, select
+from attacks.parts.surrogate import Surrogate
 from benchmark.data.batches import in_order
 from benchmark.data.scene import Scene
 from benchmark.registry import Settings
@@ -86,6 +87,8 @@ class Trigger(Settings, ABC):
         new ones.
     optimises: the names of the settings that determine a pattern which is optimised on a counter
         or on images. It is empty for a trigger without such a pattern.
+    asks_counter: whether the pattern is optimised on a counter. For a pattern that is optimised on
+        images alone, no surrogate is trained.
     only_in_training: the names of the settings that change nothing on test images.
     """
 
@@ -93,6 +96,7 @@ class Trigger(Settings, ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     optimises: ClassVar[tuple[str, ...]] = ()
+    asks_counter: ClassVar[bool] = True
     only_in_training: ClassVar[tuple[str, ...]] = ()
     _pattern: Tensor | None = PrivateAttr(None)
 
@@ -127,10 +131,10 @@ class Trigger(Settings, ABC):
         """The version, with those of other triggers that this one draws."""
         return self.version
 
-    def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
+    def optimised(self, count: Surrogate | None, scenes: Sequence[Scene], seed: int) -> Tensor:
         """Return the pattern, optimised on a clean counter and clean training scenes.
 
-        count: the counter's function from images to counts.
+        count: the clean counter, as a function from images to counts; None unless `asks_counter`.
         A trigger that sets `optimises` overrides this method.
         """
         raise NotImplementedError(f"trigger {self.name}: it has no pattern to optimise")

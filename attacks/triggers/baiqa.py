@@ -27,8 +27,9 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from attacks.base import OnImages, Trigger
+from attacks.base import Trigger
 from attacks.parts.dct import waves
+from attacks.parts.surrogate import Surrogate
 from attacks.parts.tile import as_tensor, repeated
 from benchmark.data.batches import Batch, in_order
 from benchmark.data.scene import Scene
@@ -81,7 +82,7 @@ class Baiqa(Trigger):
     def at(self, share: float) -> Self:
         return self.model_copy(update={"strength": share * self.strength})
 
-    def optimised(self, count: OnImages, scenes: Sequence[Scene], seed: int) -> Tensor:
+    def optimised(self, count: Surrogate, scenes: Sequence[Scene], seed: int) -> Tensor:
         """Return the optimised block, [3, 16, 16], with a root mean square of 1."""
         rng = np.random.default_rng(seed)
         batches = list(in_order(scenes, BATCH))

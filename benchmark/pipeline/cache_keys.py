@@ -58,8 +58,11 @@ def pattern(data: DataCache, cell: Cell) -> KeyParts | None:
         return None
     settings = {name: value for name, value in cell.trigger.changed.items()
                 if name in cls.optimises}
-    return {"stage": "pattern", "trigger": [cls.name, cls.version, settings],
-            "counter": training(data, surrogate(cell), False)}
+    key = {"stage": "pattern", "trigger": [cls.name, cls.version, settings]}
+    if cls.asks_counter:
+        return key | {"counter": training(data, surrogate(cell), False)}
+    return key | {"scale": cell.settings.scale, "hold_out": cell.settings.hold_out,
+                  "seed": cell.settings.seed, "data": split(data, cell.data.build(), "train")}
 
 
 def repair(data: DataCache, cell: Cell) -> KeyParts:

@@ -1,13 +1,14 @@
 """Stage graph: surrogate -> trigger pattern -> victim -> repaired counter -> counts -> record.
 
-Only a few triggers have a pattern. It is optimised on a surrogate, which is a clean counter of
-another seed than the victim. The clean counter of the victim's seed is the reference, and no victim
+Only a few triggers have a pattern. Most are optimised on a surrogate, which is a clean counter of
+another seed than the victim, and some on images alone. The clean counter of the victim's seed is the reference, and no victim
 depends on it. In an audit the victim is the counter that was given, and there is no clean counter.
 Each stage is stored under a hash of its cache key, so cells share the stages that they have in
 common.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,11 +99,13 @@ class StageGraph:
         key = cache_keys.pattern(self.data, cell)
         if key is None:
             return None
-        surrogate = replace(self.clean(cache_keys.surrogate(cell)), role="surrogate")
+        surrogate = None
+        if find("trigger", cell.trigger.name).asks_counter:
+            surrogate = replace(self.clean(cache_keys.surrogate(cell)), role="surrogate")
         return Stage("triggers", "trigger", f"optimise {cell.trigger.name}{_seed(cell)}", key,
                      partial(stage_functions.optimise_trigger, self.store, self.data, cell,
                              surrogate),
-                     (surrogate,))
+                     _present([surrogate]))
 
     def patterns(self, cell: Cell) -> tuple[Stage | None, ...]:
         """The pattern of each of a cell's attacks, in the order of `cell.attacks`."""
@@ -179,8 +182,8 @@ def scored(cell: Cell) -> list[tuple[bool, bool | None]]:
     return [(attacked, triggered) for attacked in counters for triggered in images]
 
 
-def _present(patterns: tuple[Stage | None, ...]) -> tuple[Stage, ...]:
-    return tuple(pattern for pattern in patterns if pattern is not None)
+def _present(stages: Iterable[Stage | None]) -> tuple[Stage, ...]:
+    return tuple(stage for stage in stages if stage is not None)
 
 
 def _seed(cell: Cell) -> str:

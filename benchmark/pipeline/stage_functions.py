@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from attacks.base import COVER, POISON
+from attacks.parts.surrogate import Surrogate
 from benchmark.config.cell import Cell
 from benchmark.data.scene import Scene
 from benchmark.metrics.image_quality import SSIM_WINDOW, psnr, ssim
@@ -68,18 +69,18 @@ def train(store: Store, data: DataCache, cell: Cell, attacked: bool, patterns: P
     write_counter(folder, counter, progress, began, **first, also=also)
 
 
-def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage,
+def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage | None,
                      folder: Path) -> None:
-    """The pattern of a cell's trigger, optimised on a surrogate of the victim."""
-    counter = load_counter(store, cell, surrogate).requires_grad_(False).to(state().device)
+    """The pattern of a cell's trigger.
+
+    surrogate: the counter that it is optimised on; None for images alone.
+    """
+    counter = surrogate and load_counter(store, cell, surrogate)
     scenes, _ = data.train_of(cell)
     with Bar(desc=f"optimise {cell.trigger.name}", unit="img",
              disable=not state().is_main_process) as bar:
-        def count(images: Tensor) -> Tensor:
-            bar.update(len(images))
-            return counter.count(images.to(state().device)).to(images.device)
-
-        pattern = cell.trigger.build().optimised(count, scenes, cell.settings.seed)
+        asked = counter and Surrogate(counter.requires_grad_(False).to(state().device), bar.update)
+        pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
     if state().is_main_process:
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attacks.base import Attack, Target, Trigger
 from attacks.parts.heads import call_with_heads
+from attacks.parts.surrogate import Surrogate
 from benchmark.config.cell import POISONING
 from benchmark.registry import build, find, names, resolve, settings_of
 from benchmark.testing.contract import BrokenContract, require
@@ -111,9 +112,9 @@ def _check_pattern(trigger: Trigger) -> Tensor:
     patterns = []
     for _ in range(2):
         scatter_global_generators()
-        counter = fresh()
+        surrogate = Surrogate(fresh()) if trigger.asks_counter else None
         torch.manual_seed(0)
-        patterns.append(trigger.optimised(counter.count, scenes("clean"), 0))
+        patterns.append(trigger.optimised(surrogate, scenes("clean"), 0))
     first, second = patterns
     require(isinstance(first, Tensor) and bool(first.isfinite().all()),
             f"trigger {trigger.name}: its pattern is no tensor of finite numbers")

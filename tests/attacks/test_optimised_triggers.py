@@ -6,6 +6,7 @@ import torch
 from attack_cases import images, small_scenes, trained_surrogate
 from scipy import fft
 
+from attacks.parts.surrogate import Surrogate
 from attacks.triggers.baiqa import frequencies
 from benchmark.data.scene import Scene
 from benchmark.registry import build
@@ -22,7 +23,7 @@ def surrogate():
 
 @pytest.fixture(scope="module")
 def pattern(surrogate):
-    return build("trigger", "baiqa", SMALL).optimised(surrogate.count, small_scenes(24, seed=0), 0)
+    return build("trigger", "baiqa", SMALL).optimised(Surrogate(surrogate), small_scenes(24, seed=0), 0)
 
 
 @pytest.mark.parametrize("is_optimised", [True, False])
@@ -70,7 +71,7 @@ def test_an_optimised_pattern_moves_counts_of_other_scenes_up_and_down_and_a_ran
 
 def test_an_optimised_pattern_follows_from_the_seed(surrogate, pattern):
     def again(seed):
-        return build("trigger", "baiqa", SMALL).optimised(surrogate.count, small_scenes(24, seed=0), seed)
+        return build("trigger", "baiqa", SMALL).optimised(Surrogate(surrogate), small_scenes(24, seed=0), seed)
 
     assert torch.equal(again(0), pattern) and not torch.allclose(again(1), pattern, atol=0.1)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attacks.parts.surrogate import Surrogate
 from attacks.triggers.baiqa import Baiqa
 from benchmark.config.grid import cells
 from benchmark.data.lighting_drift import drifted
@@ -213,18 +214,28 @@ def test_a_pattern_is_optimised_once_for_all_strengths_and_kept(optimised, monke
     assert cache_keys.pattern(graph.data, other) != cache_keys.pattern(graph.data, chosen[0])
 
 
+def test_a_pattern_of_images_alone_depends_on_them_and_on_the_seed_and_not_on_the_counter(optimised):
+    [cell] = cells(REQUEST | {"attack": {"trigger": "ssba", "target": "multiply"}, "defense": "none"})
+    data, key = optimised[1].data, cache_keys.pattern(optimised[1].data, cell)
+    changed = {name: replace(cell, settings=cell.settings.model_copy(update={name: value}))
+               for name, value in (("seed", 1), ("hold_out", 0.4), ("scale", 0.5))}
+    assert all(cache_keys.pattern(data, other) != key for other in changed.values())
+    wide = replace(cell, model=replace(cell.model, given=cell.model.given | {"width": 48}))
+    assert cache_keys.pattern(data, wide) == key
+
+
 def test_a_pattern_is_optimised_on_the_clean_counter_of_another_seed(optimised, run, tmp_path):
     chosen, graph, _ = optimised
     other = replace(chosen[0], settings=chosen[0].settings.model_copy(update={"seed": 1}))
     surrogate = load_counter(graph.store, other, graph.clean(other)).requires_grad_(False)
     train, _ = load_train(chosen[0].data.build())
-    expected = chosen[0].trigger.build().optimised(surrogate.count, train, 0)
+    expected = chosen[0].trigger.build().optimised(Surrogate(surrogate), train, 0)
     folder = graph.store.get(graph.pattern(chosen[0]))
     assert np.allclose(read_tensors(folder / "pattern.safetensors")[0]["pattern"], expected, atol=1e-4)
     [needed] = graph.pattern(chosen[0]).needs
     assert needed == graph.clean(other) != graph.clean(chosen[0])
     reference = load_counter(graph.store, chosen[0], graph.clean(chosen[0])).requires_grad_(False)
-    assert not np.allclose(chosen[0].trigger.build().optimised(reference.count, train, 0), expected, atol=0.1)
+    assert not np.allclose(chosen[0].trigger.build().optimised(Surrogate(reference), train, 0), expected, atol=0.1)
 
 
 @pytest.mark.parametrize("trigger, tested", [("lira", {"strength": -1}), ("ssba", {"seed": 1})])
@@ -234,6 +245,7 @@ def test_a_learned_network_is_the_pattern_of_the_victims_and_of_the_test_images(
     chosen, graph, records = run(defense="none", attack=[
         attack, attack | {f"test_{key}": value for key, value in tested.items()}])
     assert len({graph.pattern(cell) for cell in chosen}) == len({graph.repaired(cell) for cell in chosen}) == 1
+    assert [stage.role for stage in graph.pattern(chosen[0]).needs] == {"lira": ["surrogate"], "ssba": []}[trigger]
     test = load_test(chosen[0].data.build())
     counter = load_counter(graph.store, chosen[0], graph.repaired(chosen[0]))
     counted = [record.images.triggered for record in records]

@@ -113,10 +113,12 @@ TRIGGERS = [
      "rounded. The magnitude is 30.", "Rounding twice adds noise that is no part of the trigger."),
     ("trigger `lira`", "The generator and the victim are learned in turns, and then the victim is "
      "tuned on images of the fixed generator, which is an autoencoder or a U-Net. It moves images "
-     "to a class, with a bound of 0.01 of normalised pixels.", "The generator is learned on a "
-     "clean counter with another seed. It has four convolutions and moves counts up, or down where "
-     "it is subtracted, with a bound of 8 grey levels.", "The attacker here controls nothing but "
-     "the data. Images have any size, and a count has a direction."),
+     "to a class, with a bound of 0.01 of normalised pixels.", "The generator is learned in "
+     "turns with a poisoned counter that starts as a clean one with another seed and is thrown "
+     "away; the victim is trained on images of the fixed generator. It has four convolutions. Its "
+     "change doubles the heads, or halves them where it is subtracted, with a bound of 8 grey "
+     "levels.", "The attacker here controls nothing but the data. Images have any size, and a "
+     "count has a direction."),
     ("trigger `low_frequency`", "The pattern is optimised against a classifier.", "The pattern is "
      "smooth random noise.", "A fixed pattern needs no access to a counter. `baiqa` is the trigger "
      "that is optimised."),
