@@ -23,7 +23,8 @@ LEGEND = [
     "scored says what the detector gave a score: test images; training images, which a defense "
     "scored in the poisoned training set before it left out the most suspicious; or counters, "
     "the victims of all attacks and seeds against the clean counters. clean + poisoned gives the "
-    "number of each.",
+    "number of each. Counters also have a row of each attack, where all clean counters stand "
+    "against its victims.",
     "AUROC is the chance that a poisoned image or counter scores higher than a clean one; a "
     "guess has 0.5. AUROC 95% is its interval: of test images by bootstrap over seeds and images, "
     "of training images and counters Newcombe's score interval, which takes their scores to be "
@@ -53,7 +54,7 @@ class Row:
 
 
 def detection_table(scenarios: Sequence[Scenario]) -> Table:
-    """One row per model, attack and detector; one per model and detector if counters are scored."""
+    """One row per model, attack and detector; where counters are scored, one of all attacks too."""
     results = [(scenario, result) for scenario in scenarios for result in scenario.results
                if is_detected(result)]
     rows = _image_rows(results) + _counter_rows(results)
@@ -103,34 +104,54 @@ def _image_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
         scores = result.records[0].detection
         if scores.of != "counters" and scores.triggered:
             attacked.append((scenario, result))
-    attacks = suffixes([scenario.settings for scenario, _ in attacked],
-                       shown=("model", "trigger", "target"))
-    rows = []
-    for (scenario, result), suffix in zip(attacked, attacks):
-        detections = [record.detection for record in result.records]
-        rows.append(Row(scenario.model, scenario.attack + suffix, result, detections))
-    return rows
+    return [Row(scenario.model, attack, result, [record.detection for record in result.records])
+            for (scenario, result), attack in zip(attacked, _attacks(attacked))]
+
+
+def _attacks(results: Sequence[tuple[Scenario, Result]]) -> list[str]:
+    """The attack of each result, with the settings in which it differs from the others."""
+    scenarios = [scenario for scenario, _ in results]
+    labels = suffixes([scenario.settings for scenario in scenarios],
+                      shown=("model", "trigger", "target"))
+    return [scenario.attack + label for scenario, label in zip(scenarios, labels)]
 
 
 def _counter_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
-    """A row for each detector of counters, of all the victims that differ only in the attack."""
-    groups: dict[str, tuple[str, list[Result]]] = {}
+    """Rows for each detector of counters: one of all attacks, and one of each if there are several.
+
+    Results whose settings differ only in the attack are of one detector, which scored the same
+    clean counters.
+    """
+    groups: dict[str, list[tuple[Scenario, Result]]] = defaultdict(list)
     for scenario, result in results:
-        first = result.records[0]
-        if first.detection.of == "counters" and first.attack:
+        if result.records[0].detection.of == "counters":
             settings = {key: value for key, value in result.settings.items()
                         if key.partition(".")[0] not in ATTACK}
-            group = groups.setdefault(json.dumps(settings, sort_keys=True), (scenario.model, []))
-            group[1].append(result)
-    return [Row(model, "all", group[0], [_pooled(group)]) for model, group in groups.values()]
+            groups[json.dumps(settings, sort_keys=True)].append((scenario, result))
+    rows = []
+    for group in groups.values():
+        clean = _clean_scores([result for _, result in group])
+        attacked = [(scenario, result) for scenario, result in group if result.records[0].attack]
+        of_rows = [("all", [result for _, result in attacked])] if attacked else []
+        if len(attacked) > 1:
+            of_rows += [(attack, [result])
+                        for (_, result), attack in zip(attacked, _attacks(attacked))]
+        for attack, of_row in of_rows:
+            scores = Detection(of="counters", clean=clean, triggered=_victims_scores(of_row))
+            rows.append(Row(attacked[0][0].model, attack, of_row[0], [scores]))
+    return rows
 
 
-def _pooled(group: list[Result]) -> Detection:
-    """The scores of all victims, and of each seed's clean counter, which all its records repeat."""
-    records: list[Record] = [record for result in group for record in result.records]
-    clean = {record.seed: record.detection.clean for record in records if record.detection.clean}
-    return Detection(of="counters", clean=sum(clean.values(), []),
-                     triggered=sum((record.detection.triggered for record in records), []))
+def _clean_scores(results: Sequence[Result]) -> list[float]:
+    """The score of each seed's clean counter, which all records of the seed repeat."""
+    records: list[Record] = [record for result in results for record in result.records]
+    clean = {record.seed: record.detection.clean for record in records}
+    return sum(clean.values(), [])
+
+
+def _victims_scores(results: Sequence[Result]) -> list[float]:
+    return [score for result in results for record in result.records
+            for score in record.detection.triggered]
 
 
 def _numbers(detections: list[Detection]) -> dict[str, str]:

@@ -286,5 +286,6 @@ NOT_COMPARED = [
     (["defense `fine_tune`", "defense `retrain`"],
      "trainings of this project with other images; `fine_tune` is that of the paper under test"),
     (["defense `continue_poisoned`", "defense `corruption_distance`",
-      "defense `label_consistency`", "defense `none`", "defense `trimmed_loss`"], OWN),
+      "defense `label_consistency`", "defense `none`", "defense `overlay_shift`",
+      "defense `trimmed_loss`"], OWN),
 ]

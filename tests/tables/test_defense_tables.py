@@ -180,11 +180,24 @@ def test_victims_of_all_attacks_and_seeds_stand_against_the_clean_counters():
               ("multiply", 1): (2.0, 2.5), ("minus", 1): (2.0, 2.5)}
     records = [detecting({"of": "counters", "clean": [clean], "triggered": [victim]}, target, "inversion", seed)
                for (target, seed), (clean, victim) in scores.items()]
-    line = row(frames(records)["detection"], detector="inversion")
-    assert line["clean + poisoned"] == "2 + 4" and line["attack"] == "all"
+    line = row(frames(records)["detection"], detector="inversion", attack="all")
+    assert line["clean + poisoned"] == "2 + 4"
     assert line["AUROC"] == f"{detection.auroc([1.0, 2.0], [3.0, 0.5, 2.5, 2.5]):.3f}" == "0.750"
     low, high = detection.auroc_interval([1.0, 2.0], [3.0, 0.5, 2.5, 2.5])
     assert line["AUROC 95%"] == f"[{low:.3f}, {high:.3f}]" and line["TPR@5%"] == "/"
+    by_attack = {line["attack"]: line["AUROC"] for line in frames(records)["detection"].to_dict("records")}
+    assert by_attack == {"all": "0.750", "blended/multiply": "1.000", "blended/minus": "0.500"}
+
+
+def test_clean_counters_that_were_scored_without_an_attack_count_too():
+    def scored(target, seed, clean, victims):
+        return detecting({"of": "counters", "clean": [clean], "triggered": victims}, target, "inversion", seed)
+
+    alone = scored(None, 5, 4.0, [])
+    records = [scored("multiply", 0, 1.0, [3.0]), scored(None, 0, 1.0, []), alone]
+    line = row(frames(records)["detection"], detector="inversion")
+    assert line["clean + poisoned"] == "2 + 1" and line["AUROC"] == "0.500" and line["attack"] == "all"
+    assert frames([alone])["detection"].empty
 
 
 def test_scores_that_point_the_other_way_are_told():
