@@ -13,6 +13,8 @@ OF_RECORDS = {  # figures of whole folders of records, and what each shows
     "frontier": "draw flip rate over accuracy along the strengths of each repair",
     "growth": "draw how attacks grow with alpha, poison rate and epochs, "
               "beside the clean counter",
+    "suspicions": "draw how suspicious detectors of counters find each victim, "
+                  "beside the clean counters",
     "curves": "draw the validation bias and MAE of each training, epoch by epoch"}
 OF_COUNTS = {  # figures of the counts per image, before and after a defense
     "kde": "draw densities of r = count / truth before and after a defense, as in the paper",
@@ -117,11 +119,12 @@ def _figure_of_records(options: argparse.Namespace) -> int:
     from benchmark.figures.defense_scatter import draw_defenses
     from benchmark.figures.frontier import draw_frontiers
     from benchmark.figures.growth import draw_growth
+    from benchmark.figures.suspicions import draw_suspicions
     from benchmark.figures.training_curves import draw_training_curves
     from benchmark.results.scenarios import scenarios
 
     draw = {"defenses": draw_defenses, "frontier": draw_frontiers, "growth": draw_growth,
-            "curves": draw_training_curves}[options.kind]
+            "suspicions": draw_suspicions, "curves": draw_training_curves}[options.kind]
     records = read_records(options.records)
     return _save(draw(scenarios(records)), options.out or Path(options.kind),
                  source(options.records, len(records)))

@@ -57,11 +57,10 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
     """One row per model, attack and detector; where counters are scored, one of all attacks too."""
     results = [(scenario, result) for scenario in scenarios for result in scenario.results
                if is_detected(result)]
-    rows = _image_rows(results) + _counter_rows(results)
-    labels = suffixes([defense_settings(row.result) for row in rows], shown=("model", "defense"))
+    rows = _image_rows(results) + counter_rows(results)
     lines = []
-    for row, suffix in zip(rows, labels):
-        line = {"model": row.model, "attack": row.attack, "detector": row.result.defense + suffix,
+    for row, detector in zip(rows, detectors(rows)):
+        line = {"model": row.model, "attack": row.attack, "detector": detector,
                 "scored": row.detections[0].of}
         lines.append(line | _numbers(row.detections))
     lines.sort(key=lambda line: (line["scored"], line["model"], line["detector"], line["attack"]))
@@ -71,6 +70,12 @@ def detection_table(scenarios: Sequence[Scenario]) -> Table:
                  caption="Detection of triggered images and of backdoored counters. The AUROC is "
                          "0.5 for a guess; that on a clean counter shows how much of it is due to "
                          "the pattern in the image alone.")
+
+
+def detectors(rows: Sequence[Row]) -> list[str]:
+    """The detector of each row, with the settings in which it differs from the others."""
+    labels = suffixes([defense_settings(row.result) for row in rows], shown=("model", "defense"))
+    return [row.result.defense + label for row, label in zip(rows, labels)]
 
 
 def is_detected(result: Result) -> bool:
@@ -116,7 +121,7 @@ def _attacks(results: Sequence[tuple[Scenario, Result]]) -> list[str]:
     return [scenario.attack + label for scenario, label in zip(scenarios, labels)]
 
 
-def _counter_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
+def counter_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
     """Rows for each detector of counters: one of all attacks, and one of each if there are several.
 
     Results whose settings differ only in the attack are of one detector, which scored the same
