@@ -11,8 +11,8 @@ more people or towards fewer. A clean counter errs in both directions, and the m
 trigger is searched for, so it takes one pass over the images for each picture, without gradients.
 The pictures are the same for every counter, so that suspicions can be compared.
 
-It does not see a trigger that no faint overlay resembles, such as a patch or a warp; what it finds
-of those is in docs/detection.md.
+It was developed on the victims of `blended`. How much less it finds of other triggers is in
+docs/detection.md.
 """
 
 import torch

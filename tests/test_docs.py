@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import detection_tables
 import draw_docs
 import pytest
 from factories import ROOT
@@ -94,6 +95,11 @@ def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
     for command in [*draw_docs.PAGES.values(), *(["figure", *flags] for flags in draw_docs.PICTURES.values())]:
         cli._parser().parse_args(command)
         assert all((ROOT / word).is_dir() for word in command if word.startswith("records/"))
+
+
+def test_the_tables_of_detectors_of_counters_are_those_of_the_records():
+    page = detection_tables.PAGE.read_text()
+    assert detection_tables.written(page) == page and page.count("| all | ") == len(detection_tables.FOLDERS)
 
 
 def test_the_readme_is_short_and_its_first_table_is_that_of_the_page():

@@ -20,7 +20,7 @@ from benchmark.tables.audit import audit_table
 from benchmark.tables.comparison import difference_table
 from benchmark.tables.controls import control_numbers, control_table
 from benchmark.tables.defenses import defense_table
-from benchmark.tables.detection import detection_table, is_detected
+from benchmark.tables.detection import detection_table
 from benchmark.tables.data import as_json, csv, parquet
 from benchmark.tables.formats import Table, markdown
 from benchmark.tables.latex import latex
@@ -69,7 +69,7 @@ class Board:
         """The table of audits, the leaderboards, the paper's Tables 1 to 3, and that of controls.
 
         The paper's tables are of counters that were trained, and left out if there are only audits.
-        They are followed by the table of detectors if there is a detector, and by the table of
+        They are followed by the table of detectors if one scored a victim, and by the table of
         defenses if at least two defenses besides none and the controls repair counters.
         """
         tables = [*self.verdicts, *self.rankings]
@@ -77,8 +77,9 @@ class Board:
             tables += paper_tables(self.trained)
         tables.append(control_table(self.scenarios))
         results = [result for scenario in self.scenarios for result in scenario.results]
-        if any(map(is_detected, results)):
-            tables.append(detection_table(self.scenarios))
+        detection = detection_table(self.scenarios)
+        if len(detection.frame):
+            tables.append(detection)
         repairing = {result.defense for result in results if not result.detects}
         if len(repairing - {"none", *CONTROLS}) > 1:
             tables.append(defense_table(self.scenarios))

@@ -11,7 +11,7 @@ from benchmark.paper import reference
 from benchmark.paper.tables import paper_tables
 from benchmark.results.controls import SHARED
 from benchmark.tables.comparison import difference_table
-from benchmark.tables.detection import detection_table, is_detected
+from benchmark.tables.detection import detection_table
 from benchmark.tables.formats import Table
 from benchmark.tables.summary import GROUP, summary_table
 from benchmark.tables.terminal import terminal
@@ -65,9 +65,10 @@ def _parts(board: Board, width: int, defenses: Collection[str] | None) -> Iterat
                    f"{table.name}.md in the folder of tables (--out).\n")
         elif len(table.frame):
             yield terminal(table, width, group)
+    detection = detection_table(board.scenarios)
+    if len(detection.frame):
+        yield terminal(detection, width)
     results = [result for scenario in board.scenarios for result in scenario.results]
-    if any(map(is_detected, results)):
-        yield terminal(detection_table(board.scenarios), width)
     if any(reference.comparable(result.settings) and
            result.settings["model"] in reference.MODELS.values() for result in results):
         paper = paper_tables(board.trained, only_run=True)

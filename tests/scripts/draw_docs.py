@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import detection_tables
 from playwright.sync_api import sync_playwright
 
 from benchmark.version import RELEASED
@@ -33,10 +34,11 @@ PICTURES = {
     "laptop-growth.png": ["growth", *LAPTOP],
     "laptop-reliability.png": ["reliability", "records/laptop", "--defense", "fine_tune"],
     "trigger-panel.png": ["trigger-panel"],
+    **{f"{name}.png": ["suspicions", f"records/{name}"] for name in detection_tables.FOLDERS},
 }
 # Those that look into the counters of standard-quick, which the project's zoo has.
 OF_COUNTERS = {f"standard-quick-{name}.png": [name, "standard-quick", "--attack", "multiply"] for name in ("channels", "features")}
-PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
+PAGE_AS_PICTURE, DATASET, TABLES = "leaderboard.png", "dataset", "detection.md"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
 
 
@@ -77,7 +79,7 @@ def draw_dataset() -> None:
 
 def main(wanted: list[str]) -> None:
     """Draw what is named, or everything."""
-    every = [*PAGES, *PICTURES, *OF_COUNTERS, PAGE_AS_PICTURE, DATASET]
+    every = [*PAGES, *PICTURES, *OF_COUNTERS, PAGE_AS_PICTURE, DATASET, TABLES]
     unknown = [name for name in wanted if name not in every]
     if unknown:
         sys.exit(f"draw_docs: {unknown[0]}: expected one of {', '.join(every)}")
@@ -89,6 +91,8 @@ def main(wanted: list[str]) -> None:
             draw_picture(name)
         elif name == PAGE_AS_PICTURE:
             draw_page_as_picture(name)
+        elif name == TABLES:
+            detection_tables.PAGE.write_text(detection_tables.written(detection_tables.PAGE.read_text()))
         else:
             draw_dataset()
 

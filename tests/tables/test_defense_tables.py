@@ -197,7 +197,13 @@ def test_clean_counters_that_were_scored_without_an_attack_count_too():
     records = [scored("multiply", 0, 1.0, [3.0]), scored(None, 0, 1.0, []), alone]
     line = row(frames(records)["detection"], detector="inversion")
     assert line["clean + poisoned"] == "2 + 1" and line["AUROC"] == "0.500" and line["attack"] == "all"
-    assert frames([alone])["detection"].empty
+
+
+def test_clean_counters_alone_were_told_from_nothing_and_have_no_table(tmp_path):
+    scored = detecting({"of": "counters", "clean": [4.0], "triggered": []}, None, "inversion")
+    tables = board([scored])
+    assert "detection" not in {table.name for table in tables.tables}
+    assert not [path for path in tables.write(tmp_path) if path.stem == "detection"]
 
 
 def test_scores_that_point_the_other_way_are_told():
@@ -336,7 +342,8 @@ def test_the_committed_page_is_what_its_records_say(name):
     assert (ROOT / f"docs/{name}.md").read_text() == board(records).text() + "\n"
 
 
-@pytest.mark.parametrize(("name", "number"), [("standard-quick", 525), ("laptop", 150), ("frontier", 100)])
+@pytest.mark.parametrize(("name", "number"), [("standard-quick", 525), ("laptop", 150), ("frontier", 100),
+                                               ("detection", 195)])
 def test_the_committed_records_are_the_preset_of_their_name(name, number):
     records = [Record.read(path) for path in (ROOT / "records" / name).glob("*.json")]
     wanted = {(cell.settings.seed, cell.target and cell.target.name, cell.defense.name,
