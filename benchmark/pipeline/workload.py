@@ -20,7 +20,7 @@ CORRUPTIONS = 8  # times that a detector is assumed to count each image, until o
 def training(cell: Cell, attacked: bool) -> Work:
     """The work of training the clean counter or the victim."""
     rate = cell.settings.added + (cell.also.settings.added if cell.also else 0)
-    images = _images(cell, "train") * (1 - cell.settings.hold_out)
+    images = _trained(cell)
     if attacked and cell.trigger:
         images *= 1 + rate
     return _work(cell, "train", images * cell.recipe.epochs, _validated(cell, cell.recipe.epochs))
@@ -34,9 +34,7 @@ def repair(cell: Cell) -> Work:
     knows, defense = cell.defense.build().knows, cell.defense.build()
     times = getattr(defense, "times", 1)  # of `retrain`
     epochs = getattr(defense, "epochs", None) or round(times * cell.recipe.epochs)
-    every = _images(cell, "train") * (1 - cell.settings.hold_out)
-    clean = every if knows.clean == "all" else knows.clean
-    images = clean + knows.extra + knows.poisoned * every
+    images = _clean(cell) + knows.extra + knows.poisoned * _trained(cell)
     return _work(cell, cell.defense.name, images * epochs, _validated(cell, epochs))
 
 
@@ -46,10 +44,27 @@ def counting(cell: Cell) -> Work:
 
 
 def scoring(cell: Cell, triggered: bool | None) -> Work:
-    """The work of a detector's scores, for clean test images also in another light."""
-    passes = {None: 0, False: 2, True: 1}[triggered]
-    counted = CORRUPTIONS * (1 + passes * _images(cell, "test"))
-    return _work(cell, f"{cell.defense.name} {triggered}", 0, counted)
+    """The work of a detector's scores, for clean test images also in another light.
+
+    triggered: None for the score of a counter, which takes the clean images that the defense has,
+        and its epochs over them, if it searches for something.
+    """
+    if triggered is None:
+        images, searched = _clean(cell), getattr(cell.defense.build(), "epochs", 0)
+    else:
+        images, searched = _images(cell, "test") * (1 if triggered else 2), 0
+    return _work(cell, f"{cell.defense.name} {triggered}", images * searched, CORRUPTIONS * images)
+
+
+def _trained(cell: Cell) -> float:
+    """The number of training images that are not held out."""
+    return _images(cell, "train") * (1 - cell.settings.hold_out)
+
+
+def _clean(cell: Cell) -> float:
+    """The number of clean images that a cell's defense is given."""
+    clean = cell.defense.build().knows.clean
+    return _trained(cell) if clean == "all" else clean
 
 
 def _validated(cell: Cell, epochs: int) -> float:

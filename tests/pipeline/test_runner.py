@@ -14,7 +14,7 @@ import pytest
 from benchmark import registry
 from benchmark.config.cell import display_names
 from benchmark.config.grid import cells
-from benchmark.pipeline import local_executor
+from benchmark.pipeline import local_executor, workload
 from benchmark.pipeline.dry_run import plan
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.local_executor import run_locally
@@ -335,6 +335,17 @@ def test_a_plan_tells_time_and_disk_as_soon_as_something_was_measured(grid, tmp_
     shutil.copytree(graph.store.path(graph.clean(chosen[0])), tmp_path / "store/counters" / graph.clean(chosen[0]).key)
     known = plan(chosen, StageGraph(Store(tmp_path / "store")), tmp_path)
     assert known.stored == 2 and known.seconds > 0 and "about" in known.text()
+
+
+def test_a_detector_of_counters_works_on_its_clean_images_and_searches_for_its_epochs():
+    def work(**settings):
+        """Trained and counted images."""
+        [cell] = cells(REQUEST | {"seed": 0, "attack": "multiply", "defense": settings})
+        found = workload.scoring(cell, None)
+        return found.trained / (64 * 96), found.counted / (64 * 96)
+
+    assert work(name="inversion", images=4, epochs=3) == (12, 4 * workload.CORRUPTIONS)
+    assert work(name="overlay_shift", images=6) == (0, 6 * workload.CORRUPTIONS)
 
 
 # Processes.
