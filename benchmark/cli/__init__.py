@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         if not arguments:
             parser.print_help()
             return 0
-        options = parser.parse_args(arguments)
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}"
+                         f"{_setting_hint(options, unknown[0])}")
         _load_plugins(options)
         code = options.function(options)
         sys.stdout.flush()
@@ -65,6 +68,18 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _setting_hint(options: argparse.Namespace, argument: str) -> str:
+    """How a setting is changed, if an unknown flag is the name of one and the command takes some."""
+    key = argument.partition("=")[0].removeprefix("--")
+    if not argument.startswith("--") or not hasattr(options, "set"):
+        return ""
+    from benchmark.config.cell import ExperimentSettings
+    from benchmark.config.request import DEFAULTS
+
+    known = key.partition(".")[0] in {*DEFAULTS, *ExperimentSettings.model_fields}
+    return f"; a setting is changed by --set {key}=VALUE" if known else ""
 
 
 def _load_plugins(options: argparse.Namespace) -> None:

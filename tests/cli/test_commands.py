@@ -201,6 +201,7 @@ def test_a_wrong_file_is_refused_at_once(capsys, text, words):
 
 @pytest.mark.parametrize("arguments, words", [
     (["run", "quik"], ["'quik'", "did you mean 'quick'"]),
+    (["run", "quick", "--seed", "10"], ["unrecognized arguments: --seed 10", "changed by --set seed=VALUE"]),
     (["run", "tiny.yaml", "--plugin", "missing.py"], ["missing.py", "existing .py file"]),
     (["run"], ["required: source", "run --help"]),
     (["rum"], ["'rum'", "run"]),
