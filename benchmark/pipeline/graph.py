@@ -1,10 +1,10 @@
 """Stage graph: surrogate -> trigger pattern -> victim -> repaired counter -> counts -> record.
 
 Only a few triggers have a pattern. Most are optimised on a surrogate, which is a clean counter of
-another seed than the victim, and some on images alone. The clean counter of the victim's seed is the reference, and no victim
-depends on it. In an audit the victim is the counter that was given, and there is no clean counter.
-Each stage is stored under a hash of its cache key, so cells share the stages that they have in
-common.
+another seed than the victim, and some on images alone. The clean counter of the victim's seed is
+the reference, and no victim depends on it. In an audit the victim is the counter that was given,
+and there is no clean counter. Each stage is stored under a hash of its cache key, so cells share
+the stages that they have in common.
 """
 
 import json

@@ -150,7 +150,7 @@ def counter_rows(results: Sequence[tuple[Scenario, Result]]) -> list[Row]:
 def _clean_scores(results: Sequence[Result]) -> list[float]:
     """The score of each seed's clean counter, which all records of the seed repeat."""
     records: list[Record] = [record for result in results for record in result.records]
-    clean = {record.seed: record.detection.clean for record in records}
+    clean = {record.seed: record.detection.clean for record in records if record.detection.clean}
     return sum(clean.values(), [])
 
 
