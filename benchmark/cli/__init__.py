@@ -71,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _setting_hint(options: argparse.Namespace, argument: str) -> str:
-    """How a setting is changed, if an unknown flag is the name of one and the command takes some."""
+    """How a setting is changed, if an unknown flag names one and the command takes settings."""
     key = argument.partition("=")[0].removeprefix("--")
     if not argument.startswith("--") or not hasattr(options, "set"):
         return ""

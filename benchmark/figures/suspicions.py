@@ -16,7 +16,7 @@ ALARM = 0.95  # the quantile of the clean counters beyond which a victim counts 
 
 
 def draw_suspicions(scenarios: Sequence[Scenario]) -> Picture:
-    """A panel for each detector: a line of dots for the clean counters and for each attack's victims.
+    """A panel for each detector: dots for the clean counters and for the victims of each attack.
 
     A dashed line stands at the 95% quantile of the clean counters.
 
