@@ -5,12 +5,8 @@ It is a clean counter of the victim's kind, trained with another seed.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-if TYPE_CHECKING:
-    from models.base import Counter
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Surrogate:
     report: called with the number of images of each batch that is counted, for the progress bar.
     """
 
-    counter: "Counter"
+    counter: nn.Module
     report: Callable[[int], object] = lambda images: None
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -29,7 +25,7 @@ class Surrogate:
         device = next(self.counter.parameters()).device
         return self.counter.count(images.to(device)).to(images.device)
 
-    def learner(self) -> "Counter":
+    def learner(self) -> nn.Module:
         """Return a copy of the counter that the attacker may train, in evaluation mode.
 
         In evaluation mode, layers such as dropout draw no random numbers, so the pattern follows
