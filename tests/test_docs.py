@@ -7,10 +7,12 @@ import sys
 
 import detection_tables
 import draw_docs
+import numpy as np
 import pytest
 from factories import ROOT
 
 from benchmark import cli
+from benchmark.api import load_records
 from benchmark.cli.options import request_from_flags
 from benchmark.config.grid import cells
 
@@ -100,6 +102,22 @@ def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
 def test_the_tables_of_detectors_of_counters_are_those_of_the_records():
     page = detection_tables.PAGE.read_text()
     assert detection_tables.written(page) == page and page.count("| all | ") == len(detection_tables.FOLDERS)
+
+
+def test_the_victims_found_with_the_limit_of_the_first_clean_counters_are_those_of_the_records():
+    page, found = " ".join(detection_tables.PAGE.read_text().split()), {}
+    for folder in detection_tables.FOLDERS:
+        for line in detection_tables.scored(load_records(ROOT / "records" / folder)):
+            if line.attack == "all":
+                found[line.result.defense, folder] = line.detections[0]
+    told = []
+    for detector in ("overlay_shift", "inversion"):
+        limit = np.quantile(found[detector, "detection"].clean, 0.95)
+        held_out = found[detector, "detection-held-out"]
+        told += [(np.array(held_out.triggered) > limit).sum(), (np.array(held_out.clean) > limit).sum()]
+    assert told == [20, 4, 14, 0]
+    assert "`overlay_shift` finds 20 of the 50 held-out victims and takes 4 of 30 clean counters" in page
+    assert "`inversion` finds 14 and takes none" in page
 
 
 def test_the_readme_is_short_and_its_first_table_is_that_of_the_page():

@@ -78,7 +78,7 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage
     counter = surrogate and load_counter(store, cell, surrogate)
     scenes, _ = data.train_of(cell)
     with Bar(desc=f"optimise {cell.trigger.name}", unit="img",
-             disable=not state().is_main_process) as bar:
+             disable=not (counter and state().is_main_process)) as bar:
         asked = counter and Surrogate(counter.requires_grad_(False).to(state().device), bar.update)
         pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
     if state().is_main_process:

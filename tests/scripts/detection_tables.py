@@ -1,31 +1,34 @@
 """The tables of docs/detection.md: for each attack, whether it is planted, and how well its victims are found."""
 
-import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.api import load_records
+from benchmark.metrics.detection import auroc, auroc_interval
+from benchmark.results.record import Record
+from benchmark.results.scenarios import scenarios
+from benchmark.tables.detection import Row, counter_rows, is_detected
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from benchmark.api import load_records  # noqa: E402
-from benchmark.metrics.detection import auroc, auroc_interval  # noqa: E402
-from benchmark.results.scenarios import scenarios  # noqa: E402
-from benchmark.tables.detection import counter_rows, is_detected  # noqa: E402
-
 PAGE = ROOT / "docs/detection.md"
 FOLDERS = ("detection", "detection-held-out")
 DETECTORS = ("inversion", "overlay_shift")
+
+
+def scored(records: Sequence[Record]) -> list[Row]:
+    """The scores of counters: a row for each detector and attack, and one for all attacks together."""
+    return counter_rows([(scenario, result) for scenario in scenarios(records) for result in scenario.results
+                         if is_detected(result)])
 
 
 def table(folder: str) -> str:
     """The table of a folder of records, in Markdown."""
     records = load_records(ROOT / "records" / folder)
     victims = records.table().query("defense == 'none'").set_index("attack")
-    results = [(scenario, result) for scenario in scenarios(list(records)) for result in scenario.results
-               if is_detected(result)]
     areas: dict[str, dict[str, str]] = defaultdict(dict)
     number = {}
-    for row in counter_rows(results):
+    for row in scored(records):
         [scores] = row.detections
         low, high = auroc_interval(scores.clean, scores.triggered)
         areas[row.attack][row.result.defense] = f"{auroc(scores.clean, scores.triggered):.2f} [{low:.2f}, {high:.2f}]"
