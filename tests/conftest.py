@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -6,6 +7,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each 
 import numpy as np
 import pytest
 import torch
+
+
+def pytest_collection_finish():
+    """Let the garbage collector leave alone what was imported: Accelerate collects after each of the many trainings."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

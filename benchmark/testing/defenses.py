@@ -130,7 +130,15 @@ def scenes(sort: str) -> list[Scene]:
 
 
 def fresh(model: str = "tiny") -> Counter:
-    """An untrained counter."""
+    """An untrained counter: always the same weights, and always the same state of torch's generator."""
+    counter = _drawn_once(model).copy()
+    torch.manual_seed(0)
+    return counter
+
+
+@cache
+def _drawn_once(model: str) -> Counter:
+    """The counter that `fresh` copies: its millions of weights take longer to draw than to copy."""
     torch.manual_seed(0)
     return build("model", model, MODELS[model])
 
@@ -154,9 +162,9 @@ def knowledge_of(knows: Knows, model: str = "tiny") -> Knowledge:
 
 
 def weights(counter: Counter) -> Tensor:
-    """The state of a counter as one vector, float64 on the CPU."""
+    """The state of a counter as one vector, float32 on the CPU."""
     tensors = counter.state_dict().values()
-    return torch.cat([tensor.detach().double().flatten().cpu() for tensor in tensors])
+    return torch.cat([tensor.detach().float().flatten().cpu() for tensor in tensors])
 
 
 def _image_bytes() -> bytes:
