@@ -8,6 +8,7 @@ import sys
 import detection_tables
 import draw_docs
 import numpy as np
+import patchwork_tables
 import pytest
 from factories import ROOT
 
@@ -99,13 +100,48 @@ def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
         assert all((ROOT / word).is_dir() for word in command if word.startswith("records/"))
 
 
-def test_the_tables_of_detectors_of_counters_are_those_of_the_records():
-    page = detection_tables.PAGE.read_text()
-    assert detection_tables.written(page) == page and page.count("| all | ") == len(detection_tables.FOLDERS)
+@pytest.mark.parametrize("name", draw_docs.TABLES)
+def test_the_tables_of_a_page_are_those_of_the_records(name):
+    page = (ROOT / "docs" / name).read_text()
+    assert draw_docs.TABLES[name].written(page) == page and page.count("<!-- table of records/") == 2
+
+
+def test_what_is_said_of_patchwork_is_what_the_records_say():
+    grid = patchwork_tables.of_grid().map(lambda value: f"{value:.2f}".lstrip("0"))
+    none, ours, annotated, retrain, tuned = (grid.loc[name] for name in (
+        "none", "patchwork (maps victim)", "patchwork (maps annotated)", patchwork_tables.CONTROL, "fine_tune"))
+    few = grid.loc[["fine_pruning", "i_bau", "fine_tune_few"]]
+    page = " ".join((ROOT / "docs/patchwork.md").read_text().split())
+    for said in (f"an eASR of {ours.easr} in the mean", f"the best other repair with 40 images leaves {min(few.easr)}",
+                 f"as the victim does (rho_Acc {ours.rho_acc} beside {none.rho_acc})",
+                 f"is as good ({annotated.rho_acc}) and flips no more images", f"has the highest RA, {ours.ra},",
+                 f"fine-tuning on 216 ({tuned.ra}). The next one has {max(few.ra)}.",
+                 f"flips {ours.flip_rate} of the images, and {ours.control_flip_rate} with the repaired clean counter",
+                 f"for about as many steps, has a rho_Acc of {retrain.rho_acc}."):
+        assert said in page
+    assert annotated.flip_rate == ours.flip_rate
+
+
+def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say():
+    table, page = patchwork_tables.of_held_out(), " ".join((ROOT / "docs/patchwork.md").read_text().split())
+    flips, chance = table["flip_rate", patchwork_tables.OURS], table["control_flip_rate", patchwork_tables.OURS]
+    without = table["flip_rate", patchwork_tables.ANNOTATED]
+    beyond = flips - chance
+    assert (beyond[["patch/add", "sig/multiply", "bpp/multiply"]] < 0.05).all()
+
+    def two(values, *attacks):
+        return " and ".join(f"{values[attack]:.2f}".lstrip("0") for attack in attacks)
+
+    for said in (f"(`colour`, `refool`: {two(chance, 'colour/zero', 'refool/divide')} of them)",
+                 f"After `wanet` {two(beyond, 'wanet/zero')} more images flip", f"after `colour` {two(beyond, 'colour/zero')}.",
+                 f"the control has {two(without, 'wanet/zero', 'colour/zero')}, "
+                 f"and `patchwork` {two(flips, 'wanet/zero', 'colour/zero')}."):
+        assert said in page
+    assert sorted(beyond.dropna().nlargest(2).index) == ["colour/zero", "wanet/zero"]
 
 
 def test_the_victims_found_with_the_limit_of_the_first_clean_counters_are_those_of_the_records():
-    page, found = " ".join(detection_tables.PAGE.read_text().split()), {}
+    page, found = " ".join((ROOT / "docs/detection.md").read_text().split()), {}
     for folder in detection_tables.FOLDERS:
         for line in detection_tables.scored(load_records(ROOT / "records" / folder)):
             if line.attack == "all":
@@ -127,6 +163,6 @@ def test_the_readme_is_short_and_its_first_table_is_that_of_the_page():
     rows = re.findall(r"^\| (\d+|control) \| `(\w+)`[^|]*\|[^|]*\| (.*) \| (.*) \| (.*) \|$", readme, re.MULTILINE)
     assert len(rows) == 7
     for rank, defense, *numbers in rows:
-        cell = rf"\| {rank} +\| {defense}( \(all[^|]*)? +\|"
+        cell = rf"\| {rank} +\| {defense}( \((?:all|maps victim)[^|]*)? +\|"
         [line] = [line for line in table.split("\n") if re.match(cell, line)]
         assert [cell.strip() for cell in line.split("|")[4:7]] == numbers

@@ -558,7 +558,7 @@ def test_show_tells_the_choices_of_an_axis_as_they_can_be_set(capsys):
     assert main(["show", "standard-quick"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     for line in ("standard-quick-2: with any defense, on the same images", "training.epochs 60", "seed 0, 1, 2",
-                 "525, attack 5 x defense 35 x seed 3", "retrain images=40 extra=0 epochs=614, continue_poisoned"):
+                 "555, attack 5 x defense 37 x seed 3", "retrain images=40 extra=0 epochs=614, patchwork maps=annotated"):
         assert line in told
     assert main(["show", "ablation"]) == 0
     assert "none, target=multiply,minus poison_rate=0.02,0.05,0.1 alpha=0.05,0.1,0.2" in capsys.readouterr().out

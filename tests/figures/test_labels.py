@@ -66,7 +66,7 @@ def test_labels_without_a_place_are_told_and_not_drawn():
 def test_the_labels_of_the_records_that_the_readme_shows_overlap_nothing():
     figure = draw_defenses(scenarios(read_records([ROOT / "records/standard-quick"]))).figure
     panels = [axes for axes in figure.axes if axes.axison]
-    assert [len(axes.texts) for axes in panels] == [25] * 4
+    assert [len(axes.texts) for axes in panels] == [27] * 4
     for dpi in (100, 200):  # of placing and of the file
         figure.set_dpi(dpi)
         figure.draw_without_rendering()

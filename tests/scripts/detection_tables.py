@@ -11,7 +11,6 @@ from benchmark.results.scenarios import scenarios
 from benchmark.tables.detection import Row, counter_rows, is_detected
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/detection.md"
 FOLDERS = ("detection", "detection-held-out")
 DETECTORS = ("inversion", "overlay_shift")
 
@@ -51,7 +50,3 @@ def written(text: str) -> str:
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{table(folder)}\n\n{end}{after}"
     return text
-
-
-if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text()))

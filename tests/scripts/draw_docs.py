@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import detection_tables
+import patchwork_tables
 from playwright.sync_api import sync_playwright
 
 from benchmark.version import RELEASED
@@ -38,7 +39,8 @@ PICTURES = {
 }
 # Those that look into the counters of standard-quick, which the project's zoo has.
 OF_COUNTERS = {f"standard-quick-{name}.png": [name, "standard-quick", "--attack", "multiply"] for name in ("channels", "features")}
-PAGE_AS_PICTURE, DATASET, TABLES = "leaderboard.png", "dataset", "detection.md"
+PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
+TABLES = {"detection.md": detection_tables, "patchwork.md": patchwork_tables}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
 
 
@@ -79,7 +81,7 @@ def draw_dataset() -> None:
 
 def main(wanted: list[str]) -> None:
     """Draw what is named, or everything."""
-    every = [*PAGES, *PICTURES, *OF_COUNTERS, PAGE_AS_PICTURE, DATASET, TABLES]
+    every = [*PAGES, *PICTURES, *OF_COUNTERS, PAGE_AS_PICTURE, DATASET, *TABLES]
     unknown = [name for name in wanted if name not in every]
     if unknown:
         sys.exit(f"draw_docs: {unknown[0]}: expected one of {', '.join(every)}")
@@ -91,8 +93,9 @@ def main(wanted: list[str]) -> None:
             draw_picture(name)
         elif name == PAGE_AS_PICTURE:
             draw_page_as_picture(name)
-        elif name == TABLES:
-            detection_tables.PAGE.write_text(detection_tables.written(detection_tables.PAGE.read_text()))
+        elif name in TABLES:
+            page = DOCS / name
+            page.write_text(TABLES[name].written(page.read_text()))
         else:
             draw_dataset()
 

@@ -1,0 +1,75 @@
+"""The tables of docs/patchwork.md: the repair beside others with as many images, and on attacks that were held out."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.api import load_records
+
+ROOT = Path(__file__).parents[2]
+CONTROL = "retrain (40 clean images, epochs 614)"
+OURS, ANNOTATED = "patchwork (maps victim)", "patchwork (maps annotated)"
+# What each row of the first table is called, and what it was given.
+ROWS = {
+    "none": ("`none`", "nothing"),
+    "fine_tune": ("`fine_tune`, the paper's", "216 clean, 40 extra"),
+    "distillation": ("`distillation`", "216 clean"),
+    "fine_pruning": ("`fine_pruning`", "40 clean"),
+    "i_bau": ("`i_bau`", "40 clean"),
+    "fine_tune_few": ("`fine_tune_few`", "40 clean"),
+    CONTROL: ("`retrain` on 40 images", "40 clean"),
+    ANNOTATED: ("`patchwork` with annotated maps", "40 clean"),
+    OURS: ("**`patchwork`**", "40 clean"),
+}
+MEASURES = {"ra": "RA", "rho_acc": "rho_Acc", "easr": "eASR", "flip_rate": "flip rate", "control_flip_rate": "chance flips",
+            "control_rho_acc": "rho_Acc, clean counter"}
+
+
+def of_grid() -> pd.DataFrame:
+    """The mean of each measure over the four attacks of standard-quick and its seeds, a row for each defense."""
+    table = load_records(ROOT / "records/standard-quick").table().query("attack != 'clean'")
+    return table.groupby("defense")[list(MEASURES)].mean().loc[list(ROWS)]
+
+
+def of_held_out() -> pd.DataFrame:
+    """The measures of each held-out attack without a defense and after `patchwork`, a row for each attack."""
+    records = load_records(ROOT / "records/detection-held-out", ROOT / "records/patchwork-held-out")
+    measures = ["flip_rate", "ra", "rho_acc", "reference_flip_rate", "control_flip_rate"]
+    return records.table().query("attack != 'clean'").pivot(index="attack", columns="defense", values=measures)
+
+
+def markdown(first: str, header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join([first, *header]) + " |", "|" + "---|" * (1 + len(header))]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if value == value else "/"
+
+
+def grid_table() -> str:
+    rows = [[ROWS[name][0], ROWS[name][1], *(number(row[measure]) for measure in MEASURES)]
+            for name, row in of_grid().iterrows()]
+    return markdown("defense", ["images", *MEASURES.values()], rows)
+
+
+def held_out_table() -> str:
+    columns = {(measure, defense): word for measure, first in (("flip_rate", "flip rate"), ("ra", "RA"), ("rho_acc", "rho_Acc"))
+               for defense, word in (("none", first), (OURS, "`patchwork`"), (ANNOTATED, "annotated"))}
+    columns |= {("reference_flip_rate", "none"): "chance flips", ("control_flip_rate", OURS): "`patchwork`"}
+    rows = [[attack, *(number(row[column]) for column in columns)] for attack, row in of_held_out().iterrows()]
+    return markdown("attack", list(columns.values()), rows)
+
+
+TABLES = {"records/standard-quick": grid_table, "records/patchwork-held-out": held_out_table}
+
+
+def written(text: str) -> str:
+    """A page with the tables of today in it."""
+    for folder, table in TABLES.items():
+        begin, end = f"<!-- table of {folder} -->\n", "<!-- end -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table()}\n\n{end}{after}"
+    return text
