@@ -15,6 +15,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    """Let the interpreter clear up what was frozen, without warnings of leaks."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Draws without a seed of their own do not depend on which tests ran before in the same worker."""

@@ -127,7 +127,7 @@ def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say(
     flips, chance = table["flip_rate", patchwork_tables.OURS], table["control_flip_rate", patchwork_tables.OURS]
     without = table["flip_rate", patchwork_tables.ANNOTATED]
     beyond = flips - chance
-    assert (beyond[["patch/add", "sig/multiply", "bpp/multiply"]] < 0.05).all()
+    assert (beyond[["patch/add", "sig/multiply", "bpp/multiply"]] < 0.025).all()
 
     def two(values, *attacks):
         return " and ".join(f"{values[attack]:.2f}".lstrip("0") for attack in attacks)
