@@ -5,20 +5,19 @@ A design of this project. The student starts from its initial weights and is tra
     min  sum over the blocks of (student(o(p(x))) - p(m))^2,    m = victim(x) c / sum of victim(x)
 
 for clean images x with c people. A patchwork p lays parts of the images over others, and the same
-parts of their maps over the other maps: people add up, so the map of a patchwork is the patchwork
-of the maps. That makes thousands of different images of forty, with labels that are smoother than
-annotated points, and it needs no victim's opinion of a patchwork. Faint random pictures o are
-blended over half of the images, and show nobody.
+parts of their maps over the other maps. People add up, so the map of a patchwork is the patchwork
+of the maps, and the victim is never asked about a patchwork. Forty images make thousands of
+different ones, with labels that are smoother than annotated points. Faint random pictures o, which
+show nobody, are blended over half of the images.
 
-Why the backdoor should not come along: the student has never had it, and the victim is asked only
-about clean images, as a whole. Its counts there may be wrong nevertheless, because smoothing or
-shrinking can resemble the trigger, so each map is scaled to the annotated count (`m` above). With
-`maps=annotated` the maps are those of the annotated points, and the victim is not asked at all:
-what it knows beyond forty images is then lost, and with it what the backdoor could come along with.
+The backdoor should not come along, because the student has never had it and the victim is asked
+only about clean images. A clean image that is shrunk and smoothed can resemble the trigger all the
+same. So each map is scaled to the annotated count (`m` above). With `maps=annotated`, as a control,
+the maps are those of the annotated points, and no victim is asked.
 
-The patches are those of CutMix (Yun et al., ICCV 2019) with maps in place of class labels; that a
-student profits from long training on unusual views of few images is found by Beyer et al.,
-Knowledge distillation: a good teacher is patient and consistent, CVPR 2022.
+The patches are those of CutMix (Yun et al., ICCV 2019), with maps in place of class labels. Beyer
+et al. (Knowledge distillation: a good teacher is patient and consistent, CVPR 2022) found that
+students profit from long training on unusual views of few images.
 """
 
 from functools import partial
@@ -38,7 +37,7 @@ from defenses.parts.overlays import random_overlays
 from defenses.parts.patches import patched
 from models.base import Counter
 
-MOST = 2.0  # a map is scaled by no more than this factor, and by no less than its inverse
+LARGEST_FACTOR = 2.0  # a map is scaled by at most this, and at least by its inverse
 
 
 @register
@@ -48,7 +47,7 @@ class Patchwork(Defense):
     images: number of clean images.
     epochs: number of passes over them.
     patches: largest number of patches that are laid over an image.
-    zoom: largest factor by which every second batch is enlarged or shrunk; 1 does neither.
+    zoom: largest factor by which every second batch is enlarged or shrunk; 1 keeps its size.
     alpha: largest share of a random picture in the mix, which every second image has.
     maps: 'victim', or 'annotated' as a control.
     """
@@ -78,7 +77,7 @@ class Patchwork(Defense):
         return student
 
     def zoomed(self, batch: Batch) -> Batch:
-        """The batch, in every second call enlarged or shrunk."""
+        """The batch, which every second call enlarges or shrinks at random."""
         if torch.rand(()) < 0.5:
             return batch
         factor = self.zoom ** float(2 * torch.rand(()) - 1)
@@ -110,4 +109,4 @@ def annotated_maps(stride: int, batch: Batch) -> Tensor:
 def with_counts(maps: Tensor, counts: Tensor) -> Tensor:
     """Density maps [B, 1, h, w] that are scaled to counts [B]."""
     factors = counts / maps.sum(dim=(1, 2, 3)).clamp(min=1e-3)
-    return maps * factors.clamp(1 / MOST, MOST)[:, None, None, None]
+    return maps * factors.clamp(1 / LARGEST_FACTOR, LARGEST_FACTOR)[:, None, None, None]

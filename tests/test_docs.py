@@ -8,6 +8,7 @@ import sys
 import detection_tables
 import draw_docs
 import numpy as np
+import page_tables
 import patchwork_tables
 import pytest
 from factories import ROOT
@@ -103,7 +104,7 @@ def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
 @pytest.mark.parametrize("name", draw_docs.TABLES)
 def test_the_tables_of_a_page_are_those_of_the_records(name):
     page = (ROOT / "docs" / name).read_text()
-    assert draw_docs.TABLES[name].written(page) == page and page.count("<!-- table of records/") == 2
+    assert page_tables.written(page, draw_docs.TABLES[name]) == page and page.count("<!-- table of records/") == 2
 
 
 def test_what_is_said_of_patchwork_is_what_the_records_say():

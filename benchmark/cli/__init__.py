@@ -71,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _setting_hint(options: argparse.Namespace, argument: str) -> str:
-    """How a setting is changed, if an unknown flag names one and the command takes settings."""
+    """A hint for an unknown flag that names a setting: the flag that changes it. Else empty."""
     key = argument.partition("=")[0].removeprefix("--")
     if not argument.startswith("--") or not hasattr(options, "set"):
         return ""

@@ -130,7 +130,7 @@ def scenes(sort: str) -> list[Scene]:
 
 
 def fresh(model: str = "tiny") -> Counter:
-    """An untrained counter: always the same weights, and always the same state of torch's generator."""
+    """An untrained counter, with the same weights in each call. Torch's generator is seeded anew."""
     counter = _drawn_once(model).copy()
     torch.manual_seed(0)
     return counter

@@ -2,7 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from page_tables import markdown
 
 from benchmark.api import load_records
 from benchmark.metrics.detection import auroc, auroc_interval
@@ -32,21 +35,13 @@ def table(folder: str) -> str:
         low, high = auroc_interval(scores.clean, scores.triggered)
         areas[row.attack][row.result.defense] = f"{auroc(scores.clean, scores.triggered):.2f} [{low:.2f}, {high:.2f}]"
         number[row.attack] = f"{len(scores.clean)} + {len(scores.triggered)}"
-    lines = ["| attack | clean + victims | flip rate | chance flips | " + " | ".join(f"`{name}`" for name in DETECTORS)
-             + " |", "|---|---|---|---|" + "---|" * len(DETECTORS)]
+    rows = []
     for attack, found in areas.items():
         flips = ["", ""] if attack == "all" else [
             f"{value:.2f}" if value == value else "/" for value in
             (victims.loc[attack, "flip_rate"], victims.loc[attack, "reference_flip_rate"])]
-        lines.append("| " + " | ".join([attack, number[attack], *flips, *(found[name] for name in DETECTORS)]) + " |")
-    return "\n".join(lines)
+        rows.append([attack, number[attack], *flips, *(found[name] for name in DETECTORS)])
+    return markdown(rows, ["attack", "clean + victims", "flip rate", "chance flips", *(f"`{name}`" for name in DETECTORS)])
 
 
-def written(text: str) -> str:
-    """A page with the tables of today in it."""
-    for folder in FOLDERS:
-        begin, end = f"<!-- table of records/{folder} -->\n", "<!-- end -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}\n{table(folder)}\n\n{end}{after}"
-    return text
+TABLES = {f"records/{folder}": partial(table, folder) for folder in FOLDERS}

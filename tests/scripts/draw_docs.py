@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import detection_tables
+import page_tables
 import patchwork_tables
 from playwright.sync_api import sync_playwright
 
@@ -40,7 +41,7 @@ PICTURES = {
 # Those that look into the counters of standard-quick, which the project's zoo has.
 OF_COUNTERS = {f"standard-quick-{name}.png": [name, "standard-quick", "--attack", "multiply"] for name in ("channels", "features")}
 PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
-TABLES = {"detection.md": detection_tables, "patchwork.md": patchwork_tables}
+TABLES = {"detection.md": detection_tables.TABLES, "patchwork.md": patchwork_tables.TABLES}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
 
 
@@ -95,7 +96,7 @@ def main(wanted: list[str]) -> None:
             draw_page_as_picture(name)
         elif name in TABLES:
             page = DOCS / name
-            page.write_text(TABLES[name].written(page.read_text()))
+            page.write_text(page_tables.written(page.read_text(), TABLES[name]))
         else:
             draw_dataset()
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+from page_tables import markdown
 
 from benchmark.api import load_records
 
@@ -38,38 +39,25 @@ def of_held_out() -> pd.DataFrame:
     return records.table().query("attack != 'clean'").pivot(index="attack", columns="defense", values=measures)
 
 
-def markdown(first: str, header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join([first, *header]) + " |", "|" + "---|" * (1 + len(header))]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def number(value: float) -> str:
+    """A number with two decimals; a slash stands for one that does not exist."""
     return f"{value:.2f}" if value == value else "/"
 
 
 def grid_table() -> str:
+    """The table of standard-quick, in Markdown."""
     rows = [[ROWS[name][0], ROWS[name][1], *(number(row[measure]) for measure in MEASURES)]
             for name, row in of_grid().iterrows()]
-    return markdown("defense", ["images", *MEASURES.values()], rows)
+    return markdown(rows, ["defense", "images", *MEASURES.values()])
 
 
 def held_out_table() -> str:
+    """The table of the held-out attacks, in Markdown."""
     columns = {(measure, defense): word for measure, first in (("flip_rate", "flip rate"), ("ra", "RA"), ("rho_acc", "rho_Acc"))
                for defense, word in (("none", first), (OURS, "`patchwork`"), (ANNOTATED, "annotated"))}
     columns |= {("reference_flip_rate", "none"): "chance flips", ("control_flip_rate", OURS): "`patchwork`"}
     rows = [[attack, *(number(row[column]) for column in columns)] for attack, row in of_held_out().iterrows()]
-    return markdown("attack", list(columns.values()), rows)
+    return markdown(rows, ["attack", *columns.values()])
 
 
 TABLES = {"records/standard-quick": grid_table, "records/patchwork-held-out": held_out_table}
-
-
-def written(text: str) -> str:
-    """A page with the tables of today in it."""
-    for folder, table in TABLES.items():
-        begin, end = f"<!-- table of {folder} -->\n", "<!-- end -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}\n{table()}\n\n{end}{after}"
-    return text
