@@ -80,7 +80,7 @@ def test_a_trigger_is_neither_invisible_in_8_bits_nor_does_it_hide_the_image(tri
     assert 14 < psnr(image, stamped) < 45
 
 
-@pytest.mark.parametrize("trigger", ["baiqa", "bpp", "ftrojan", "low_frequency", "noise"])
+@pytest.mark.parametrize("trigger", ["baiqa", "bpp", "ftrojan", "low_frequency", "noise", "universal"])
 def test_patterns_are_the_same_in_images_of_all_sizes(trigger):
     stamp, clean = build("trigger", trigger, {}).stamp, images((1100, 1200), 1)
     assert torch.equal(stamp(clean)[..., :40, :70], stamp(clean[..., :40, :70]))

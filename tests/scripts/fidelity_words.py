@@ -287,5 +287,5 @@ NOT_COMPARED = [
      "trainings of this project with other images; `fine_tune` is that of the paper under test"),
     (["defense `continue_poisoned`", "defense `corruption_distance`",
       "defense `label_consistency`", "defense `none`", "defense `overlay_shift`",
-      "defense `patchwork`", "defense `trimmed_loss`"], OWN),
+      "defense `patchwork`", "defense `trimmed_loss`", "trigger `universal`"], OWN),
 ]
