@@ -26,6 +26,7 @@ UNDEFENDED = Choice(name="none")
 MOST_CELLS = 1000
 MOST_MANIFEST = 2**20  # bytes of entry.json
 MOST_TOTAL = 64 * 2**20  # bytes of all records in cells, or in reruns
+_OWN_FILE = re.compile(r"(?:attacks|defenses|docs|models)(?:/[A-Za-z0-9_-]+)+\.(?:md|py)")
 
 
 def _printable(text: str) -> str:
@@ -53,11 +54,21 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    if _OWN_FILE.fullmatch(text):
+        return text
+    try:
+        return _web_address(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a file of this project, such as defenses/patchwork.py") from None
+
+
 PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_printable)]
 Name = Annotated[Text, AfterValidator(_with_letters)]
 Url = Annotated[str, Field(max_length=300), AfterValidator(_web_address)]
+Place = Annotated[str, Field(max_length=300), AfterValidator(_place)]
 
 
 class EnteredAttack(Covered):
@@ -103,8 +114,9 @@ class EnteredAttack(Covered):
 class Manifest(Settings):
     """The contents of entry.json.
 
-    name, paper, code: the words of the submitter. All other fields follow from the cells. The
-        addresses of the paper and of the code may be corrected after publication.
+    name, paper, code: the words of the submitter. All other fields follow from the cells. Paper and
+        code are addresses, or files of this project where the entry is of one of its own
+        components. They may be corrected after publication.
     protocol: the frozen grid.
     defense, attack: the one of the two that the entry is about, with its version and settings. The
         other is None, and the file does not name it.
@@ -114,8 +126,8 @@ class Manifest(Settings):
 
     schema_version: Literal[1] = 1
     name: Name
-    paper: Url
-    code: Url
+    paper: Place
+    code: Place
     protocol: PathPart
     defense: Choice | None = None
     attack: EnteredAttack | None = None

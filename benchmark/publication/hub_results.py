@@ -116,9 +116,15 @@ def _results(entry: CheckedEntry, dataset: HubDataset) -> list[dict[str, Any]]:
         rows.append({
             "dataset": {"id": dataset.id, "task_id": _task(manifest.protocol, key), **place},
             "value": round(value, 6),
-            "source": {"url": manifest.code, "name": manifest.name},
+            "source": _source(manifest),
             "notes": "; ".join([f"95% interval {low:.3f} to {high:.3f}", *_notes(entry, results)])})
     return rows
+
+
+def _source(manifest: Manifest) -> dict[str, str]:
+    """Where the entry's code is. A file of this project has no address."""
+    address = {"url": manifest.code} if manifest.code.startswith("http") else {}
+    return address | {"name": manifest.name}
 
 
 def _grid_results(entry: CheckedEntry) -> GridResults:

@@ -167,12 +167,20 @@ def test_an_entry_with_an_error_is_not_corrected(run, tmp_path):
     assert (entry / "entry.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("link", ["paper", "javascript:alert(1)", "ftp://example.org", "https://a b"])
+@pytest.mark.parametrize("link", ["paper", "javascript:alert(1)", "ftp://example.org", "https://a b", "docs/../x.md",
+                                  "/docs/own.md", "records/own.md", "defenses/own.sh", "docs/https://a.md"])
 def test_what_is_no_address_of_the_web_is_refused(run, tmp_path, link):
     for links in ((link, LINKS[1]), (LINKS[0], link)):
         with pytest.raises(UserError, match="submit mine: (paper|code) = .*expected the address of a web page"):
             submit(run, "mine", "My defense", *links, tmp_path / "entries")
     assert not list((tmp_path / "entries").rglob("*"))
+
+
+def test_a_component_of_this_project_names_its_files(run, tmp_path):
+    places = ("docs/patchwork.md", "defenses/parts/patches.py")
+    entry = submit(run, "mine", "My defense", *places, tmp_path / "entries")
+    told = json.loads((entry / "entry.json").read_text())
+    assert (told["paper"], told["code"]) == places and validate([entry]).ok
 
 
 # What is missing, broken or repeated is told at once.

@@ -1,5 +1,6 @@
 """Entries as evaluation results of Hugging Face."""
 
+import json
 import re
 from argparse import ArgumentTypeError
 
@@ -48,6 +49,14 @@ def test_the_results_are_those_of_the_leaderboard(entry, tmp_path, capsys):
         for text in (f"flip rate {line['flip rate']}", f"MAE {line['MAE']}", "seeds 0, 1", "1 victims",
                      f"entry small-1/mine/{entry.name}", "recomputed from counts"):
             assert text in row["notes"]
+
+
+def test_a_file_of_this_project_is_no_address(entry, tmp_path):
+    told = json.loads((entry / "entry.json").read_text())
+    (entry / "entry.json").write_text(json.dumps(told | {"code": "defenses/patchwork.py"}))
+    assert export(entry, tmp_path / "out") == 0
+    rows = yaml.safe_load((tmp_path / "out/model/.eval_results/small-1.yaml").read_text())
+    assert [row["source"] for row in rows] == [{"name": "My defense"}] * 2
 
 
 def test_the_library_of_the_hub_reads_the_results_and_writes_them_alike(entry, tmp_path):

@@ -270,7 +270,7 @@ OWN = "designs or controls of this project, without an original"
 NOT_COMPARED = [
     (["model `squeeze`", "model `tiny`"], OWN),
     (["trigger `colour`"], "gamma correction, from no paper"),
-    (["trigger `if_crowded`", "trigger `in_box`"], OWN),
+    (["trigger `if_crowded`", "trigger `in_box`", "trigger `universal`"], OWN),
     (["trigger `on_heads`"],
      "the idea of papers on object detection, whose boxes a head annotation does not have"),
     (["trigger `poster`"], "a drawing of this project, after the idea of physical backdoors"),
@@ -287,5 +287,5 @@ NOT_COMPARED = [
      "trainings of this project with other images; `fine_tune` is that of the paper under test"),
     (["defense `continue_poisoned`", "defense `corruption_distance`",
       "defense `label_consistency`", "defense `none`", "defense `overlay_shift`",
-      "defense `patchwork`", "defense `trimmed_loss`", "trigger `universal`"], OWN),
+      "defense `patchwork`", "defense `trimmed_loss`"], OWN),
 ]
