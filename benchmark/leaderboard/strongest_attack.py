@@ -3,6 +3,10 @@
 An entered attack lowers the defenses of a grid whose victims have the same settings but for the
 attack. Of each attack that was entered with all its cells, the RA of a defense is the mean over all
 models and seeds, whoever ran it; a defense that lacks one of these cells was not run against it.
+
+A trigger that also fools counters which were never poisoned would lower every defense to nothing,
+and no defense of a counter could help it. So what the trigger takes from the clean counter is added
+to that RA.
 """
 
 import json
@@ -20,7 +24,8 @@ from benchmark.leaderboard.attack_results import AttackResults, attacks_on
 from benchmark.leaderboard.attack_slots import attack_slots, clean_slots
 from benchmark.leaderboard.grid_slots import GridSlot, find_slot, slots
 from benchmark.leaderboard.manifest import attack_of, identity
-from benchmark.results.record import Choice
+from benchmark.metrics.counting import rho_acc
+from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario
 from benchmark.tables.formats import MISSING, NONE, number
@@ -28,7 +33,9 @@ from benchmark.utils.strict_json import InvalidFile
 
 LEGEND = (
     "strongest attack is the entered attack that leaves a defense the lowest RA, as the mean over "
-    "all models and seeds, and its RA is that RA. Only attacks that were entered with all cells of "
+    "all models and seeds, and its RA is that RA, plus what the trigger takes from the clean "
+    "counter (its rho_Acc on clean images minus its RA, where that is above 0), which no defense "
+    "of the counter can give back. Only attacks that were entered with all cells of "
     "a grid with victims of these settings count. The rank is by the lower of RA and its RA; a "
     "defense that was not run against any entered attack says 'not run', and is ranked by RA "
     "alone.")
@@ -38,8 +45,8 @@ LEGEND = (
 class EnteredAttacks:
     """The RA of defenses against the attacks that were entered.
 
-    names: by the identity of each attack. shares: RA, by the identities of the defense and of the
-        attack.
+    names: by the identity of each attack. shares: RA with what the trigger takes from the clean
+        counter, by the identities of the defense and of the attack.
     """
 
     names: Mapping[str, str]
@@ -83,13 +90,13 @@ def entered_attacks(grid: FrozenGrid, scenarios: Sequence[Scenario]) -> EnteredA
             if attack.entry and attack.complete:
                 names[attack.attack.identity] = labels[attack]
                 for defense, share in _shares(attack, scenarios):
-                    least = shares[defense].get(attack.attack.identity, 1.0)
+                    least = shares[defense].get(attack.attack.identity, share)
                     shares[defense][attack.attack.identity] = min(least, share)
     return EnteredAttacks(names, shares)
 
 
 def _shares(attack: AttackResults, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, float]]:
-    """The RA of each defense that was run on all slots of an attack, by its identity."""
+    """The share of each defense that was run on all slots of an attack, by its identity."""
     attack_identity = attack.attack.identity
     wanted = attack_slots(attack.grid, attack.attack)
     rights: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
@@ -100,21 +107,30 @@ def _shares(attack: AttackResults, scenarios: Sequence[Scenario]) -> Iterator[tu
             is_of_attack = first.attack and attack_of(first.attack).identity == attack_identity
             if is_of_attack and not result.detects:
                 key = source, identity(first.defense)
-                rights[key] |= _right_by_slot(result, wanted, attack.grid)
+                rights[key] |= _share_by_slot(result, wanted, attack.grid)
     for (_, defense), shares in rights.items():
         if len(shares) == len(wanted):
             yield defense, float(np.mean([*shares.values()]))
 
 
-def _right_by_slot(result: Result, wanted: Sequence[GridSlot],
+def _share_by_slot(result: Result, wanted: Sequence[GridSlot],
                    grid: FrozenGrid) -> dict[str, float]:
-    """The RA of each record of a result that fills a slot, by the title of the slot."""
+    """The share of each record of a result that fills a slot, by the title of the slot."""
     shares = {}
     for record, right in zip(result.records, result.successes("ra")):
         if grid.counted not in (None, record.images.checksum):
             continue
         try:
-            shares[find_slot(record, wanted).title] = float(right.mean())
+            title = find_slot(record, wanted).title
         except InvalidFile:
             continue
+        shares[title] = float(right.mean()) + _taken_from_clean_counter(record)
     return shares
+
+
+def _taken_from_clean_counter(record: Record) -> float:
+    """How much lower the clean counter's RA is than its rho_Acc; 0 if it is no lower."""
+    images = record.images
+    clean, triggered = (rho_acc(counts, images.truth)
+                        for counts in (images.reference_clean, images.reference_triggered))
+    return max(clean - triggered, 0.0)

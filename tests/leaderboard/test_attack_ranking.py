@@ -17,6 +17,7 @@ from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.leaderboard.report import board
 from benchmark.metrics.significance import holm, sign_flip_test
+from benchmark.metrics.counting import bands, rho_acc
 from benchmark.results.record import Choice
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.data import as_json
@@ -174,15 +175,28 @@ def standard(grid):
     return records
 
 
-def entered(attacks, tmp_path, jpeg=0.3):
-    """The records of an entry of an attack, as the leaderboard reads them."""
+def entered(attacks, tmp_path, jpeg=0.3, spoils=False):
+    """The records of an entry of an attack, as the leaderboard reads them.
+
+    spoils: whether the clean counter gets no stamped image right either; otherwise it counts them as it counts clean ones.
+    """
     records = [right(record, jpeg if record.defense.name == "jpeg" else 0.2)
                for record in attack_records(attacks) if record.defense.name != "strip"]
     strip = [record for record in attack_records(attacks) if record.defense.name == "strip"]
     nones = {record.seed: record.images for record in records if record.defense.name == "none"}
     strip = [record.model_copy(update={"images": nones[record.seed]}) for record in strip]
-    entry = attack_submitted(written(varied([*records, *strip]), tmp_path / "run"), tmp_path / "entries")
+    whole = [clean_counter_under_trigger(record, spoils) for record in varied([*records, *strip])]
+    entry = attack_submitted(written(whole, tmp_path / "run"), tmp_path / "entries")
     return [record for _, record in read_record_files([entry])]
+
+
+def clean_counter_under_trigger(record, spoils):
+    """The record with other counts of stamped images by the clean counter, of which as many are right as of clean ones."""
+    images, rng = record.images, np.random.default_rng([record.seed, 7])
+    is_right = np.array(bands(images.reference_clean, images.truth)) == 0
+    noise = rng.uniform(0.95, 1.05, len(is_right)) * np.where(is_right & (not spoils), 1, 3)
+    counts = (images.truth * noise).tolist()
+    return record.model_copy(update={"images": images.model_copy(update={"reference_triggered": counts})})
 
 
 def varied(records):
@@ -212,6 +226,16 @@ def test_a_defense_is_ranked_by_the_lower_of_both_and_says_where_it_was_not_run(
     assert frame.loc["mine", ["strongest attack", "its RA"]].tolist() == ["not run", "/"]
     assert frame.loc["jpeg", "RA"] == before.frame.set_index("defense").loc["jpeg", "RA"]
     assert any("The rank is by the lower of RA and its RA" in note for note in table.notes)
+
+
+def test_a_trigger_that_spoils_the_images_for_every_counter_lowers_no_defense(both, tmp_path):
+    """What the clean counter gets right of the clean images, and not of stamped ones, is added to the RA of a defense."""
+    defenses, attacks = both
+    records = entered(attacks, tmp_path, jpeg=0, spoils=True)
+    [table] = ranking_tables(scenarios(standard(defenses) + records))
+    clean = np.mean([rho_acc(record.images.reference_clean, record.images.truth) for record in records])
+    assert table.frame.set_index("defense").loc["jpeg", ["strongest attack", "its RA"]].tolist() == [
+        "sig/add", f"{clean:.3f}"] and clean > 0.4
 
 
 def test_a_defense_of_ones_own_may_be_run_against_an_entered_attack(both, tmp_path):
