@@ -2,7 +2,7 @@
 
 A design of this project. Repairs remove what the poisoned images taught the victim. So this trigger
 does not depend on it alone: t is learned on a clean counter n, and other clean counters see in it
-what n sees. A repaired counter is clean at best, and then it still is fooled as a clean one is. With
+what n sees. A repaired counter is clean at best, and is then still fooled as a clean one is. With
 true counts c, a step on n with its own training loss L and a step on t take turns:
 
     min over n of L(n(x), y)

@@ -60,7 +60,8 @@ def _place(text: str) -> str:
     try:
         return _web_address(text)
     except ValueError as error:
-        raise ValueError(f"{error}, or a file of this project, such as defenses/patchwork.py") from None
+        raise ValueError(f"{error}, or a file of this project, such as "
+                         "defenses/patchwork.py") from None
 
 
 PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}$")]

@@ -46,8 +46,8 @@ MEASURES = {
     "clean rho_Acc": "rho_Acc after the defense was applied to a clean counter, which shows what "
                      "it costs where there is no backdoor.",
     "strongest attack": "The entered attack that lowers the RA of this defense most.",
-    "its RA": "The RA of the defense after the strongest attack, plus what its trigger takes from a "
-              "clean counter. It determines the rank where it is lower than RA.",
+    "its RA": "The RA of the defense after the strongest attack, plus what its trigger takes from "
+              "a clean counter. It determines the rank where it is lower than RA.",
     "RA - none": "The difference in RA from no defense.",
     "RA - best": "The difference in RA from the defense of rank 1.",
     "damage left": "What the attack still costs after the best defense: the RA of a clean counter "
