@@ -11,6 +11,7 @@ from fake_device import DEVICE, FROM, TO, elsewhere, launches, transfers
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from attacks.base import Attack
+from attacks.parts.surrogate import Surrogate
 from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch
 from benchmark.recipe import Recipe
@@ -68,6 +69,15 @@ def test_a_trigger_is_drawn_where_the_images_are(name):
     stamped = attack.stamp(images.to(DEVICE), [points.to(DEVICE) for points in heads])
     assert stamped.device == DEVICE
     torch.testing.assert_close(stamped.cpu(), attack.stamp(images, heads))
+
+
+@pytest.mark.parametrize("name", [name for name in names("trigger") if find("trigger", name).optimises])
+def test_a_pattern_is_optimised_where_the_surrogate_is_and_stamped_where_the_images_are(name):
+    trigger = build("trigger", name, {"steps": 1})
+    surrogate = Surrogate(counter_of("tiny").requires_grad_(False).to(DEVICE)) if trigger.asks_counter else None
+    pattern = trigger.optimised(surrogate, scenes("clean"), 0)
+    assert pattern.device == torch.device("cpu") and pattern.isfinite().all()
+    assert trigger.with_pattern(pattern).stamp(torch.rand(1, 3, 64, 96).to(DEVICE)).device == DEVICE
 
 
 # What a GPU would wait for. The numbers are those of the code as it is: they may fall, and whoever raises one says why.
