@@ -8,8 +8,8 @@ from pathlib import Path
 from page_tables import markdown
 
 from benchmark.api import load_records
-from benchmark.metrics.detection import auroc, auroc_interval
-from benchmark.results.record import Record
+from benchmark.metrics.detection import auroc, auroc_interval, tpr_at_fpr
+from benchmark.results.record import Detection, Record
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.detection import Row, counter_rows, is_detected
 
@@ -44,4 +44,22 @@ def table(folder: str) -> str:
     return markdown(rows, ["attack", "clean + victims", "flip rate", "chance flips", *(f"`{name}`" for name in DETECTORS)])
 
 
-TABLES = {f"records/{folder}": partial(table, folder) for folder in FOLDERS}
+def counters(folder: str) -> dict[str, Detection]:
+    """The scores of all counters of a folder of records, by the detector."""
+    return {row.result.defense: row.detections[0] for row in scored(load_records(ROOT / "records" / folder))
+            if row.attack == "all"}
+
+
+def rates() -> str:
+    """The share of the victims of each half that is found at two rates of false alarms among all clean counters."""
+    halves = [counters(folder) for folder in FOLDERS]
+    rows = []
+    for name in DETECTORS:
+        clean = [score for half in halves for score in half[name].clean]
+        found = [f"{tpr_at_fpr(clean, half[name].triggered, rate):.2f}" for half in halves for rate in (0.01, 0.05)]
+        rows.append([f"`{name}`", str(len(clean)), *found])
+    return markdown(rows, ["detector", "clean", *(f"{half} at {rate}" for half in ("the paper's attacks", "held out")
+                                                  for rate in ("1%", "5%"))])
+
+
+TABLES = {"both halves": rates, **{f"records/{folder}": partial(table, folder) for folder in FOLDERS}}
