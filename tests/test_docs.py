@@ -10,6 +10,7 @@ import draw_docs
 import numpy as np
 import page_tables
 import patchwork_tables
+import survival_tables
 import pytest
 from factories import ROOT
 
@@ -104,7 +105,7 @@ def test_the_pictures_of_the_docs_are_drawn_from_the_records_by_one_script():
 @pytest.mark.parametrize("name", draw_docs.TABLES)
 def test_the_tables_of_a_page_are_those_of_the_records(name):
     page = (ROOT / "docs" / name).read_text()
-    assert page_tables.written(page, draw_docs.TABLES[name]) == page and page.count("<!-- table of records/") == 2
+    assert page_tables.written(page, draw_docs.TABLES[name]) == page and page.count("<!-- table of ") == len(draw_docs.TABLES[name])
 
 
 def test_what_is_said_of_patchwork_is_what_the_records_say():
@@ -139,6 +140,41 @@ def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say(
                  f"and `patchwork` {two(flips, 'wanet/zero', 'colour/zero')}."):
         assert said in page
     assert sorted(beyond.dropna().nlargest(2).index) == ["colour/zero", "wanet/zero"]
+
+
+def test_what_is_said_of_the_survival_of_attacks_is_what_the_records_say():
+    page = " ".join((ROOT / "docs/survival.md").read_text().split())
+    found = survival_tables.measured().map(lambda value: f"{value:.2f}".lstrip("0"))
+
+    def each(measure, attack, strength="1"):
+        return [found.loc[(strength, attack), (measure, defense)] for defense in survival_tables.DEFENSES]
+
+    more, fewer, weak, weak_fewer = (each("flip_rate", *which) for which in (
+        ("universal/multiply",), ("universal/divide",), ("universal/multiply", "1/2"), ("universal/divide", "1/2")))
+    chance, chance_fewer = each("chance_flips", "universal/multiply"), each("chance_flips", "universal/divide")
+    for said in (f"flips {more[0]} of the images of its victims, {more[1]} after the paper's fine-tuning, and {more[2]} after",
+                 f"Yet it flips {chance[0]} of the images of counters that were never poisoned",
+                 f"{fewer[0]} of the images flip, {chance_fewer[0]} by chance",
+                 f"After fine-tuning {fewer[1]} flip, {chance_fewer[1]} by chance",
+                 f"After `patchwork` {fewer[2]} flip, {chance_fewer[2]} by chance",
+                 f"`patchwork` leaves {each('flip_rate', 'blended/multiply')[2]} and {each('flip_rate', 'blended/divide')[2]}",
+                 f"({weak[2]} of {weak[0]}, and {weak_fewer[2]} of {weak_fewer[0]})",
+                 f"higher than before ({chance_fewer[2]}, {chance_fewer[0]})"):
+        assert said in page, said
+    kept = survival_tables.measured()["flip_rate"].loc["1"]
+    assert (kept.loc[["universal/multiply", "universal/divide"], ["fine_tune", "patchwork"]].T
+            >= kept.loc[["universal/multiply", "universal/divide"], "none"] / 2).all(axis=None)
+
+
+def test_the_visibility_of_the_two_attacks_is_that_of_the_records():
+    ratios = {"universal": [], "blended": []}
+    for record in load_records(ROOT / survival_tables.FOLDER):
+        if record.attack:
+            ratios[record.attack.trigger.name] += record.attack.psnr
+    mean = {name: f"{np.mean(values):.1f}" for name, values in ratios.items()}
+    page = (ROOT / "docs/survival.md").read_text()
+    assert f"{mean['universal']} dB, and that of `blended` at alpha 0.1 is {mean['blended']} dB" in page
+    assert np.mean(ratios["universal"]) > np.mean(ratios["blended"])
 
 
 def test_the_victims_found_with_the_limit_of_the_first_clean_counters_are_those_of_the_records():

@@ -9,20 +9,27 @@ from benchmark.api import load_records
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "records/survival"
-ROWS = {  # of each attack: what it is called, and the share of its strength on test images
-    "blended/multiply": ("`blended`, more people", "1"),
-    "universal/multiply epsilon=11": ("`universal`, more people", "1"),
-    "blended/divide": ("`blended`, fewer people", "1"),
-    "universal/divide epsilon=11 wants=fewer": ("`universal`, fewer people", "1"),
-    "blended/multiply test_alpha=0.05": ("`blended`, more people", "1/2"),
-    "universal/multiply epsilon=11 test_strength=0.5": ("`universal`, more people", "1/2"),
-    "blended/divide test_alpha=0.05": ("`blended`, fewer people", "1/2"),
-    "universal/divide epsilon=11 wants=fewer test_strength=0.5": ("`universal`, fewer people", "1/2"),
-}
-DEFENSES = ("none", "fine_tune", "patchwork")
+ATTACKS = ("universal/multiply", "blended/multiply", "universal/divide", "blended/divide")
+HALF = ("test_strength 0.5", "test_alpha 0.05")  # how the labels of attacks name half of the strength
+DEFENSES = {"none": "none", "fine_tune": "`fine_tune`", "patchwork": "`patchwork`"}
+MEASURES = {"flip_rate": "flips", "chance_flips": "chance", "ra": "RA"}
 
 
 def measured() -> pd.DataFrame:
-    """The means over seeds of the flip rate, the chance flips, RA and RA of a clean counter, a row for each attack."""
+    """The means over seeds, a row for each attack and strength, with columns (measure, defense)."""
     table = load_records(ROOT / FOLDER).table().query("attack != 'clean'")
-    return table.pivot(index="attack", columns="defense", values=["flip_rate", "chance_flips", "ra"])
+    table["strength"] = ["1/2" if any(words in label for words in HALF) else "1" for label in table["attack"]]
+    table["attack"] = table["attack"].str.partition(" ")[0]
+    found = table.pivot(index=["strength", "attack"], columns="defense", values=[*MEASURES, "rho_acc"])
+    return found.loc[[(strength, attack) for strength in ("1", "1/2") for attack in ATTACKS]]
+
+
+def survival_table() -> str:
+    """The table, in Markdown."""
+    columns = {(measure, name): f"{word}, {said}" for name, said in DEFENSES.items() for measure, word in MEASURES.items()}
+    rows = [[attack, strength, *(f"{row[column]:.2f}" for column in columns)]
+            for (strength, attack), row in measured().iterrows()]
+    return markdown(rows, ["attack", "strength", *columns.values()])
+
+
+TABLES = {FOLDER: survival_table}
