@@ -1,9 +1,9 @@
 """Universal: x' = clip(x + a t), t one texture that also fools counters that were never poisoned.
 
-A design of this project. Repairs remove what the poisoned images taught the victim. So this trigger
-does not depend on it alone: t is learned on a clean counter n, and other clean counters see in it
-what n sees. A repaired counter is clean at best, and is then still fooled as a clean one is. With
-true counts c, a step on n with its own training loss L and a step on t take turns:
+A design of this project. Repairs remove what the poisoned images taught the victim, and so this
+trigger does not rely on them alone: t is learned to fool a clean counter n, and it also fools other
+clean counters. A repaired counter is clean at best, so it is still fooled. With the true counts c
+and the heads y, a step on n with its own training loss L and a step on t take turns:
 
     min over n of L(n(x), y)
     min over t of the mean of max(2 - n(x + t) / c, 0)    if it wants more people

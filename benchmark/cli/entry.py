@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
                          help="a setting of the defense (defense.KEY=VALUE) or of the attack "
                               "(attack.KEY=VALUE), where the run holds several")
     for flag, text in (("name", "the name of the entry, as people know it"),
-                       ("paper", "where it is described, http://... or https://..., or a file of this "
-                        "project"),
-                       ("code", "where its code is, the same")):
+                       ("paper", "where it is described: http://..., https://... or a file of "
+                        "this project"),
+                       ("code", "where its code is: an address or a file, as for --paper")):
         command.add_argument(f"--{flag}", required=True, help=text)
     command.add_argument("--out", type=Path, default=ENTRIES,
                          help=f"the folder of entries (default: {ENTRIES})")

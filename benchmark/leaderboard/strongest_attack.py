@@ -129,7 +129,7 @@ def _share_by_slot(result: Result, wanted: Sequence[GridSlot],
 
 
 def _taken_from_clean_counter(record: Record) -> float:
-    """How much lower the clean counter's RA is than its rho_Acc; 0 if it is no lower."""
+    """The accuracy that the trigger takes from the clean counter: rho_Acc - RA, at least 0."""
     images = record.images
     clean, triggered = (rho_acc(counts, images.truth)
                         for counts in (images.reference_clean, images.reference_triggered))

@@ -122,7 +122,7 @@ def _results(entry: CheckedEntry, dataset: HubDataset) -> list[dict[str, Any]]:
 
 
 def _source(manifest: Manifest) -> dict[str, str]:
-    """Where the entry's code is. A file of this project has no address."""
+    """The name of an entry, with the address of its code unless that is in this project."""
     address = {"url": manifest.code} if manifest.code.startswith("http") else {}
     return address | {"name": manifest.name}
 

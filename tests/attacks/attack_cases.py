@@ -73,11 +73,11 @@ def small_scenes(number, seed, size=(64, 96)):
     return [Scene(f"IMG_{i}", *picture, 2.0) for i, picture in enumerate(pictures)]
 
 
-def trained_surrogate(seed=0):
+def trained_surrogate():
     """Return a counter of small scenes whose error is a little below that of the mean count."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     counter = build("model", "tiny", {"width": 16})
     recipe = Recipe(epochs=12, batch_size=4, optimizer="adamw", lr=3e-3, schedule="onecycle", clip=1.0,
                     precision="fp32", select="last")
-    fit(counter, small_scenes(24, seed=seed), recipe, seed, "surrogate")
+    fit(counter, small_scenes(24, seed=0), recipe, 0, "surrogate")
     return counter.requires_grad_(False)

@@ -16,8 +16,8 @@ from benchmark.leaderboard.attack_ranking import attack_tables
 from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.ranking import ranking_tables
 from benchmark.leaderboard.report import board
-from benchmark.metrics.significance import holm, sign_flip_test
 from benchmark.metrics.counting import bands, rho_acc
+from benchmark.metrics.significance import holm, sign_flip_test
 from benchmark.results.record import Choice
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.data import as_json
