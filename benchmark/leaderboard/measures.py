@@ -84,7 +84,8 @@ MEASURES = {
 OF_A_DIFFERENCE = {  # how the heading of a test begins or ends
     "of each seed": "The difference with each seed alone, in the order of the seeds.",
     "seeds": "The chance of such a difference if the method made none, by a test over seeds; if "
-             "both p are below 0.05, it is shown for other counters trained in the same way.",
+             "both p are below 0.05 with at least five seeds, it is shown for other counters "
+             "trained in the same way.",
     "images": "The chance of such a difference if there were none between these very counters, by "
               "a test over images; below 0.05 it is shown for these counters.",
     "counters": "The chance of such a shift for a counter without a backdoor, by a test against "

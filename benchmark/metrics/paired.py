@@ -7,7 +7,7 @@ seeds    about the method: do counters differ that are trained in the same way? 
 
 Counters of one method differ from seed to seed by more than chance of images explains. So the test
 over images alone finds differences between methods where there are none, and one is shown only if
-both levels show it.
+both levels show it, the second with at least five seeds.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.metrics.significance import (LEVEL, SeedInference, holm, over_seeds,
-                                            sign_flip_test)
+from benchmark.metrics.significance import (ENOUGH_SEEDS, LEVEL, SeedInference, holm,
+                                            over_seeds, sign_flip_test)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Inference:
 
     by_seed: own share minus other share, float [S].
     seeds: mean, interval and p over seeds, without correction.
-    p_images, p_seeds: p at each level after correction; p_seeds is nan with one seed.
+    p_images, p_seeds: p at each level after correction; p_seeds is nan without a spread of seeds.
     """
 
     by_seed: np.ndarray
@@ -76,8 +76,9 @@ class Inference:
 
     @property
     def shown(self) -> bool:
-        """Whether the difference is shown for the method, that is at both levels."""
-        return self.shown_for_counters and self.p_seeds < LEVEL
+        """Whether the difference is shown for the method: at both levels, by enough seeds."""
+        return (self.shown_for_counters and self.p_seeds < LEVEL
+                and len(self.by_seed) >= ENOUGH_SEEDS)
 
 
 def infer(families: Sequence[Sequence[Paired]]) -> list[list[Inference]]:

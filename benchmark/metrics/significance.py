@@ -153,7 +153,7 @@ def sign_flip_test(first: ArrayLike, second: ArrayLike) -> float:
 class SeedInference:
     """The mean of a difference over seeds, the ends of its 95% interval, and a p value.
 
-    With one seed, which shows no spread, low, high and p are nan.
+    With one seed, or where all differences are equal, low, high and p are nan.
     """
 
     mean: float
@@ -170,7 +170,8 @@ def over_seeds(differences: ArrayLike) -> SeedInference:
     The interval is mean +- t s / sqrt(S), with s the standard deviation of the differences and t
     the quantile of Student's distribution with S - 1 degrees of freedom. It is about all counters
     that may be trained in the same way, of which the seeds are a sample; it takes the differences
-    to be normally distributed. Without any spread p is 0, or 1 if all differences are 0. Student,
+    to be normally distributed. A share is a multiple of 1 / N, so a few seeds may well have equal
+    differences. They say nothing about the spread, and so the interval and p do not exist. Student,
     Biometrika 1908.
 
     Raises:
@@ -187,14 +188,11 @@ def over_seeds(differences: ArrayLike) -> SeedInference:
     if not seeds:
         raise ValueError("expected the difference of at least one seed")
     center = float(differences.mean())
-    if seeds == 1:
+    if not _spread(differences):
         return SeedInference(center, math.nan, math.nan, math.nan)
     error = float(differences.std(ddof=1)) / math.sqrt(seeds)
     margin = float(stdtrit(seeds - 1, 0.975)) * error
-    if error:
-        p = 2 * float(stdtr(seeds - 1, -abs(center) / error))
-    else:
-        p = 0.0 if center else 1.0
+    p = 2 * float(stdtr(seeds - 1, -abs(center) / error))
     return SeedInference(center, center - margin, center + margin, p)
 
 
@@ -203,9 +201,8 @@ def one_against_others(value: float, others: ArrayLike) -> float:
 
     The null hypothesis is that the value is one more of the same normal distribution. Then
     (value - mean) / (s sqrt(1 + 1 / n)), with the mean and the standard deviation s of the n
-    others, has Student's distribution with n - 1 degrees of freedom. Fewer than two others show no
-    spread: nan. Where the others are all equal, p is 0, or 1 if the value equals them. Crawford and
-    Howell, The Clinical Neuropsychologist 1998.
+    others, has Student's distribution with n - 1 degrees of freedom. A single other, and others
+    that are all equal, show no spread: nan. Crawford and Howell, The Clinical Neuropsychologist 1998.
 
     >>> [round(one_against_others(value, [0.95, 0.96, 0.97]), 3) for value in (0.96, 0.94, 1.15)]
     [1.0, 0.225, 0.004]
@@ -214,13 +211,15 @@ def one_against_others(value: float, others: ArrayLike) -> float:
 
     others = np.asarray(others, float)
     number = len(others)
-    if number < 2:
+    if not _spread(others):
         return math.nan
-    difference = value - float(others.mean())
-    spread = float(others.std(ddof=1)) * math.sqrt(1 + 1 / number)
-    if not spread:
-        return 0.0 if difference else 1.0
-    return 2 * float(stdtr(number - 1, -abs(difference) / spread))
+    error = float(others.std(ddof=1)) * math.sqrt(1 + 1 / number)
+    return 2 * float(stdtr(number - 1, -abs(value - float(others.mean())) / error))
+
+
+def _spread(values: np.ndarray) -> bool:
+    """Whether values [N] differ by more than the rounding of floats."""
+    return len(values) > 1 and not np.allclose(values, values[0], rtol=0, atol=1e-9)
 
 
 def holm(p: ArrayLike) -> np.ndarray:

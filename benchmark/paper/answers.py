@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.metrics.paired import Inference, Paired, infer
+from benchmark.metrics.significance import ENOUGH_SEEDS
 from benchmark.tables.formats import Table, number
 from benchmark.tables.two_levels import INTERVAL, level_cells, level_legend
 
@@ -102,8 +103,9 @@ def summary(page: Iterable[Answered]) -> Table:
             lines.append(line | {text: str(texts[text]) for text in ANSWERS})
     return Table("in_short", "In short", pd.DataFrame(lines), [
         f"The number of victims for each answer. '{YES}' and '{OPPOSITE}' are shown for the "
-        "method, by the test over images and by that over seeds. What only the test over images "
-        "shows is an answer for these counters. The tables below have the numbers.",
+        "method, by the test over images and by that over seeds, which takes at least "
+        f"{ENOUGH_SEEDS} seeds. What else the test over images shows is an answer for these "
+        "counters. The tables below have the numbers.",
         "A counter that counts every image wrong can have a flip rate of 0: read its flip rate "
         "together with its rho_Acc."])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.metrics.paired import Paired, infer
-from benchmark.metrics.significance import LEVEL
+from benchmark.metrics.significance import ENOUGH_SEEDS, LEVEL
 from benchmark.results.controls import CONTROLS
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes
@@ -31,8 +31,8 @@ LEGEND = [
     "(*) marks a flip rate, and (!) a rho_Acc, of these counters that is lower than without a "
     f"defense: an exact sign-flip test over images, McNemar's with one seed, has p < {LEVEL}. "
     "Without brackets, * and ! mark that the defense is shown to lower it in other counters too: "
-    f"a t test over the differences of the seeds also has p < {LEVEL}. One seed is too few for "
-    "such a test. Both p have Holm's correction over all tests of the table. Without a mark, no "
+    f"a t test over the differences of at least {ENOUGH_SEEDS} seeds also has p < {LEVEL}. "
+    "Both p have Holm's correction over all tests of the table. Without a mark, no "
     "such difference was shown. A counter that counts nothing right has no flips: read a low flip "
     "rate together with rho_Acc.",
 ]

@@ -151,10 +151,12 @@ def test_over_seeds_is_the_t_test_and_its_interval(seeds):
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_one_seed_shows_no_spread_and_equal_seeds_none():
-    alone = over_seeds([0.3])
-    assert alone.mean == 0.3 and np.isnan([alone.low, alone.high, alone.p]).all()
-    assert over_seeds([0.25] * 3) == SeedInference(0.25, 0.25, 0.25, 0.0)
-    assert over_seeds([0.0, 0.0]) == SeedInference(0.0, 0.0, 0.0, 1.0)
+@pytest.mark.parametrize("differences", [[0.3], [0.25] * 3, [0.0, 0.0], [0.4 - 0.3, 0.5 - 0.4, 0.7 - 0.6]])
+def test_one_seed_and_equal_seeds_show_no_spread(differences):
+    found = over_seeds(differences)
+    assert found.mean == pytest.approx(differences[0]) and np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_a_test_needs_a_seed():
     with pytest.raises(ValueError, match="at least one seed"):
         over_seeds([])
