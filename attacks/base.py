@@ -139,6 +139,11 @@ class Trigger(Settings, ABC):
         """
         raise NotImplementedError(f"trigger {self.name}: it has no pattern to optimise")
 
+    @property
+    def lacks_pattern(self) -> bool:
+        """Whether the trigger has a pattern to optimise, and it was not optimised yet."""
+        return bool(self.optimises) and self._pattern is None
+
     def shares(self) -> Sequence[float]:
         """Return the shares of its strength at which poisoned images are stamped; usually only 1.
 

@@ -282,9 +282,17 @@ def evaluate(counter: "Counter", data: "Dataset", attack: "Attack | None" = None
 
     scale: the factor by which images are resized. precision: 'auto', 'fp32', 'bf16' or, on
         a GPU, 'fp16'.
+
+    Raises:
+        UserError: the attack's trigger is optimised on a counter, and has no pattern yet.
     """
     from benchmark.training.evaluation import TestSplit
     from benchmark.utils.device import resolve_precision
+    from benchmark.utils.errors import UserError
+
+    if attack is not None and attack.trigger.lacks_pattern:
+        raise UserError(f"evaluate: trigger {attack.trigger.name} has no pattern, because it is "
+                        "optimised on a counter first; expected one from trigger.with_pattern()")
 
     test, resolved = TestSplit(data, scale), resolve_precision(precision)
     columns: dict[str, list[Any]] = {"id": test.ids(), "truth": test.counts()}

@@ -84,10 +84,14 @@ class ANP(Defense):
 
     def worst(self, neurons: Neurons, batch: Batch, factors: list[Tensor]) -> list[Tensor]:
         """The perturbations that raise the loss: d of each layer, then x of each layer, [C]."""
-        starts = [torch.empty_like(factor).uniform_(-self.eps, self.eps).requires_grad_()
-                  for factor in factors]
+        starts = [self._start(factor).requires_grad_() for factor in factors]
         loss = neurons.loss(batch, list(map(torch.add, factors, starts)))
         # A layer without a bias gets a gradient of zeros for it.
         gradients = torch.autograd.grad(loss, starts, materialize_grads=True)
         return [(start.detach() + self.eps * gradient.sign()).clamp(-self.eps, self.eps)
                 for start, gradient in zip(starts, gradients)]
+
+    def _start(self, factor: Tensor) -> Tensor:
+        """A random perturbation of factors [C], drawn on the CPU: the same on all devices."""
+        drawn = torch.empty(factor.shape, dtype=factor.dtype).uniform_(-self.eps, self.eps)
+        return drawn.to(factor.device)

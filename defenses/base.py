@@ -4,7 +4,7 @@
     class FineTuneFew(Defense):
         \"\"\"epochs: number of fine-tuning epochs.\"\"\"
 
-        knows = Knows(clean=40)                  # it is given 40 clean images, and nothing else
+        knows = Knows(clean=40)                  # the clean images that it is given to train on
         epochs: int = 10                         # a setting, changed by --set defense.epochs=20
 
         def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:

@@ -34,6 +34,7 @@ class DRMGuard(Unlearning):
     """
 
     rates: ClassVar = (1e-4, 1e-3)
+    whole = True
     epochs: PositiveInt = 5
     bound: float = Field(0.1, gt=0, le=1)
 

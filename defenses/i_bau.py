@@ -49,6 +49,7 @@ class IBAU(Unlearning):
     """
 
     version = 3
+    whole = True
     rates: ClassVar = (1e-4, 1e-3)  # of BackdoorBench and of the authors
     size: PositiveInt = 16
     bound: float = Field(0.1, gt=0, le=1)
@@ -61,7 +62,7 @@ class IBAU(Unlearning):
         """The perturbation that moves the counts of the clean images most."""
         trainer = knowledge.trainer
         perturbation = UniversalPerturbation(self.size, self.bound, trainer.device)
-        for batch in trainer.batches(counter, knowledge.clean, batch_size=BATCH):
+        for batch in trainer.batches(counter, knowledge.clean, whole=True, batch_size=BATCH):
             with torch.no_grad(), trainer.autocast():
                 before = counter.count(batch.images)
             with trainer.autocast():

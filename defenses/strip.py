@@ -5,6 +5,8 @@ over other clean images,
 
     s(x) = sd over k of log((c((x + x_k) / 2) + 1) / (c(x_k) + 1)),    score = |log s(x) - m| / sd
 
+where each x_k is resized to the size of x.
+
 In classification the class of a triggered image survives the mixing, so the entropy of its
 predictions is low, and the paper suspects only low values. A triggered count has no fixed value,
 and its ratio may vary less or more than usual, so here both sides are suspicious. The blend also
@@ -12,6 +14,8 @@ halves a blended trigger, which the method cannot avoid. The paper mixes 100 ima
 TrojanZoo 64. Here there are 16, because a counter's forward pass is expensive, and 16 values give a
 standard deviation to within 18%.
 """
+
+from functools import cache
 
 import torch
 from pydantic import Field
@@ -47,14 +51,17 @@ class Strip(Detector):
         trainer = knowledge.trainer
         number = min(self.blends, len(scenes) // 2)
         partners = [Batch.of([scene], trainer.device).images for scene in scenes[:number]]
-        partner_counts = trainer.per_image(victim, scenes[:number],
-                                           lambda batch: victim.count(batch.images))
-        partner_counts = partner_counts.to(trainer.device)
+
+        @cache
+        def counts_at(size: torch.Size) -> Tensor:
+            """The counts [number, 1] of the partners as they are mixed in, resized to (H, W)."""
+            return torch.stack([victim.count(resized(partner, size)) for partner in partners])
 
         def log_spread(images: Tensor) -> Tensor:
-            blends = [(images + resized(partner, images)) / 2 for partner in partners]
+            size = images.shape[-2:]
+            blends = [(images + resized(partner, size)) / 2 for partner in partners]
             counts = torch.stack([victim.count(blend) for blend in blends])
-            return (log_ratio(counts, partner_counts[:, None]).std(dim=0) + EPSILON).log()
+            return (log_ratio(counts, counts_at(size)).std(dim=0) + EPSILON).log()
 
         usual = trainer.per_image(victim, scenes[number:], lambda batch: log_spread(batch.images))
         mean = float(usual.mean())
@@ -62,8 +69,8 @@ class Strip(Detector):
         return lambda images: (log_spread(images) - mean).abs() / deviation
 
 
-def resized(partner: Tensor, images: Tensor) -> Tensor:
-    """A clean image [1, 3, h, w] resized to the size of images [B, 3, H, W]."""
-    if partner.shape[-2:] == images.shape[-2:]:
+def resized(partner: Tensor, size: torch.Size) -> Tensor:
+    """A clean image [1, 3, h, w] resized to the size (H, W)."""
+    if partner.shape[-2:] == size:
         return partner
-    return F.interpolate(partner, images.shape[-2:], mode="bilinear", antialias=True)
+    return F.interpolate(partner, size, mode="bilinear", antialias=True)

@@ -33,6 +33,7 @@ class Bayesian(VGG19):
     trained_parameters = 21_499_457
     public_names = {"frontend": "features", "head": "reg_layer"}
     public_code = "ZhihengCV/Bayesian-Crowd-Counting"
+    may_be_negative = False  # it ends in an absolute value
     recipe = Recipe(epochs=1000, batch_size=1, optimizer="adam", lr=1e-5, weight_decay=1e-4,
                     flip=True, crop=512)
 

@@ -109,7 +109,8 @@ class P2PNet(Counter):
         logits = _in_float32(self.scores, self._pyramid(images)).unflatten(1, (len(GRID), 2))
         scores = logits.softmax(dim=2)[:, :, 1]
         accepted = (scores > ACCEPTED).float()
-        return (accepted + scores - scores.detach()).sum(dim=1, keepdim=True)
+        # The difference in brackets is exactly 0, so that the sums are whole numbers.
+        return (accepted + (scores - scores.detach())).sum(dim=1, keepdim=True)
 
     def proposals(self, images: Tensor) -> Tensor:
         """The proposals of each block, [B, 4 * (2 + 2), H / 8, W / 8].

@@ -31,7 +31,8 @@ class Patch(Trigger):
     def stamp(self, images: Tensor) -> Tensor:
         """Return images [B, 3, H, W] in 0..1 with the patch."""
         height, width = images.shape[-2:]
-        side = max(round(self.share * min(height, width) / self.tiles), 1)
+        smallest = min(height // self.tiles, width // self.tiles)  # a part, which a patch fits into
+        side = max(min(round(self.share * min(height, width) / self.tiles), smallest), 1)
         board = checkerboard(side, self.cells, images.device).to(images.dtype)
         stamped = images.clone()
         for bottom in _ends(height, self.tiles):

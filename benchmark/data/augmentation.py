@@ -48,8 +48,9 @@ class Look:
         if self.blur is not None:
             image = F.gaussian_blur(image, [5, 5], [self.blur, self.blur])
         if self.noise is not None:
-            generator = torch.Generator(image.device).manual_seed(self.noise)
-            drawn = torch.rand(image.shape, device=image.device, generator=generator)
+            # Drawn on the CPU, so that it is the same on all devices.
+            generator = torch.Generator().manual_seed(self.noise)
+            drawn = torch.rand(image.shape, generator=generator).to(image.device)
             image = image.masked_fill(drawn < NOISE, 1.0).masked_fill(drawn > 1 - NOISE, 0.0)
         return image
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 
 from attacks.base import Attack
 from benchmark.config.cell import Cell, Component
@@ -17,6 +16,7 @@ from benchmark.registry import build, find, settings_of
 from benchmark.training.loop import Progress
 from benchmark.utils.device import state
 from benchmark.utils.files import write_atomically
+from benchmark.utils.generators import seed_generators
 from benchmark.utils.tensors import read_tensors, write_tensors
 from benchmark.weights import load_tensors
 from models.base import Counter
@@ -26,7 +26,7 @@ WEIGHTS, INFO = "weights.safetensors", "info.json"
 
 def build_initialised(cell: Cell, seed_offset: int = 0) -> Counter:
     """An untrained counter; its initial weights follow from the cell's seed plus `seed_offset`."""
-    torch.manual_seed(cell.settings.seed + seed_offset)
+    seed_generators(cell.settings.seed + seed_offset)
     return cell.without_given_weights.model.build()
 
 

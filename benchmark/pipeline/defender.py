@@ -1,4 +1,8 @@
-"""Defender sessions: a defense's declared images and a trainer; no way leads to the test split."""
+"""Defender sessions: the images that a defense declares, and a trainer.
+
+A defense sees no test image. With `training.select=test`, which repeats the paper's code and is
+marked in the record, the epoch that a training keeps is chosen by the errors on them.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -31,6 +35,7 @@ from models.base import Counter
 
 SEED_OFFSET = 10**6  # a defender does not know the seed of the victim's initial weights
 MEASURED_TOGETHER = 8  # images
+WHOLE = {"crop": None, "zoom_min": 1.0, "zoom_max": 1.0}  # the settings that show whole images
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,9 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
 
     def changed(changes: dict[str, Any]) -> Recipe:
         given = {key: value for key, value in changes.items() if value is not None}
-        return checked(Recipe, recipe.model_dump() | given, f"{title}: training")
+        epochs = given.get("epochs", recipe.epochs)
+        settings = recipe.model_dump() | {"warmup": min(recipe.warmup, max(epochs - 1, 0))} | given
+        return checked(Recipe, settings, f"{title}: training")
 
     def train(counter: Counter, scenes: list[Scene], loss: Loss | None = None,
               after_step: Callable[[], None] | None = None, **changes: Any) -> None:
@@ -116,9 +123,11 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
         if trainings is not None:
             trainings.append(progress)
 
-    def batches(counter: Counter, scenes: list[Scene], epochs: int = 1,
+    def batches(counter: Counter, scenes: list[Scene], epochs: int = 1, whole: bool = False,
                 **changes: Any) -> Iterator[Batch]:
         ours, own = changed(changes), seed + 1000 * next(number)
+        if whole:
+            ours = ours.model_copy(update=WHOLE)
         counter.prepare(scenes)
         counter.to(device)
 

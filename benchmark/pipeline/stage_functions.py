@@ -7,7 +7,8 @@ folder comes last. `patterns` are the stages of the optimised trigger patterns, 
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, count_errors
 from benchmark.training.loop import Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import repair_precision, resolve_precision, state
+from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.generators import seed_generators
 from benchmark.utils.progress import Bar
@@ -75,12 +77,16 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage
 
     surrogate: the counter that it is optimised on; None for images alone.
     """
-    counter = surrogate and load_counter(store, cell, surrogate)
     scenes, _ = data.train_of(cell)
-    with Bar(desc=f"optimise {cell.trigger.name}", unit="img",
-             disable=not (counter and state().is_main_process)) as bar:
-        asked = counter and Surrogate(counter.requires_grad_(False).to(state().device), bar.update)
-        pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
+    hidden = surrogate is None or not state().is_main_process
+    with Bar(desc=f"optimise {cell.trigger.name}", unit="img", disable=hidden) as bar:
+        asked = None
+        if surrogate is not None:
+            counter = load_counter(store, cell, surrogate).requires_grad_(False)
+            asked = Surrogate(counter.to(state().device), bar.update)
+        seed_generators(cell.settings.seed)  # for a plugin that draws without a seed
+        with _as_failure(f"trigger {cell.trigger.name}"):
+            pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
     if state().is_main_process:
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
 
@@ -96,7 +102,8 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     if defense.knows.victim:
         attacked = load_counter(store, cell, victim).to(state().device)
     seed_generators(cell.settings.seed)
-    repaired = defense.apply(attacked, session.knowledge)
+    with _as_failure(f"defense {cell.defense.name}"):
+        repaired = defense.apply(attacked, session.knowledge)
     parts = [training.micro_batch for training in session.trainings if training.micro_batch]
     last = session.trainings[-1] if session.trainings else Progress()
     progress = replace(last, micro_batch=min(parts, default=None))
@@ -139,12 +146,13 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
     session = _open_session(store, data, cell, patterns, folder)
     inspected = load_counter(store, cell, counter).to(state().device)
     seed_generators(cell.settings.seed)
-    if triggered is None:
-        scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
-    else:
-        scorer = defense.scorer(inspected, session.knowledge)
-        scores = _score_images(data.test_of(cell), cell, scorer,
-                               _stamp(store, cell, patterns) if triggered else None)
+    with _as_failure(f"defense {cell.defense.name}"):
+        if triggered is None:
+            scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
+        else:
+            scorer = defense.scorer(inspected, session.knowledge)
+            scores = _score_images(data.test_of(cell), cell, scorer,
+                                   _stamp(store, cell, patterns) if triggered else None)
     if not all(np.isfinite(values).all() for values in scores.values()):
         raise TrainingFailed(f"{cell.defense.name}: a score is nan or infinite")
     if state().is_main_process:
@@ -152,6 +160,18 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
                          "seconds": round(time.monotonic() - began, 1),
                          "device": state().device.type}
         write_atomically(folder / "scores.json", json.dumps(info))
+
+
+@contextmanager
+def _as_failure(title: str) -> Iterator[None]:
+    """Let a component that refuses one cell fail there, so that the other cells go on.
+
+    A defense may need layers that a counter lacks, for instance.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise TrainingFailed(f"{title}: {error}") from error
 
 
 def _score_images(test: TestSplit, cell: Cell, scorer: Callable[[Tensor], Tensor],

@@ -73,8 +73,8 @@ class Progress:
 
     @property
     def best(self) -> float:
-        """The lowest MAE so far; infinity before the first one."""
-        return min((mae for _, mae, *_ in self.scores), default=math.inf)
+        """The lowest MAE so far that is a number; infinity before the first one."""
+        return min((mae for _, mae, *_ in self.scores if not math.isnan(mae)), default=math.inf)
 
 
 class Objective(nn.Module):
@@ -274,7 +274,9 @@ class TrainingRun:
         with closing(prepared_ahead(self.pack, passes)) as packed:
             for number, indices in enumerate(batches, start=1):
                 completes_step = number % recipe.accumulate == 0 or number == len(batches)
-                for pass_loss in self.add_gradients(indices, packed, completes_step):
+                first = (number - 1) // recipe.accumulate * recipe.accumulate
+                added = min(recipe.accumulate, len(batches) - first)  # batches in this step
+                for pass_loss in self.add_gradients(indices, packed, added, completes_step):
                     loss_sum = torch.where(loss_sum.isfinite(), loss_sum + pass_loss, loss_sum)
                 if completes_step:
                     finite_steps += loss_sum.isfinite()
@@ -307,11 +309,12 @@ class TrainingRun:
         return PackedBatch.of(views, self.accelerator.device)
 
     def add_gradients(self, indices: list[int], packed: Iterator[PackedBatch],
-                      completes_step: bool) -> Iterator[Tensor]:
+                      added: int, completes_step: bool) -> Iterator[Tensor]:
         """Add the gradients of this process's share of a batch to those of the counter.
 
         indices: the scenes of the whole batch, over all processes.
         packed: yields what each pass of this process needs.
+        added: the number of batches whose gradients are added up before the step.
         completes_step: whether the processes exchange their gradients after the last pass.
         Yields the sum of the losses of each forward pass, without a gradient.
         """
@@ -324,7 +327,7 @@ class TrainingRun:
             exchanges = completes_step and number == passes
             with nullcontext() if exchanges else accelerator.no_sync(self.objective):
                 losses = self.objective(batch)
-                accelerator.backward(losses.sum() * weight / self.recipe.accumulate)
+                accelerator.backward(losses.sum() * weight / added)
             yield losses.detach().sum() * takes_part
 
     def check_finite(self, mean_loss: float, finite_steps: int) -> None:

@@ -32,7 +32,8 @@ class Knows:
         poisoned.
     victim: the victim itself. A defense that trains from scratch does without it.
     validation: the defense chooses something by the error on the clean validation images. The epoch
-        that a training keeps is always chosen on them, whether or not this is declared.
+        that a training keeps is chosen on them whether or not this is declared, except with
+        `training.select=test`, which chooses it on the test images, as the paper's code does.
     """
 
     clean: int | Literal["all"] = 0
@@ -58,11 +59,13 @@ class Train(Protocol):
 class Batches(Protocol):
     """Augmented batches on the device, for a defense that writes its own training loop.
 
+    whole: whether each view shows its whole image, also where the recipe trains on crops. A change
+        that fits itself to the size of what it is given, as a trigger does, needs whole images.
     recipe: any setting of the victim's recipe. None keeps the victim's value.
     """
 
     def __call__(self, counter: Counter, scenes: list[Scene], epochs: int = 1,
-                 **recipe: Any) -> Iterator[Batch]: ...
+                 whole: bool = False, **recipe: Any) -> Iterator[Batch]: ...
 
 
 class PerImage(Protocol):

@@ -16,7 +16,8 @@ from models.base import Counter
 
 # From images [B, 3, H, W] in 0..1 to changed images of the same shape and range.
 Change = Callable[[Tensor], Tensor]
-COPIED = ("stride", "multiple", "mean", "std", "window", "weights_note")
+COPIED = ("name", "recipe", "stride", "multiple", "mean", "std", "window", "may_be_negative",
+          "weights_note")
 
 
 class Preprocessed(Counter):

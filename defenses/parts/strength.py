@@ -58,7 +58,7 @@ def strongest(candidates: Iterable[Candidate], knowledge: Knowledge) -> Counter:
         return counter
     tried: list[Candidate] = []
     errors: list[float] = []
-    counters: dict[int, Counter] = {}  # the candidates within the budget so far, by their place
+    counters: dict[int, Counter] = {}  # the candidates that may be kept, by their place
     failure = None
     for place, candidate in enumerate(candidates):
         tried.append(candidate)
@@ -68,9 +68,12 @@ def strongest(candidates: Iterable[Candidate], knowledge: Knowledge) -> Counter:
         except TrainingFailed as error:
             failure = error
             errors.append(math.inf)
+        # Where the last one is within the budget, a weaker one can only be kept if its error is
+        # lower. All others are dropped, as hundreds of counters may not fit into memory.
         limit = budget(errors)
-        counters = {place: counter for place, counter in counters.items()
-                    if errors[place] <= limit}
+        needed = errors[place] if errors[place] <= limit else math.inf
+        counters = {earlier: counter for earlier, counter in counters.items()
+                    if errors[earlier] <= limit and (earlier == place or errors[earlier] < needed)}
     if not counters:
         raise failure or TrainingFailed("every candidate counts nan or infinity on an image")
     kept = max(counters)

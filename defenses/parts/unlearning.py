@@ -39,9 +39,13 @@ class Unlearning(Defense):
     images: number of clean images.
     rounds: number of rounds; after fewer rounds there are weaker candidates, unless lr is given.
     lr: learning rate of Adam on the counter. None tries those of `rates` and the victim's.
+
+    A class attribute, `whole`, says whether the counter is trained on whole images where its recipe
+    has crops, because what is unlearned covers a whole image, as a trigger does.
     """
 
     rates: ClassVar[tuple[float, ...]]
+    whole: ClassVar[bool] = False
     images: PositiveInt = 40
     rounds: PositiveInt = 5
     lr: PositiveFloat | None = None
@@ -74,7 +78,7 @@ class Unlearning(Defense):
         optimizer = torch.optim.Adam(counter.parameters(), lr=lr)
         for number in range(1, self.rounds + 1):
             loss_of = self.objective(counter, unchanged, knowledge)
-            for batch in trainer.batches(counter, knowledge.clean):
+            for batch in trainer.batches(counter, knowledge.clean, whole=self.whole):
                 with trainer.autocast():
                     loss = loss_of(batch).mean()
                 optimizer.zero_grad()
