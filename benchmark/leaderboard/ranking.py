@@ -58,6 +58,9 @@ DETAILS = [
 ]
 
 
+ALONE = "unranked"  # in place of a rank
+
+
 @dataclass(frozen=True, eq=False)
 class GridResults:
     """The results of one defense on the victims of one source in a frozen grid.
@@ -108,7 +111,8 @@ class GridResults:
 
     def mean(self, key: str) -> tuple[float, float, float]:
         """The mean of a number over the attacks, and the ends of its 95% interval; nan if none."""
-        results = [result for result in self.attacked.values() if key in result.replicates]
+        results = [result for result in self.attacked.values()
+                   if not math.isnan(result.numbers.get(key, math.nan))]
         if not results:
             return math.nan, math.nan, math.nan
         mean = float(np.mean([result.numbers[key] for result in results]))
@@ -192,8 +196,13 @@ def _table(protocol: str, defenses: Sequence[GridResults],
     ranks = itertools.count(1)
     rows = []
     for defense in complete:
-        row = {"rank": unranked("control") if defense.is_control else ranked(next(ranks)),
-               "defense": names[defense]}
+        if defense.is_control:
+            rank = unranked("control")
+        elif defense.source in undefended:
+            rank = ranked(next(ranks))
+        else:
+            rank = unranked(ALONE)
+        row = {"rank": rank, "defense": names[defense]}
         row |= _numbers(defense, undefended.get(defense.source), attacks)
         rows.append(row | differences[defense])
     for defense in defenses:
@@ -210,6 +219,9 @@ def _table(protocol: str, defenses: Sequence[GridResults],
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
+    if any(row["rank"] == unranked(ALONE) for row in rows):
+        notes.append(f"A defense is {ALONE} where cells of no defense on the same victims are not "
+                     "among the records, so that nothing tells what it repaired.")
     details = [*([TIERS] if has_entries else []), *DETAILS, legend,
                *unchanged_notes(named_results)]
     return Table(f"leaderboard-{protocol}", f"Leaderboard of {protocol}", frame, notes,
@@ -297,8 +309,8 @@ def _der(defense: GridResults, undefended: GridResults | None) -> str:
         return NONE
     values, replicates = [], []
     for victim, after in defense.attacked.items():
-        if "easr" in after.replicates:
-            before = undefended.attacked[victim]
+        before = undefended.attacked[victim]
+        if not math.isnan(before.numbers["easr"] + after.numbers["easr"]):
             values.append(_der_between(before.numbers, after.numbers))
             replicates.append(_der_between(before.replicates, after.replicates))
     if not values:
