@@ -11,12 +11,16 @@ import numpy as np
 from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, sample
 from benchmark.figures.style import COLUMN, MARKERS, STYLE, Picture, add_legend, plain, save
 from benchmark.tables.ablation import Ablation, Axis, Grid, as_number
+from benchmark.tables.controls import chance_flips
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS = {"flip_rate": "flip rate\n(share of images)", "easr": "eASR\n(share above chance)",
           "rho_acc": "$\\rho_{\\mathrm{Acc}}$\n(share of images)"}
+REFERENCES = {  # the numbers of the clean counter, which are drawn dashed
+    "rho_acc": lambda result: result.numbers.get("reference_rho_acc", math.nan),
+    "flip_rate": chance_flips}
 UNITS = {"poison_rate": "poison rate (added / original images)"}
 
 
@@ -33,7 +37,8 @@ def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> Picture:
     """A column of panels for each grid: flip rate, eASR and rho_Acc over the rows' setting.
 
     Each line is a value of the columns' setting, its band the 95% interval over images and seeds.
-    The dashed line is the clean counter. A cell that was not run is a gap.
+    The dashed lines are the clean counter's flip rate and rho_Acc. A cell that was not run is a
+    gap.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -56,8 +61,8 @@ def draw_curves(ablation: Ablation, grids: Sequence[Grid]) -> Picture:
     return Picture(figure, (
         f"Ablation over {ablation.rows.name} and {ablation.columns.name}. Points are means over "
         f"seeds: {FLIP_RATE}; eASR is the success rate above that of the clean counter, 0 at "
-        f"chance and 1 on every image; {RHO_ACC}, dashed for the clean counter. Bands and bars: "
-        f"{BARS}. {sample(results)}"))
+        f"chance and 1 on every image; {RHO_ACC}. Dashed: the clean counter with the same trigger, "
+        f"after the same defense. Bands and bars: {BARS}. {sample(results)}"))
 
 
 def _draw_panel(axes: "Axes", ablation: Ablation, grid: Grid, key: str) -> None:
@@ -76,8 +81,10 @@ def _draw_panel(axes: "Axes", ablation: Ablation, grid: Grid, key: str) -> None:
         numbers = [result.numbers if result else {} for result in results]
         axes.plot(x, [means.get(key, math.nan) for means in numbers], color=colour, marker=marker,
                   clip_on=False, label=plain(f"{ablation.columns.name} {value}"))
-        references.append([means.get("reference_rho_acc", math.nan) for means in numbers])
-    if key == "rho_acc":
+        if key in REFERENCES:
+            references.append([REFERENCES[key](result) if result else math.nan
+                               for result in results])
+    if references:
         _draw_references(axes, x, references, colours)
 
 

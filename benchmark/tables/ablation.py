@@ -13,6 +13,7 @@ import pandas as pd
 from benchmark.results.record import Record
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import OWNERS, scenarios, short_name, suffixes
+from benchmark.tables.controls import chance_flips
 from benchmark.tables.footnotes import common_settings, row_notes
 from benchmark.tables.data import frame_csv
 from benchmark.tables.formats import (MISSING, Table, as_frame, count, markdown, number,
@@ -28,7 +29,8 @@ LEGEND = [
     "counted to within 10% of the truth; clean rho_Acc is that of the clean counter with the "
     "same settings and seeds. The flip rate is the share of images that the trigger moves into "
     "success, with a 95% interval by bootstrap over seeds and images; with one seed, the "
-    "interval holds for that one model.",
+    "interval holds for that one model. chance flips is that of the clean counter after the same "
+    "defense; flips beyond it are the backdoor's.",
 ]
 Place = tuple[str, str]  # a value of the rows' setting and one of the columns' setting
 
@@ -135,7 +137,7 @@ def tidy(ablation: Ablation) -> pd.DataFrame:
 
 
 def tables(ablation: Ablation) -> dict[str, list[Table]]:
-    """Tables by the name of their figure: one per grid, with eASR, rho_Acc, flip rate and seeds."""
+    """Tables by the name of their figure: one per grid, with the numbers of `_cells`."""
     return {name: [_pivot(ablation, grid, f"{name}-{index}")
                    for index, grid in enumerate(grids, start=1)]
             for name, grids in ablation.figures.items()}
@@ -302,4 +304,5 @@ def _cells(result: Result) -> dict[str, str]:
     return {"eASR": number(means["easr"]), "rho_Acc": number(means["rho_acc"]),
             "clean rho_Acc": number(means["reference_rho_acc"]),
             "flip rate": with_interval(means["flip_rate"], *result.interval("flip_rate")),
+            "chance flips": number(chance_flips(result)),
             "seeds": count(len(result.records))}
