@@ -13,6 +13,8 @@ OF_RECORDS = {  # figures of whole folders of records, and what each shows
     "frontier": "draw flip rate over accuracy along the strengths of each repair",
     "growth": "draw how attacks grow with alpha, poison rate and epochs, "
               "beside the clean counter",
+    "strength": "draw the flips that are left as the trigger on the test images gets weaker, "
+                "after each defense",
     "suspicions": "draw how suspicious detectors of counters find each victim, "
                   "beside the clean counters",
     "curves": "draw the validation bias and MAE of each training, epoch by epoch"}
@@ -119,12 +121,13 @@ def _figure_of_records(options: argparse.Namespace) -> int:
     from benchmark.figures.defense_scatter import draw_defenses
     from benchmark.figures.frontier import draw_frontiers
     from benchmark.figures.growth import draw_growth
+    from benchmark.figures.strength import draw_strengths
     from benchmark.figures.suspicions import draw_suspicions
     from benchmark.figures.training_curves import draw_training_curves
     from benchmark.results.scenarios import scenarios
 
     draw = {"defenses": draw_defenses, "frontier": draw_frontiers, "growth": draw_growth,
-            "suspicions": draw_suspicions, "curves": draw_training_curves}[options.kind]
+            "strength": draw_strengths, "suspicions": draw_suspicions, "curves": draw_training_curves}[options.kind]
     records = read_records(options.records)
     return _save(draw(scenarios(records)), options.out or Path(options.kind),
                  source(options.records, len(records)))
