@@ -20,9 +20,10 @@ def add(commands: Any) -> None:
     from benchmark.cli.scaffold import KINDS
 
     command = add_command(commands, "new", _new,
-                          "write a defense or an attack to start from, and its test")
+                          "write a defense, a detector or an attack to start from, and its test")
     command.add_argument("what", choices=list(KINDS),
-                         help="attack is a trigger and a target in one file")
+                         help="a detector is of triggered images and an inspector of backdoored "
+                              "counters; an attack is a trigger and a target in one file")
     command.add_argument("name", help="the name of the component and of its file")
     command.add_argument("--out", type=Path, default=Path(),
                          help="the folder to write to (default: this one)")

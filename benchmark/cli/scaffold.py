@@ -2,6 +2,7 @@
 
 import keyword
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,23 +18,27 @@ TEMPLATES = files("benchmark") / "templates"
 class Scaffold:
     """A template of `crowdbench new`, and the flags of a run with what is made from it.
 
-    kinds: the kinds of its components. flags: those with which a run takes them. grid: the frozen
-    grid whose entries they are; GRID-quick is its rehearsal on a laptop. for_entry: the flags that
-    only an entry needs.
+    kinds: the kinds of its components. flags: those with which a run takes them. grids: the grids
+    that compare them with others, with further flags, by what each is for.
     """
 
     kinds: tuple[str, ...]
     flags: str
-    grid: str = "attacks"
-    for_entry: str = ""
+    grids: Mapping[str, str]
 
 
+ATTACKS = {"on a laptop": "attacks-quick", "for an entry": "attacks"}
 KINDS = {
-    "defense": Scaffold(("defense",), "--defense {0}", "standard", " --controls"),
-    "detector": Scaffold(("defense",), "--defense {0}", "standard", " --controls"),
-    "trigger": Scaffold(("trigger",), "--attack multiply --set attack.trigger={0}"),
-    "target": Scaffold(("target",), "--attack {0}"),
-    "attack": Scaffold(("trigger", "target"), "--attack {0} --set attack.trigger={0}"),
+    "defense": Scaffold(("defense",), "--defense {0}",
+                        {"on a laptop": "standard-quick", "for an entry": "standard --controls"}),
+    # Detectors have no rank, and so there are no entries of them.
+    "detector": Scaffold(("defense",), "--defense {0}",
+                         {"on a laptop": "standard-quick", "on a GPU": "standard"}),
+    "inspector": Scaffold(("defense",), "--defense {0}",
+                          {"on a laptop": "detection", "held out": "detection-held-out"}),
+    "trigger": Scaffold(("trigger",), "--attack multiply --set attack.trigger={0}", ATTACKS),
+    "target": Scaffold(("target",), "--attack {0}", ATTACKS),
+    "attack": Scaffold(("trigger", "target"), "--attack {0} --set attack.trigger={0}", ATTACKS),
 }
 
 
@@ -66,9 +71,11 @@ def write_new(template: str, name: str, folder: Path) -> list[Path]:
 
 
 def next_steps(template: str, name: str, component: Path) -> str:
-    """The commands that check a new component, compare it on a laptop, and run it for an entry."""
+    """The commands that check a new component and compare it with others, a line each."""
     scaffold, path = KINDS[template], shlex.quote(str(component))
     flags = f"{scaffold.flags.format(name)} --plugin {path}"
-    return (f"check it:       crowdbench check {path}\n"
-            f"on a laptop:    crowdbench run {scaffold.grid}-quick {flags}\n"
-            f"for an entry:   crowdbench run {scaffold.grid} {flags}{scaffold.for_entry}")
+    lines = {"check it": f"crowdbench check {path}"}
+    for title, grid in scaffold.grids.items():
+        preset, _, more = grid.partition(" ")
+        lines[title] = f"crowdbench run {preset} {flags} {more}".rstrip()
+    return "\n".join(f"{title + ':':15} {command}" for title, command in lines.items())

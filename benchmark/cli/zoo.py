@@ -123,8 +123,8 @@ def _other_precision(index: Any) -> str:
     if not others or own in others:
         return ""
     return (f"its counters were trained in {', '.join(sorted(others))}, and this machine trains in "
-            f"{own}; to use them, expected the environment variables {AUTO}={min(others)} and "
-            f"{REPAIRS}={own}, here and for `crowdbench run`")
+            f"{own}; to use them, set the environment variables {AUTO}={min(others)} and "
+            f"{REPAIRS}={own} for this command and for `crowdbench run`")
 
 
 def _list(options: argparse.Namespace) -> int:

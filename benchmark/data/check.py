@@ -47,6 +47,8 @@ class SplitReport:
         """Return the findings as lines of text."""
         if self.missing:
             return [f"not usable: {self.missing}"]
+        if not self.images and not self.unreadable:
+            return ["no images: expected at least one"]
         sizes = " to ".join(dict.fromkeys(self.sizes[:1] + self.sizes[-1:])) or "none readable"
         lines = [f"{self.images} images, {sizes}; {self.people} people, "
                  f"{self.count_min} to {self.count_max} per image, mean {self.count_mean:.1f}"]
@@ -79,7 +81,7 @@ class DatasetReport:
     @property
     def ok(self) -> bool:
         """Whether the dataset is complete and all of it can be read and trained on."""
-        return not any(split.missing or split.unreadable or split.small
+        return not any(split.missing or split.unreadable or split.small or not split.images
                        for split in self.splits.values())
 
     def text(self) -> str:

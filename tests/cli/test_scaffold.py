@@ -14,7 +14,7 @@ from benchmark.utils.errors import UserError
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("template", ["defense", "detector"])
+@pytest.mark.parametrize("template", ["defense", "detector", "inspector"])
 def test_what_is_written_works_and_its_test_passes(template, tmp_path):
     paths = write_new(template, "my_own2", tmp_path / "mine")
     assert [path.name for path in paths] == ["my_own2.py", "test_my_own2.py"]
@@ -60,4 +60,4 @@ def test_the_commands_that_follow_are_those_of_the_documentation(template):
 def test_the_commands_that_follow_name_presets_and_quote_the_path(template):
     steps = next_steps(template, "mine", Path("my folder/mine.py"))
     assert steps.count("'my folder/mine.py'") == 3
-    assert {f"{KINDS[template].grid}{tail}" for tail in ("", "-quick")} <= {*preset_names()}
+    assert {grid.partition(" ")[0] for grid in KINDS[template].grids.values()} <= {*preset_names()}

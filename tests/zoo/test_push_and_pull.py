@@ -162,7 +162,7 @@ def test_a_machine_of_another_precision_is_told_how_to_use_the_zoo(trained, zoo,
     monkeypatch.setenv("CROWD_PRECISION", own)
     assert main(["zoo", "pull", "zoo", "--grid", "grid.yaml"]) == 2
     told = (f"its counters were trained in {others}, and this machine trains in {own}; to use them, expected the "
-            f"environment variables CROWD_PRECISION={others} and CROWD_REPAIRS={own}, here and for `crowdbench run`")
+            f"environment variables CROWD_PRECISION={others} and CROWD_REPAIRS={own} for this command and for `crowdbench run`")
     assert told in capsys.readouterr().err
     assert main(["zoo", "pull", "zoo"]) == 0  # all of it, which may be for another machine
     assert told in capsys.readouterr().err
