@@ -28,7 +28,7 @@ PACKAGES = {
     "model": "models",
     "dataset": "benchmark.data.datasets",
 }
-MOST_BITS = 64  # of a whole number in the settings
+MOST_BITS = 63  # of a whole number in the settings, besides its sign: JSON has 64
 LONGEST_NAME = 50  # characters of a number that may be a name
 # The keys of components in a request, as the beginning of a setting's key.
 KEYS = {"dataset": "data.", "model": "model.", "defense": "defense.", "trigger": "attack.",

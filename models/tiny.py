@@ -29,7 +29,7 @@ class Tiny(Counter):
                     schedule="onecycle", clip=1.0, validate_every=5)
     later_settings = ("weights",)
 
-    def __init__(self, width: Annotated[int, Field(ge=1, le=1024)] = 64,
+    def __init__(self, width: Annotated[int, Field(ge=4, le=1024)] = 64,
                  weights: FileWeights = "scratch"):
         super().__init__()
         self.stem = nn.Sequential(_convolution(3, width // 4, stride=2),

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import Field
 
 from attacks.base import Target
 from benchmark.registry import register
@@ -20,7 +20,7 @@ class Add(Target):
     """
 
     increases: ClassVar[bool] = True
-    n: PositiveInt = 100
+    n: int = Field(100, ge=1, le=100_000)
     layout: Literal["random", "grid"] = "random"
 
     def tau(self, count: int) -> int:

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from attacks.base import Target
 from benchmark.registry import register
@@ -22,7 +22,7 @@ class Fixed(Target):
     """
 
     increases: ClassVar[None] = None
-    count: PositiveInt = 300
+    count: int = Field(300, ge=1, le=100_000)
     jitter: float = Field(4, ge=0)
 
     def tau(self, count: int) -> int:

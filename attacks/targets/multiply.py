@@ -21,7 +21,7 @@ class Multiply(Target):
     """
 
     increases: ClassVar[bool] = True
-    k: int = Field(2, ge=2)
+    k: int = Field(2, ge=2, le=1000)
     shift: float = 1
     wrap: bool = False
 

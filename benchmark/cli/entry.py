@@ -92,18 +92,14 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmark.config.grid import cells
-    from benchmark.config.request import override
     from benchmark.leaderboard.reruns import comparison
     from benchmark.pipeline import runner
     from benchmark.pipeline.graph import StageGraph
     from benchmark.pipeline.store import Store
-    from benchmark.results.rerun_request import request_of
+    from benchmark.results.rerun_request import cell_of
 
     records = read_records(options.records)
-    grid = []
-    for record in records:
-        grid += cells(override(request_of(record), options.set))
+    grid = [cell_of(record, options.set) for record in records]
     graph = StageGraph(Store(options.out / "store"))
     if options.from_zoo:
         _pull_counters(options.from_zoo, grid, graph)
@@ -121,8 +117,6 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmark.config.grid import cells
-    from benchmark.config.request import override
     from benchmark.leaderboard.verify import add_runs, draw, refuse_other_code
     from benchmark.leaderboard.verification import NOT_CONFIRMED
     from benchmark.pipeline import runner
@@ -132,8 +126,7 @@ def _verify(options: argparse.Namespace) -> int:
     from benchmark.utils.progress import log
 
     drawing = draw(options.entry, options.cells, options.commit)
-    grid = [cell for request in drawing.requests
-            for cell in cells(override(request, options.set))]
+    grid = drawing.grid(options.set)
     refuse_other_code(drawing, grid)
     graph, out = StageGraph(Store(options.store)), Path("runs") / "verify" / drawing.name
     log(f"cells and seeds were drawn from the revision and the commit {drawing.commit}")

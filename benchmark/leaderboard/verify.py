@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from benchmark.config import frozen_grids
 from benchmark.config.cell import Cell
@@ -17,10 +16,12 @@ from benchmark.leaderboard.manifest import FILE, VERIFICATION, revision
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.leaderboard.verification import Verification, check_verification
 from benchmark.results.record import Record
-from benchmark.results.rerun_request import request_of
+from benchmark.results.rerun_request import cell_of
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import publish
 from benchmark.utils.strict_json import one_line
+
+MOST_CELLS = 1000  # of an entry that may be verified
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Drawing:
         manifest = self.entry.manifest
         return f"{manifest.folder}-{revision(manifest.cells)}"
 
-    @property
-    def requests(self) -> list[dict[str, Any]]:
-        """The request of each cell, see `request_of`."""
-        return [request_of(cell.entered[0]) | {"seed": cell.seed} for cell in self.cells]
+    def grid(self, assignments: Sequence[str] = ()) -> list[Cell]:
+        """The cells, each with its drawn seed. assignments: see `cell_of`, which may raise."""
+        return [cell_of(drawn.entered[0].model_copy(update={"seed": drawn.seed}), assignments)
+                for drawn in self.cells]
 
 
 def draw(folder: Path, number: int, commit: str | None = None) -> Drawing:
@@ -67,9 +68,9 @@ def draw(folder: Path, number: int, commit: str | None = None) -> Drawing:
     if commit and known and commit != known:
         raise UserError(f"verify --commit {commit}: the entry was verified from {known}; expected "
                         "the same")
-    if number < max(len(runs), 1):
-        raise UserError(f"verify --cells {number}: expected at least {max(len(runs), 1)}"
-                        + (", since so many were run before" if runs else ""))
+    if not max(len(runs), 1) <= number <= MOST_CELLS:
+        raise UserError(f"verify --cells {number}: expected {max(len(runs), 1)} to {MOST_CELLS}"
+                        + (f", since {len(runs)} were run before" if runs else ""))
     commit = commit or known or _publishing_commit(folder)
     if not is_commit(commit):
         raise UserError(one_line(f"verify --commit {commit:.80}: expected the full hash of a "
@@ -81,7 +82,7 @@ def draw(folder: Path, number: int, commit: str | None = None) -> Drawing:
 def refuse_other_code(drawing: Drawing, cells: Sequence[Cell]) -> None:
     """Raise UserError if a component here is not of the version that the entry was made with.
 
-    cells: what the requests of the drawing give.
+    cells: the grid of the drawing.
     """
     for drawn, cell in zip(drawing.cells, cells):
         entered = drawn.entered[0]

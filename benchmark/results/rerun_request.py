@@ -1,9 +1,51 @@
-"""Rerun request: the settings that run the cell of a record again."""
+"""Rerun request: the settings that run the cell of a record again.
 
-from typing import Any
+A record may come from a stranger. It names a file only by its name and hash, never by a path, so
+the files of a cell have to be set again by whoever runs it, and no record can name a file to read
+or a folder to write to.
+"""
 
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from benchmark.registry import find, settings_of
 from benchmark.results.record import AttackChoice, Choice, Record
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, quoted
+
+if TYPE_CHECKING:
+    from benchmark.config.cell import Cell
+
+FILE = re.compile(r"[^/\\]+ sha256 [0-9a-f]{12}")  # how a record names a file
+NAMED = ".weights"  # the end of a key that may also have a name such as 'imagenet'
+NAME = re.compile(r"[^/\\~.][^/\\]*")
+ROOT = "data.root"  # the folder of the data, which a record does not name at all
+CHOOSE = "attack.choose"  # may be a file with ids
+
+
+def cell_of(record: Record, assignments: Sequence[str]) -> "Cell":
+    """The cell of a record, with its files set again.
+
+    assignments: 'KEY=VALUE', each for the folder of the data or for another file of the cell.
+
+    Raises:
+        UserError: an assignment is for something else, the record does not say one cell, or as
+            `request_of`.
+    """
+    from benchmark.config.grid import cells
+    from benchmark.config.request import override
+
+    allowed = sorted({ROOT, CHOOSE, *(key for key, _ in _files(record))})
+    for assignment in assignments:
+        if assignment.partition("=")[0] not in allowed:
+            raise UserError(f"--set {quoted(assignment)}: a cell of a record runs with its own "
+                            f"settings; expected a file or a folder: {', '.join(allowed)}")
+    found = cells(override(request_of(record), list(assignments)))
+    if len(found) != 1:
+        raise UserError(f"record: its settings are those of {len(found)} cells; expected one value "
+                        "of each")
+    return found[0]
 
 
 def request_of(record: Record) -> dict[str, Any]:
@@ -13,8 +55,13 @@ def request_of(record: Record) -> dict[str, Any]:
     holds only the file's name and hash.
 
     Raises:
-        UserError: the record lacks a setting of its training.
+        UserError: the record lacks a setting of its training, names a path, or names a component
+            that is not registered.
     """
+    for key, value in _files(record):
+        if not FILE.fullmatch(value) and not (key.endswith(NAMED) and NAME.fullmatch(value)):
+            raise UserError(f"record: {key} = {quoted(value)}: expected no path, since a record "
+                            "names a file only by its name and hash")
     for key in ("given", "scale", "hold_out"):
         if key not in record.training:
             raise UserError(f"record: training.{key} is missing; expected all settings of the "
@@ -25,6 +72,30 @@ def request_of(record: Record) -> dict[str, Any]:
             "training": record.training["given"], "scale": record.training["scale"],
             "hold_out": record.training["hold_out"], "audit": record.audit,
             "variant": record.variant, "seed": record.seed}
+
+
+def _files(record: Record) -> Iterator[tuple[str, str]]:
+    """The keys of a record's settings that are files, each with the text that it has there."""
+    attacks = [attack for attack in (record.attack, record.attack and record.attack.also) if attack]
+    components = [("dataset", "data.", record.data), ("model", "model.", record.model),
+                  ("defense", "defense.", record.defense)]
+    for attack in attacks:
+        components += [("trigger", "attack.", attack.trigger), ("target", "attack.", attack.target)]
+        if attack.test_trigger:
+            components.append(("trigger", "attack.test_", attack.test_trigger))
+        if attack.choose and attack.choose not in ("random", "fewest", "most"):
+            yield CHOOSE, attack.choose
+    for kind, prefix, choice in components:
+        fields = settings_of(find(kind, choice.name)).model_fields
+        for key in fields.keys() & choice.given.keys():
+            value = choice.given[key]
+            if isinstance(value, str) and _may_be_path(fields[key].annotation):
+                yield prefix + key, value
+
+
+def _may_be_path(annotation: Any) -> bool:
+    """Whether a setting of this type may be a path."""
+    return annotation is Path or any(map(_may_be_path, get_args(annotation)))
 
 
 def _component(choice: Choice) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from factories import ROOT
 
 from benchmark.config.grid import cells
 from benchmark.leaderboard.required_fields import check_fields
@@ -10,7 +11,8 @@ from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.runner import record_path, run
 from benchmark.pipeline.store import Store
 from benchmark.results.record import Detection, Record
-from benchmark.results.rerun_request import request_of
+from benchmark.results.rerun_request import cell_of, request_of
+from benchmark.utils.errors import UserError
 
 REQUEST = {
     "data": {"name": "synthetic", "train": 20, "test": 6, "height": 64, "width": 96, "people": 25},
@@ -167,3 +169,39 @@ def test_a_rerun_that_is_not_deterministic_takes_the_tier_away(ran):
     record = ran[1].records[2]
     assert tier([record], [made(record, 1e-3)]) == "not reproduced"
     assert tier([record], [made(record, 1e-3, threads=77)]) == "re-run, 1 of 1 cells"
+
+
+# The cell of a record, which may come from a stranger.
+
+
+def with_given(record, part, **given):
+    """A record with other settings of its data, model or trigger."""
+    if part == "trigger":
+        changed = record.attack.trigger.model_copy(update={"given": record.attack.trigger.given | given})
+        return record.model_copy(update={"attack": record.attack.model_copy(update={"trigger": changed})})
+    choice = getattr(record, part)
+    return record.model_copy(update={part: choice.model_copy(update={"given": choice.given | given})})
+
+
+@pytest.mark.parametrize("part, given, told", [
+    ("data", {"root": "/tmp/anywhere"}, "data.root = '/tmp/anywhere': expected no path"),
+    ("data", {"root": "anywhere"}, "data.root = 'anywhere': expected no path"),
+    ("model", {"weights": "/etc/passwd"}, "model.weights = '/etc/passwd': expected no path"),
+    ("model", {"weights": "../passwd"}, "model.weights = '../passwd': expected no path"),
+    ("trigger", {"image": "secret.png"}, "attack.image = 'secret.png': expected no path"),
+    ("trigger", {"alpha": [0.1, 0.2]}, "its settings are those of 2 cells; expected one value of each")])
+def test_a_record_that_names_a_path_or_several_cells_is_refused(ran, part, given, told):
+    with pytest.raises(UserError) as error:
+        cell_of(with_given(ran[1].records[2], part, **given), [])
+    assert told in str(error.value)
+
+
+def test_the_files_of_a_record_are_set_again_and_nothing_else(ran, tmp_path):
+    record = ran[1].records[2]
+    assert cell_of(record, [f"data.root={tmp_path}"]).settings.seed == 3
+    named = with_given(record, "trigger", image="hat.png sha256 0123456789ab")
+    picture = ROOT / "attacks/triggers/blended.png"
+    assert cell_of(named, [f"attack.image={picture}"]).trigger.build().image == picture
+    for other in ("seed=1", "seed=3,4", "defense=jpeg", "attack.alpha=0.3", "foo"):
+        with pytest.raises(UserError, match=f"--set '{other}'.*expected a file or a folder: attack.choose, data.root"):
+            cell_of(record, [other])

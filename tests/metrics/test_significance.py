@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmark.metrics.significance import SeedInference, bootstrap, holm, mean, median, over_seeds, sign_flip_test
+from benchmark.metrics.significance import bootstrap, holm, mean, median, over_seeds, sign_flip_test
 
 
 def coverage(draw, truth, statistic=mean, trials=1000, replicates=400):
