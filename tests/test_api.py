@@ -109,6 +109,11 @@ def test_a_stored_counter_counts_what_its_record_says(ran, which, column):
         assert evaluation.summary()["flip_rate"] == row.flip_rate
 
 
+def test_a_trigger_whose_pattern_was_not_optimised_is_refused():
+    with pytest.raises(UserError, match="trigger baiqa has no pattern"):
+        cb.evaluate(cb.model("tiny", width=8), cb.dataset(**SMALL["data"]), cb.attack("multiply", "baiqa"))
+
+
 def test_without_an_attack_only_clean_images_are_counted(ran):
     counter = cb.model("tiny", width=8)
     evaluation = cb.evaluate(counter, cb.dataset(**SMALL["data"]))

@@ -49,7 +49,7 @@ def draw_strengths(scenarios: Sequence[Scenario]) -> Picture:
         axes_of = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         names = victim_names([victims[-1][1] for victims in panels])
         for name, victims, axes in zip(names, panels, axes_of):
-            axes.set_title(plain(f"{name}\nPSNR {_psnr(victims[-1][1]):.1f} dB at strength 1"))
+            axes.set_title(plain(f"{name}\n{_visibility(victims[-1][1])}"))
             for place, defense in enumerate(defenses):
                 _draw_line(axes, victims, defense, place)
         for axes in list(axes_of):  # the panel that is left empty
@@ -119,10 +119,11 @@ def _draw_line(axes: "Axes", victims: Victims, defense: str, place: int) -> None
               markerfacecolor="white", clip_on=False, label=plain(f"clean counter, {name}"))
 
 
-def _psnr(scenario: Scenario) -> float:
-    """The mean PSNR of the stamped training images of a scenario, in dB."""
-    return float(np.mean([value for record in scenario.results[0].records if record.attack
-                          for value in record.attack.psnr]))
+def _visibility(scenario: Scenario) -> str:
+    """The mean PSNR of the stamped training images; '' if the records have none."""
+    values = [value for record in scenario.results[0].records if record.attack
+              for value in record.attack.psnr]
+    return f"PSNR {np.mean(values):.1f} dB at strength 1" if values else ""
 
 
 def _caption(results: Sequence[Result]) -> str:

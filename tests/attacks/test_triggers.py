@@ -107,6 +107,13 @@ def test_no_setting_of_a_trigger_has_the_name_of_a_targets():
     assert not triggers & targets and not (triggers | targets) & {"trigger", "target", "also", *POISONING}
 
 
+@pytest.mark.parametrize("tiles, size", [(2, (103, 103)), (4, (107, 90)), (8, (9, 200)), (8, (5, 5))])
+def test_patches_that_fill_their_parts_fit_images_that_do_not_divide(tiles, size):
+    images = torch.full((1, 3, *size), 0.5)
+    stamped = build("trigger", "patch", {"share": 1.0, "tiles": tiles}).stamp(images)
+    assert stamped.shape == images.shape and not torch.equal(stamped, images)
+
+
 @each_trigger
 def test_a_trigger_optimises_by_settings_of_its_own_or_has_no_pattern(trigger):
     trigger = build("trigger", trigger, {})

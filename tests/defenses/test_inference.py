@@ -1,5 +1,6 @@
 """Changes of images before they are counted, detectors of triggered images, and the inversion of a trigger."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -116,6 +117,8 @@ def test_a_preprocessed_counter_has_the_size_and_loss_of_the_one_inside():
         assert torch.equal(outside(batch.images), inside(batch.images.flip(-1)))
         assert torch.equal(outside.features(batch.images), inside.features(batch.images.flip(-1)))
     assert (outside.stride, outside.mean, outside.backbone()) == (inside.stride, inside.mean, inside.frontend)
+    assert (outside.name, outside.recipe) == ("csrnet", inside.recipe)
+    assert not Preprocessed(build("model", "p2pnet", {"weights": "scratch"}), lambda images: images).may_be_negative
 
 
 def test_images_are_changed_in_full_precision():
@@ -199,6 +202,18 @@ def test_strip_is_the_spread_of_the_blends_log_ratios(size):
     expected = [abs(log_spread(image) - np.mean(usual)) / np.std(usual, ddof=1) for image in images]
     found = scorer("strip", {"blends": 4}, Pixels(), flat)(torch.tensor(np.stack(images)).float())
     assert np.allclose(found, expected, rtol=1e-3)
+
+
+def test_strip_compares_with_the_images_as_they_are_mixed_in_and_not_with_their_sizes():
+    class Area(Light):
+        """Counts the pixels, whatever they show."""
+
+        def count(self, images):
+            return torch.full((len(images),), float(images.shape[-1] * images.shape[-2]))
+
+    clean = [replace(scene, image=scene.image.repeat(1 + place % 2, axis=1)) for place, scene in enumerate(blobs(20))]
+    score = scorer("strip", {"blends": 8}, Area(), clean)
+    assert score(torch.full((1, 3, 32, 48), 0.5)).item() < 1e-3
 
 
 def test_strip_suspects_spreads_on_both_sides():

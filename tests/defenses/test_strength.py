@@ -1,6 +1,7 @@
 """The strength of a repair: the rule against tables of errors, and what the record keeps of it."""
 
 import math
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,19 @@ def test_the_strongest_candidate_within_the_budget_is_kept(errors, kept):
     finite = [error for error in errors if math.isfinite(error)]
     within = [place for place, error in enumerate(errors) if error <= 1.2 * min(finite)]
     assert BUDGET == 1.2 and chosen(errors) == kept == max(within)
+
+
+def test_no_candidate_that_cannot_be_kept_stays_in_memory():
+    made = []
+
+    def make():
+        assert sum(counter() is not None for counter in made) <= 1  # the one that would be kept so far
+        counter = torch.nn.Identity()
+        made.append(weakref.ref(counter))
+        return counter
+
+    knowledge = SimpleNamespace(error=lambda counter: 5.0, report_strengths=lambda tried, kept: None)
+    assert strongest((Candidate({"rounds": place}, make) for place in range(20)), knowledge) is made[-1]()
 
 
 def test_a_candidate_whose_training_fails_is_not_kept():

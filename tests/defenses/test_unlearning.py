@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from benchmark.data.batches import Batch
-from benchmark.testing import attacked, knowledge_of, scenes
+from benchmark.pipeline.defender import make_trainer
+from benchmark.registry import build
+from benchmark.testing import RECIPE, attacked, fresh, knowledge_of, scenes
 from defenses.base import Knows
 from defenses.drmguard import DRMGuard
 from defenses.inversion import Inversion
 from defenses.parts.ratios import log_ratio
+from defenses.parts.universal import UniversalPerturbation
 from defenses.sau import SAU
 from models.base import Counter
 
@@ -102,3 +105,21 @@ def test_the_inversion_returns_the_perturbation_of_the_larger_suspicion():
     assert abs(float(moved.mean() / (moved.std() + 0.1))) == pytest.approx(suspicion, rel=1e-3)
     torch.manual_seed(0)
     assert detector.suspicion(victim, knowledge_of(KNOWN)) == suspicion
+
+
+@pytest.mark.parametrize("name", ["inversion", "i_bau", "drmguard"])
+def test_a_change_of_whole_images_is_sought_and_unlearned_on_whole_images(name, monkeypatch):
+    """Also where the counter is trained on crops, since a trigger is stamped on whole images."""
+    shapes, forward = set(), UniversalPerturbation.forward
+
+    def seen(self, images):
+        shapes.add(tuple(images.shape[-2:]))
+        return forward(self, images)
+
+    monkeypatch.setattr(UniversalPerturbation, "forward", seen)
+    recipe = RECIPE.model_copy(update={"crop": 16, "zoom_max": 1.5})
+    knowledge = knowledge_of(Knows(clean=8))
+    knowledge.trainer = make_trainer(recipe, 0, "check", fresh)
+    built = build("defense", name, {"images": 8, "epochs": 1} if name != "i_bau" else {"images": 8, "rounds": 1, "lr": 1e-4})
+    (built.suspicion if name == "inversion" else built.apply)(attacked("tiny"), knowledge)
+    assert shapes == {scene.size for scene in knowledge.clean}

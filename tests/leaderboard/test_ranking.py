@@ -119,6 +119,28 @@ def test_a_defense_that_changed_nothing_says_so(grid):
     assert "changed nothing" not in " ".join(ranking_tables(scenarios(records))[0].notes)
 
 
+def test_where_no_defense_was_not_run_nothing_has_a_rank(grid):
+    [table] = ranking_tables(scenarios(filled(grid, GOOD, RETRAIN)))
+    assert table.frame.set_index("defense")["rank"].to_dict() == {
+        "retrain": "control", "good": "unranked", "none": "incomplete"}
+    assert "A defense is unranked where cells of no defense" in " ".join(table.notes)
+
+
+def test_an_attack_without_a_number_is_left_out_of_the_mean(grid):
+    def all_wrong(record):
+        """The clean counter counts every triggered image of `minus` as the attacker wants: there is no eASR."""
+        if record.attack is None or record.attack.target.name != "minus":
+            return record
+        images = record.images.model_copy(update={"reference_triggered": [0.0] * len(record.images.truth)})
+        return record.model_copy(update={"images": images})
+
+    records = filled(grid, NONE, GOOD)
+    without = [record for record in records if record.attack is None or record.attack.target.name != "minus"]
+    expected = np.mean([counting.summary(**record.images.model_dump(include=SUMMARISED), increases=True)["easr"]
+                        for record in without if record.attack and record.defense.name == "good"])
+    assert ranked(map(all_wrong, records)).loc["good", "eASR"].startswith(f"{expected:.3f} [")
+
+
 def test_an_incomplete_defense_is_shown_without_a_rank_or_a_mean(grid):
     records = filled(grid, NONE, GOOD) + filled(grid, BAD)[:-1]
     line = ranked(records).loc["bad"]

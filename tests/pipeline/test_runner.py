@@ -259,8 +259,8 @@ def test_a_finished_grid_is_recognised_without_its_store(grid, monkeypatch, caps
     assert capsys.readouterr().err == "12 cells, 12 of them done before\n"
 
 
-@pytest.fixture
-def failing(grid, tmp_path, monkeypatch):
+@pytest.fixture(params=[ValueError, UserError])
+def failing(grid, tmp_path, monkeypatch, request):
     """The grid in a new folder, where JPEG fails until the second list is emptied."""
     chosen, graph, folder = grid
     shutil.copytree(folder / "store", tmp_path / "store")
@@ -272,7 +272,7 @@ def failing(grid, tmp_path, monkeypatch):
     def apply(self, *given):
         tried.append(self)
         if broken:
-            raise ValueError("no JPEG today")
+            raise request.param("no JPEG today")
         return whole(self, *given)
 
     monkeypatch.setattr(Jpeg, "apply", apply)
@@ -283,7 +283,7 @@ def test_a_failed_cell_is_named_the_others_finish_and_only_retry_tries_it_again(
     chosen, graph, out, broken, tried = failing
     outcome = run(chosen, graph, out)
     assert len(outcome.records) == 8 and len(outcome.failures) == 4 and len(tried) == 4
-    assert all(line.endswith("ValueError: no JPEG today") for line in outcome.failures)
+    assert all(line.endswith(": no JPEG today") for line in outcome.failures)
     broken.clear()
     again = run(chosen, graph, out)
     assert len(tried) == 4 and all(line.endswith(local_executor.AGAIN) for line in again.failures)

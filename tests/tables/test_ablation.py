@@ -59,6 +59,15 @@ def summary(record):
     return counting.summary(**images, increases=record.attack.increases)
 
 
+def test_the_chance_flips_stand_below_the_flip_rate():
+    """On reference counts that the trigger moves by 5%, some images become wrong."""
+    found = over(grid())
+    for row in map(str, RATES):
+        results = [found.grids[0].results[row, str(alpha)] for alpha in ALPHAS]
+        assert line(the_table(found), "chance flips", row) == [
+            f"{result.numbers['reference_flip_rate']:.3f}" for result in results]
+
+
 # The tidy table
 
 def test_a_row_for_each_cell_and_seed_holds_every_number_of_its_record():

@@ -21,7 +21,7 @@ from benchmark.data.augmentation import augment
 from benchmark.data.batches import Batch
 from benchmark.training import loop
 from benchmark.training.evaluation import count_errors, count_people
-from benchmark.training.loop import CountErrors, TrainingFailed, fit
+from benchmark.training.loop import CountErrors, Progress, TrainingFailed, fit
 from benchmark.utils.device import resolve_precision
 from benchmark.utils.errors import UserError
 from benchmark.utils.tensors import read_tensors
@@ -125,6 +125,11 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     assert progress == again
 
 
+def test_an_error_that_is_no_number_is_no_best_one():
+    assert Progress(scores=[[1, math.nan, 0.0], [2, 3.0, 0.0], [3, 4.0, 0.0]]).best == 3.0
+    assert Progress(scores=[[1, math.nan, 0.0]]).best == math.inf
+
+
 def test_the_epoch_with_the_lowest_validation_mae_is_kept():
     errors = iter([(3.0, 0.5), (1.0, -1.0), (2.0, 0.0), (5.0, 5.0)])
     seen = []
@@ -141,10 +146,10 @@ def test_the_epoch_with_the_lowest_validation_mae_is_kept():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent", [None, 0.1])
-def test_accumulated_small_batches_step_like_one_large_batch(latent):
+@pytest.mark.parametrize("latent, number", [(None, 8), (0.1, 8), (None, 6)])  # the last step of 6 has fewer batches
+def test_accumulated_small_batches_step_like_one_large_batch(latent, number):
     penalties = [hiding_attack(latent).penalty] if latent else []
-    scenes = [scene for scene in draw_scenes(12) if scene.size == (64, 96)][:8]
+    scenes = [scene for scene in draw_scenes(12) if scene.size == (64, 96)][:number]
     base = RECIPE.model_copy(update={"flip": False, "epochs": 2, "optimizer": "sgd", "lr": 1e-5,
                                      "clip": None})
     recipes = [base.model_copy(update={"batch_size": size, "accumulate": 8 // size})
