@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmark.data.batches import Batch
 from benchmark.registry import register
+from benchmark.utils.torch_modules import watched
 from defenses.base import Knowledge, Knows
 from defenses.parts.depth import trace
 from defenses.parts.pruning import Layer, Pruned, layers_of, prune, pruned_candidates
@@ -103,18 +104,20 @@ def last_spatial_layers(counter: Counter, depths: int) -> list[Layer]:
 
 
 def mean_activations(counter: Counter, layers: list[Layer], knowledge: Knowledge) -> list[Tensor]:
-    """The mean activation of each channel on the clean images, [C] for each layer."""
+    """The mean activation of each channel on the clean images, [C] for each layer.
+
+    counter: goes to the device, and all its modules take the mode of the counter itself.
+    """
     latest: dict[str, Tensor] = {}  # of each image of the last batch: [B, C]
-    hooks = [counter.get_submodule(layer.last).register_forward_hook(
-        lambda _, inputs, output, name=layer.last: latest.update(
-            {name: output.float().relu().mean(dim=(2, 3))})) for layer in layers]
+
+    def keep(name: str, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        latest[name] = output.float().relu().mean(dim=(2, 3))
 
     def measure(batch: Batch) -> Tensor:
         counter.apply_layers(batch.images, counter.density)
         return torch.cat([latest[layer.last] for layer in layers], dim=1)
 
-    means = knowledge.trainer.per_image(counter, knowledge.clean, measure).mean(dim=0)
-    for hook in hooks:
-        hook.remove()
+    with watched({layer.last: counter.get_submodule(layer.last) for layer in layers}, keep):
+        means = knowledge.trainer.per_image(counter, knowledge.clean, measure).mean(dim=0)
     sizes = [counter.get_submodule(layer.convolution).out_channels for layer in layers]
     return list(means.split(sizes))

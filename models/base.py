@@ -41,6 +41,7 @@ from benchmark.data.scene import Scene
 from benchmark.recipe import Recipe
 from benchmark.utils.compilation import compilable
 from benchmark.utils.errors import UserError
+from benchmark.utils.torch_modules import in_evaluation_mode, watched
 from benchmark.weights import KeyMap, mapped
 
 
@@ -181,20 +182,15 @@ class Counter(nn.Module, ABC):
         images: [B, 3, H, W] in 0..1. Layers that behave differently in training run in evaluation
         mode.
         """
+        convolutions = {name: module for name, module in self.named_modules()
+                        if isinstance(module, nn.Conv2d)}
         calls: deque[tuple[nn.Conv2d, Tensor]] = deque(maxlen=1)
-        hooks = []
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                hooks.append(module.register_forward_pre_hook(
-                    lambda convolution, inputs: calls.append((convolution, inputs[0]))))
-        was_training = self.training
-        self.eval()
-        try:
+
+        def note(name: str, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            calls.append((convolutions[name], arguments[0]))
+
+        with in_evaluation_mode(self), watched(convolutions, note):
             self.apply_layers(images, self.density)
-        finally:
-            self.train(was_training)
-            for hook in hooks:
-                hook.remove()
         return calls.pop()
 
     def loss(self, batch: Batch) -> Tensor:

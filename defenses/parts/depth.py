@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.torch_modules import in_evaluation_mode, watched
 from models.base import Counter
 
 SIDES = (64, 128)  # of two images, in pixels
@@ -54,19 +55,11 @@ def trace(counter: Counter, side: int = SIDES[0]) -> tuple[dict[str, int], dict[
         outputs[name] = output.grad_fn
         sizes[name] = arguments[0].shape[-2:]
 
-    hooks = [module.register_forward_hook(
-        lambda _, arguments, output, name=name: note(name, arguments, output))
-        for name, module in counter.named_modules() if isinstance(module, nn.Conv2d)]
-    was_training = counter.training
-    counter.eval()
-    try:
-        with torch.enable_grad():
-            image = next(counter.parameters()).detach().new_zeros(1, 3, side, side)
-            counter.apply_layers(image.requires_grad_(), counter.density)
-    finally:
-        counter.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    convolutions = {name: module for name, module in counter.named_modules()
+                    if isinstance(module, nn.Conv2d)}
+    image = next(counter.parameters()).detach().new_zeros(1, 3, side, side)
+    with torch.enable_grad(), in_evaluation_mode(counter), watched(convolutions, note):
+        counter.apply_layers(image.requires_grad_(), counter.density)
     return _depths(outputs), sizes
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.torch_modules import in_evaluation_mode, watched
 from defenses.parts.strength import Candidate
 from models.base import Counter
 
@@ -64,17 +65,11 @@ def _modules_in_order(counter: Counter, types: tuple[type[nn.Module], ...]) -> l
     A module that runs twice is listed twice.
     """
     ran: list[str] = []
-    hooks = [module.register_forward_hook(lambda *_, name=name: ran.append(name))
-             for name, module in counter.named_modules() if isinstance(module, types)]
-    was_training = counter.training
-    counter.eval()
-    try:
-        image = next(counter.parameters()).new_zeros(1, 3, 64, 64)
+    modules = {name: module for name, module in counter.named_modules()
+               if isinstance(module, types)}
+    image = next(counter.parameters()).new_zeros(1, 3, 64, 64)
+    with in_evaluation_mode(counter), watched(modules, lambda name, *_: ran.append(name)):
         counter.apply_layers(image, counter.density)
-    finally:
-        counter.train(was_training)
-        for hook in hooks:
-            hook.remove()
     return ran
 
 

@@ -9,6 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from benchmark.data.batches import Batch
+from benchmark.utils.torch_modules import watched
 from defenses.base import Defense, Knowledge, Knows, Loss
 from defenses.parts.filtering import annotated_counts
 from defenses.parts.strength import Candidate, strongest
@@ -73,13 +74,12 @@ class OnFewImages(Defense):
 def inputs(counter: Counter, names: list[str]) -> Iterator[dict[str, Tensor]]:
     """The inputs of modules by their names, renewed at each forward pass within the context."""
     latest: dict[str, Tensor] = {}
-    hooks = [counter.get_submodule(name).register_forward_pre_hook(
-        lambda _, arguments, name=name: latest.update({name: arguments[0]})) for name in names]
-    try:
+
+    def keep(name: str, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        latest[name] = arguments[0]
+
+    with watched({name: counter.get_submodule(name) for name in names}, keep):
         yield latest
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def add_to_log_loss(losses: Tensor, term: Tensor) -> Tensor:
