@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmark.registry import register
 from defenses.base import Defense, Knowledge, Knows
+from defenses.parts.moments import input_moments
 from defenses.parts.pruning import Layer, layers_of, outlier_candidates
 from defenses.parts.strength import strongest
 from models.base import Counter
@@ -54,40 +55,22 @@ class BNP(Defense):
         return strongest(outlier_candidates(victim, scores, values), knowledge)
 
 
-@torch.no_grad()
 def divergences(counter: Counter, knowledge: Knowledge) -> dict[Layer, Tensor]:
-    """The score of each channel of each layer with a BatchNorm, [C] each.
+    """The score of each channel of each layer with a BatchNorm, float64 [C] each, on the CPU.
 
-    counter: goes to the device.
+    counter: goes to the device, and all its modules take the mode of the counter itself.
     """
-    layers = [layer for layer in layers_of(counter) if layer.norm is not None]
-    norms = [counter.get_submodule(layer.norm) for layer in layers]
-    if not norms:
+    layers = {layer: layer.norm for layer in layers_of(counter) if layer.norm is not None}
+    if not layers:
         return {}
-    inputs: dict[torch.nn.Module, Tensor] = {}
-    hooks = [norm.register_forward_pre_hook(lambda norm, given: inputs.update({norm: given[0]}))
-             for norm in norms]
-
-    def moments(images: Tensor) -> Tensor:
-        """The means of the inputs and of their squares for each image, [B, 2, channels]."""
-        counter.apply_layers(images, counter.density)
-        values = [inputs[norm].float() for norm in norms]
-        return torch.stack([torch.cat([(value**power).mean(dim=(2, 3)) for value in values], dim=1)
-                            for power in (1, 2)], dim=1)
-
-    try:
-        measured = knowledge.trainer.per_image(counter, knowledge.clean,
-                                               lambda batch: moments(batch.images))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    means, squares = measured.double().mean(dim=0)
-    sizes = [norm.num_features for norm in norms]
-    variances = (squares - means.square()).clamp(min=SMALLEST)
-    clean = zip(means.split(sizes), variances.split(sizes))
-    return {layer: divergence(mean, variance, norm.running_mean.double().cpu(),
-                              norm.running_var.double().cpu().clamp(min=SMALLEST))
-            for layer, norm, (mean, variance) in zip(layers, norms, clean)}
+    clean = input_moments(counter, list(layers.values()), knowledge, torch.float64)
+    scores: dict[Layer, Tensor] = {}
+    for (layer, name), (mean, variance) in zip(layers.items(), clean):
+        norm = counter.get_submodule(name)
+        scores[layer] = divergence(mean, variance.clamp(min=SMALLEST),
+                                   norm.running_mean.double().cpu(),
+                                   norm.running_var.double().cpu().clamp(min=SMALLEST))
+    return scores
 
 
 def divergence(clean_mean: Tensor, clean_variance: Tensor, mean: Tensor,

@@ -39,11 +39,11 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from benchmark.data.batches import Batch
 from benchmark.registry import register
 from defenses.base import Knowledge
 from defenses.parts.depth import levels
-from defenses.parts.tuning import OnFewImages, inputs
+from defenses.parts.moments import input_moments
+from defenses.parts.tuning import OnFewImages
 from models.base import Counter
 
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01)
@@ -85,7 +85,7 @@ class NPD(OnFewImages):
         names = polarized_layers(victim)
         counter = self.wrap(victim.copy()).to(trainer.device).eval()
         polarizers = [counter.get_submodule(f"{name}.0") for name in names]
-        for polarizer, moments in zip(polarizers, feature_moments(victim, names, knowledge)):
+        for polarizer, moments in zip(polarizers, input_moments(victim, names, knowledge)):
             polarizer.become_identity(*moments)
         parameters = [weight for polarizer in polarizers for weight in polarizer.parameters()]
         optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=5e-4)
@@ -148,23 +148,3 @@ def polarized_layers(counter: Counter) -> list[str]:
     """
     found = levels(counter)
     return found[max(len(found) - 3, 0)]
-
-
-def feature_moments(counter: Counter, names: list[str],
-                    knowledge: Knowledge) -> list[tuple[Tensor, Tensor]]:
-    """The mean and the variance of each channel that convolutions read, [C] each.
-
-    They are those on the clean images.
-    """
-    with inputs(counter, names) as features:
-        def measure(batch: Batch) -> Tensor:
-            counter.apply_layers(batch.images, counter.density)
-            maps = [features[name].float() for name in names]
-            powers = [power for one in maps for power in (one, one.square())]
-            return torch.cat([power.mean(dim=(2, 3)) for power in powers], dim=1)
-
-        means = knowledge.trainer.per_image(counter, knowledge.clean, measure).mean(dim=0)
-    channels = [counter.get_submodule(name).in_channels for name in names for _ in range(2)]
-    parts = means.split(channels)
-    return [(mean, (square - mean.square()).clamp(min=0))
-            for mean, square in zip(parts[::2], parts[1::2])]

@@ -7,7 +7,8 @@ from torch import nn
 from benchmark.data.batches import Batch
 from benchmark.testing import MODELS, attacked, fresh, knowledge_of, run, scenes
 from defenses.base import Knows
-from defenses.npd import NPD, RATES, Polarizer, feature_moments, polarized_layers
+from defenses.npd import NPD, RATES, Polarizer, polarized_layers
+from defenses.parts.moments import input_moments
 from defenses.parts.tuning import inputs
 from models.base import Counter
 
@@ -23,7 +24,7 @@ def polarized(model="tiny"):
     victim = attacked(model).copy().cpu().eval()
     names = polarized_layers(victim)
     counter = NPD().wrap(victim.copy())
-    for name, moments in zip(names, feature_moments(victim, names, clean(model))):
+    for name, moments in zip(names, input_moments(victim, names, clean(model))):
         counter.get_submodule(f"{name}.0").become_identity(*moments)
     return counter.eval()
 
@@ -38,7 +39,7 @@ def test_the_layer_stands_in_every_branch_and_changes_nothing_at_first(model):
                          "mcnn": ["columns.0.6", "columns.1.6", "columns.2.6"],
                          "sfanet": ["attention.steps.2.6", "people.steps.2.6"]}[model]
     counter = NPD().wrap(victim.copy()).eval()
-    for name, moments in zip(names, feature_moments(victim, names, clean(model))):
+    for name, moments in zip(names, input_moments(victim, names, clean(model))):
         counter.get_submodule(f"{name}.0").become_identity(*moments)
     with torch.no_grad():
         torch.testing.assert_close(counter(IMAGES), victim(IMAGES), rtol=1e-3, atol=1e-4)
@@ -53,7 +54,7 @@ def test_moments_are_those_of_the_features_of_the_clean_images():
             victim.count(torch.tensor(scene.image).permute(2, 0, 1)[None] / 255)
             seen.append(features["head.2.0"][0].flatten(1))
     every = torch.cat(seen, dim=1)
-    (mean, variance), = feature_moments(victim, ["head.2.0"], clean())
+    (mean, variance), = input_moments(victim, ["head.2.0"], clean())
     torch.testing.assert_close(mean, every.mean(dim=1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(variance, every.var(dim=1, correction=0), rtol=1e-3, atol=1e-5)
 
