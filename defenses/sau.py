@@ -28,7 +28,7 @@ import math
 from typing import ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
 from benchmark.data.batches import Batch
@@ -65,10 +65,16 @@ class SAU(Unlearning):
     shift: PositiveFloat = 0.7
     beta: NonNegativeFloat = 0.01
     weight: PositiveFloat = 1.0
+    _usual_loss: float = PrivateAttr()  # the victim's mean loss on the clean images
+
+    def apply(self, victim: Counter, knowledge: Knowledge) -> Counter:
+        unchanged = victim.copy()
+        losses = knowledge.trainer.per_image(unchanged, knowledge.clean, unchanged.loss)
+        self._usual_loss = float(losses.mean())  # measured once, for all rates and rounds
+        return super().apply(victim, knowledge)
 
     def objective(self, counter: Counter, victim: Counter, knowledge: Knowledge) -> LossOfBatch:
-        usual = knowledge.trainer.per_image(victim, knowledge.clean, victim.loss)
-        scale = self.weight * float(usual.mean())
+        scale = self.weight * self._usual_loss
 
         def loss_of(batch: Batch) -> Tensor:
             counts = [model.count(batch.images).detach() for model in (counter, victim)]

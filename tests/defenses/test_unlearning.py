@@ -1,6 +1,7 @@
 """SAU and DRMGuard: what they look for, against plain computations, and whether they take it away."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,10 +72,29 @@ def test_the_loss_of_sau_is_the_clean_loss_and_the_share_that_is_left_of_the_vic
     views, victim = batch(), Light()
     knowledge, defense = knowledge_of(KNOWN), SAU(weight=2.0)
     usual = knowledge.trainer.per_image(victim, knowledge.clean, victim.loss).mean()
+    defense._usual_loss = float(usual)
     for counter, left in ((victim.copy(), 1.0), (Light(1e-6), 0.0)):
         loss = defense.objective(counter, victim.requires_grad_(False), knowledge)(views)
         expected = counter.loss(views) + 2.0 * usual * left
         torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_sau_measures_the_victims_mean_loss_once_for_all_rates_and_rounds():
+    victim, knowledge, measured = attacked().copy(), knowledge_of(Knows(clean=40, validation=True)), []
+    per_image = knowledge.trainer.per_image
+
+    def noted(counter, scenes, measure):
+        values = per_image(counter, scenes, measure)
+        if measure == counter.loss:
+            measured.append(values)
+        return values
+
+    knowledge.trainer = replace(knowledge.trainer, per_image=noted)
+    defense = SAU(rounds=2)
+    defense.apply(victim, knowledge)
+    (losses,) = measured
+    assert torch.equal(losses, per_image(victim, scenes("clean"), victim.loss))
+    assert defense._usual_loss == float(losses.mean())
 
 
 def moved_by(counter, change):
