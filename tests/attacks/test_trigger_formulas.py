@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import fft, ndimage, stats
 
 from attacks.base import stamp_scenes
+from attacks.parts.dct import waves
 from benchmark.registry import build
 from benchmark.utils.errors import UserError
 
@@ -104,6 +105,13 @@ def test_sig_is_a_sinusoid_along_the_width(amplitude, frequency):
                           for j, pixel in enumerate(row)] for row in clean]).clip(0, 1)
     actual = over(clean, "sig", amplitude=amplitude, frequency=frequency)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 16, 32])
+def test_waves_are_the_cosines_of_the_formula_of_the_dct(length):
+    frequencies, pixels = range(length), np.arange(length)
+    expected = [np.sqrt((2 if k else 1) / length) * np.cos(np.pi * k * (2 * pixels + 1) / (2 * length)) for k in frequencies]
+    np.testing.assert_allclose(waves(frequencies, length), expected, atol=1e-14)
 
 
 def test_ftrojan_adds_to_coefficients_of_the_dct_of_blocks_in_ycbcr():
