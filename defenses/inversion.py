@@ -78,11 +78,10 @@ class Inversion(Inspector):
                    sign: int) -> UniversalPerturbation:
         """The perturbation that minimises the loss in one direction.
 
-        sign: 1 for more people, -1 for fewer.
-
-
-        Var(d) is the minimum over m of the mean of (d - m)^2, which allows m to be a running mean
+        Var(d) is the minimum over m of the mean of (d - m)^2. This allows m to be a running mean
         over batches.
+
+        sign: 1 for more people, -1 for fewer.
         """
         trainer = knowledge.trainer
         running_mean = 0.0

@@ -7,8 +7,8 @@ A design of this project. The student starts from its initial weights and is tra
 for clean images x with c people. A patchwork p lays parts of the images over others, and the same
 parts of their maps over the other maps. People add up, so the map of a patchwork is the patchwork
 of the maps, and the victim is never asked about a patchwork. Forty images make thousands of
-different ones, with labels that are smoother than annotated points. Faint random pictures o, which
-show nobody, are blended over half of the images.
+different ones, with labels that are smoother than annotated points. With probability 1/2 a faint
+random picture o, which shows nobody, is blended over an image.
 
 The backdoor should not come along, because the student has never had it and the victim is asked
 only about clean images. A clean image that is shrunk and smoothed can resemble the trigger all the
@@ -47,8 +47,9 @@ class Patchwork(Defense):
     images: number of clean images.
     epochs: number of passes over them.
     patches: largest number of patches that are laid over an image.
-    zoom: largest factor by which every second batch is enlarged or shrunk; 1 keeps its size.
-    alpha: largest share of a random picture in the mix, which every second image has.
+    zoom: largest factor by which a batch is enlarged or shrunk, each with probability 1/2; 1 keeps
+        its size.
+    alpha: largest share of a random picture in the mix, which each image has with probability 1/2.
     maps: 'victim', or 'annotated' as a control.
     """
 
@@ -77,7 +78,7 @@ class Patchwork(Defense):
         return student
 
     def zoomed(self, batch: Batch) -> Batch:
-        """The batch, which every second call enlarges or shrinks at random."""
+        """The batch, with probability 1/2 enlarged or shrunk by a random factor."""
         if torch.rand(()) < 0.5:
             return batch
         factor = self.zoom ** float(2 * torch.rand(()) - 1)
@@ -89,7 +90,7 @@ class Patchwork(Defense):
                               for points in batch.points], [sigmas * x for sigmas in batch.sigmas])
 
     def overlaid(self, images: Tensor) -> Tensor:
-        """The images [B, 3, H, W], every second one under a faint random picture."""
+        """The images [B, 3, H, W], each with probability 1/2 under a faint random picture."""
         pictures = random_overlays(len(images), images.shape[-2:], torch.default_generator)
         shares = self.alpha * torch.rand(len(images)) * (torch.rand(len(images)) < 0.5)
         return images.lerp(pictures.to(images), shares.to(images)[:, None, None, None])

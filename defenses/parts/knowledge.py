@@ -83,7 +83,8 @@ class PerImage(Protocol):
 class Trainer:
     """The means by which a defender trains and measures counters.
 
-    fresh: makes an untrained counter of the victim's kind.
+    fresh: makes an untrained counter of the victim's kind. Each call seeds torch's global generator
+        anew, and so returns a counter with the same initial weights.
     recipe: the recipe that the victim was trained with.
     autocast: a context manager that sets the precision for a defense's own training loop.
     """
