@@ -400,10 +400,13 @@ class Attack:
         shares = {index: self._share(seed, index) for index in indices}
         triggers = {share: self.trigger if share == 1 else self.trigger.at(share)
                     for share in {*shares.values()}}
-        groups: dict[int, tuple[Trigger, list[int]]] = {}  # those of one trigger, by its identity
+        # By identity: equality would compare the patterns, which are tensors. A group holds its
+        # trigger, because the id of one that is gone can become that of another.
+        groups: dict[int, tuple[Trigger, list[int]]] = {}
         for index, share in shares.items():
             trigger = triggers[share].in_training(np.random.default_rng([seed, 3, index]))
-            groups.setdefault(id(trigger), (trigger, []))[1].append(index)
+            _, members = groups.setdefault(id(trigger), (trigger, []))
+            members.append(index)
         images: dict[int, np.ndarray] = {}
         for trigger, members in groups.values():
             stamped = stamp_scenes(replace(self, trigger=trigger), [scenes[i] for i in members])
