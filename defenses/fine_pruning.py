@@ -25,7 +25,7 @@ from benchmark.registry import register
 from benchmark.utils.torch_modules import watched
 from defenses.base import Knowledge, Knows
 from defenses.parts.depth import trace
-from defenses.parts.pruning import Layer, Pruned, layers_of, prune, pruned_candidates
+from defenses.parts.pruning import Layer, Plan, layers_of, prune, pruned_candidates
 from defenses.parts.strength import strongest
 from defenses.parts.tuning import OnFewImages
 from models.base import Counter
@@ -64,7 +64,7 @@ class FinePruning(OnFewImages):
 
     def repaired(self, victim: Counter, knowledge: Knowledge, lr: float) -> Counter:
         repaired = victim.copy()
-        silent: Pruned = {}
+        silent: Plan = {}
         for layer in last_spatial_layers(repaired, self.layers):
             weight = repaired.get_submodule(layer.convolution).weight
             silent[layer] = weight.flatten(1).abs().amax(dim=1) == 0
@@ -72,7 +72,7 @@ class FinePruning(OnFewImages):
         return repaired
 
 
-def plans_of(activations: dict[Layer, Tensor], shares: tuple[float, ...]) -> list[Pruned]:
+def plans_of(activations: dict[Layer, Tensor], shares: tuple[float, ...]) -> list[Plan]:
     """A plan for each share that prunes so much of every layer, the least active channels first.
 
     Shares that round to the same channels give one plan.
@@ -81,7 +81,7 @@ def plans_of(activations: dict[Layer, Tensor], shares: tuple[float, ...]) -> lis
     """
     ranks = {layer: active.argsort(stable=True).argsort() / len(active)
              for layer, active in activations.items()}
-    plans: dict[int, Pruned] = {}  # by the number of channels
+    plans: dict[int, Plan] = {}  # by the number of channels
     for share in shares:
         plan = {layer: rank < share for layer, rank in ranks.items()}
         plans[sum(int(channels.sum()) for channels in plan.values())] = plan

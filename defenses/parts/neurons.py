@@ -16,7 +16,8 @@ from models.base import Counter
 class Neurons(nn.Module):
     """The loss of a counter as a function of factors of its channels' weights and biases.
 
-    The counter's own parameters do not change.
+    The counter's own parameters do not change. The counter is a submodule, so that `train`, `eval`
+    and `to` change its mode and its device, too.
     """
 
     def __init__(self, counter: Counter):
@@ -51,6 +52,8 @@ def learned_masks(neurons: Neurons, batches: Iterable[Batch], trainer: Trainer, 
                   loss_of: Callable[[Batch, list[Tensor]], Tensor]) -> dict[Layer, Tensor]:
     """Learn a mask in 0..1 for each channel, starting from 1, by SGD with a momentum of 0.9.
 
+    neurons: used in the mode in which they are given, and on the trainer's device, to which
+        `trainer.batches` moves their counter.
     loss_of: from a batch and the masks of all layers to the loss, [].
     Returns the mask of each layer's channels, [C] each, on the CPU.
     """

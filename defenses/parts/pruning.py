@@ -32,7 +32,7 @@ class Layer:
 WEIGHT_AND_BIAS = ("weight", "bias")
 WEIGHT = ("weight",)  # pruning leaves the bias, as a mask of 0 does
 MASK_THRESHOLDS = [step / 20 for step in range(19)]
-Pruned = dict[Layer, Tensor]  # the output channels of each layer that are set to 0: bool [C]
+Plan = dict[Layer, Tensor]  # the output channels of each layer that are set to 0: bool [C]
 
 
 @torch.no_grad()
@@ -74,20 +74,19 @@ def _modules_in_order(counter: Counter, types: tuple[type[nn.Module], ...]) -> l
 
 
 @torch.no_grad()
-def prune(counter: Counter, pruned: Pruned,
-          parameters: Sequence[str] = WEIGHT_AND_BIAS) -> None:
-    """Set channels to 0 in the convolution and in its BatchNorm, in place.
+def prune(counter: Counter, plan: Plan, parameters: Sequence[str] = WEIGHT_AND_BIAS) -> None:
+    """Set the channels of a plan to 0 in the convolution and in its BatchNorm, in place.
 
     parameters: which parameters are set to 0. Without weight and bias a channel is exactly 0.
     """
-    for layer, channels in pruned.items():
+    for layer, channels in plan.items():
         for name in filter(None, (layer.convolution, layer.norm)):
             for key, parameter in counter.get_submodule(name).named_parameters():
                 if key in parameters:
                     parameter[channels.to(parameter.device)] = 0
 
 
-def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Pruned]:
+def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> list[Plan]:
     """Plans that each prune more channels than the one before, those with the lowest scores first.
 
     For each threshold there is a plan that prunes all channels with scores up to it. There are also
@@ -101,10 +100,13 @@ def pruning_plans(scores: dict[Layer, Tensor], thresholds: Sequence[float]) -> l
     largest = max(numbers)
     powers = [2**power for power in range(largest.bit_length())]
     numbers.update(power for power in powers if power < largest)
-    return [lowest(scores, number) for number in sorted(numbers - {0} or {1})]
+    numbers.discard(0)
+    if not numbers:  # no score is as low as a threshold
+        numbers.add(1)
+    return [lowest(scores, number) for number in sorted(numbers)]
 
 
-def mask_plans(masks: dict[Layer, Tensor], channels: int | None) -> list[Pruned]:
+def mask_plans(masks: dict[Layer, Tensor], channels: int | None) -> list[Plan]:
     """The plans of a method that learns masks: those at masks up to 0, 0.05, ... 0.9.
 
     masks: the mask of each channel of each layer, [C] each.
@@ -115,7 +117,7 @@ def mask_plans(masks: dict[Layer, Tensor], channels: int | None) -> list[Pruned]
     return [lowest(masks, channels)]
 
 
-def lowest(scores: dict[Layer, Tensor], number: int) -> Pruned:
+def lowest(scores: dict[Layer, Tensor], number: int) -> Plan:
     """The plan that prunes a number of channels: those with the lowest scores of all layers.
 
     Equal scores are in the order of the layers.
@@ -128,7 +130,7 @@ def lowest(scores: dict[Layer, Tensor], number: int) -> Pruned:
     return dict(zip(scores, (ranks < number).split(sizes)))
 
 
-def outliers(scores: dict[Layer, Tensor], u: float) -> Pruned:
+def outliers(scores: dict[Layer, Tensor], u: float) -> Plan:
     """The channels with a score more than u standard deviations above the mean of their layer.
 
     scores: the score of each channel of each layer, [C] each.
@@ -143,13 +145,13 @@ def outlier_candidates(victim: Counter, scores: dict[Layer, Tensor],
     return [replace(candidate, settings={"u": u}) for u, candidate in zip(values, candidates)]
 
 
-def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
+def pruned_candidates(victim: Counter, plans: Sequence[Plan],
                       parameters: Sequence[str] = WEIGHT_AND_BIAS) -> list[Candidate]:
     """A candidate for each plan: a copy of the victim after the plan is carried out.
 
     plans: from the one that prunes the fewest channels to the one that prunes the most.
     """
-    def pruned(plan: Pruned) -> Counter:
+    def carry_out(plan: Plan) -> Counter:
         counter = victim.copy()
         prune(counter, plan, parameters)
         return counter
@@ -159,5 +161,5 @@ def pruned_candidates(victim: Counter, plans: Sequence[Pruned],
         channels = sum(int(flags.sum()) for flags in plan.values())
         total = sum(len(flags) for flags in plan.values())
         share = channels / max(total, 1)
-        candidates.append(Candidate({"pruned": share}, partial(pruned, plan), channels))
+        candidates.append(Candidate({"pruned": share}, partial(carry_out, plan), channels))
     return candidates
