@@ -87,7 +87,8 @@ class Inversion(Inspector):
         running_mean = 0.0
         perturbation = UniversalPerturbation(self.size, self.bound, trainer.device)
         optimizer = torch.optim.Adam(perturbation.parameters(), lr=self.lr * self.bound)
-        for batch in trainer.batches(counter, knowledge.clean, self.epochs, batch_size=8):
+        for batch in trainer.batches(counter, knowledge.clean, self.epochs, whole=True,
+                                     batch_size=8):
             with trainer.autocast():
                 moved = shifts(counter, perturbation, batch.images)
             running_mean = 0.9 * running_mean + 0.1 * float(moved.detach().mean())

@@ -32,7 +32,8 @@ class Preprocessed(Counter):
         self.counter = counter
         self.change = change
         for attribute in COPIED:
-            setattr(self, attribute, getattr(counter, attribute))
+            if hasattr(counter, attribute):  # a counter that is not registered has no name
+                setattr(self, attribute, getattr(counter, attribute))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.counter(self._changed(images))

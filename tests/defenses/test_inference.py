@@ -195,7 +195,7 @@ def test_strip_is_the_spread_of_the_blends_log_ratios(size):
         ratios = []
         for scene in flat[:4]:
             blend = (image + scene.image[0, 0, 0] / 255) / 2
-            ratios.append(np.log((Pixels.by_hand(blend) + 1) / (Pixels.by_hand(floats([scene])[0]) + 1)))
+            ratios.append(np.log((Pixels.by_hand(blend) + 1) / (Pixels.by_hand(np.full_like(image, scene.image[0, 0, 0] / 255)) + 1)))
         return np.log(np.std(ratios, ddof=1))
 
     usual = [log_spread(image) for image in floats(flat)[4:]]
