@@ -37,6 +37,7 @@ PICTURES = {
     "laptop-growth.png": ["growth", *LAPTOP],
     "laptop-reliability.png": ["reliability", "records/laptop", "--defense", "fine_tune"],
     "trigger-panel.png": ["trigger-panel"],
+    "survival.png": ["strength", "records/survival"],
     **{f"{name}.png": ["suspicions", f"records/{name}"] for name in detection_tables.FOLDERS},
 }
 # Those that look into the counters of standard-quick, which the project's zoo has.

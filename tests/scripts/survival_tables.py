@@ -10,7 +10,7 @@ from benchmark.api import load_records
 ROOT = Path(__file__).parents[2]
 FOLDER = "records/survival"
 ATTACKS = ("universal/multiply", "blended/multiply", "universal/divide", "blended/divide")
-HALF = ("test_strength 0.5", "test_alpha 0.05")  # how the labels of attacks name half of the strength
+STRENGTHS = {"1": ("as trained",), "1/2": ("test_strength 0.5", "test_alpha 0.05)")}  # how labels of attacks name them
 DEFENSES = {"none": "none", "fine_tune": "`fine_tune`", "patchwork": "`patchwork`"}
 MEASURES = {"flip_rate": "flips", "chance_flips": "chance", "ra": "RA"}
 
@@ -18,10 +18,11 @@ MEASURES = {"flip_rate": "flips", "chance_flips": "chance", "ra": "RA"}
 def measured() -> pd.DataFrame:
     """The means over seeds, a row for each attack and strength, with columns (measure, defense)."""
     table = load_records(ROOT / FOLDER).table().query("attack != 'clean'")
-    table["strength"] = ["1/2" if any(words in label for words in HALF) else "1" for label in table["attack"]]
+    table["strength"] = [next((strength for strength, words in STRENGTHS.items() if any(word in label for word in words)), "")
+                         for label in table["attack"]]
     table["attack"] = table["attack"].str.partition(" ")[0]
-    found = table.pivot(index=["strength", "attack"], columns="defense", values=[*MEASURES, "rho_acc"])
-    return found.loc[[(strength, attack) for strength in ("1", "1/2") for attack in ATTACKS]]
+    found = table[table["strength"] != ""].pivot(index=["strength", "attack"], columns="defense", values=[*MEASURES, "rho_acc"])
+    return found.loc[[(strength, attack) for strength in STRENGTHS for attack in ATTACKS]]
 
 
 def survival_table() -> str:
