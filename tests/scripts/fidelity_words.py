@@ -39,6 +39,9 @@ MODELS = [
      "from there over 2600 epochs.", "It is averaged. Training is Adam from 1e-3 with a cosine for "
      "150 epochs, on a crop of each of 16 images.", "The reason is that of `dm_count`. The "
      "schedule would not fit short trainings."),
+    ("model `clip_ebc_vit`", "It sees an image in windows only.", "It counts in windows, but defenses "
+     "that look at its layers read them on whole images.", "Layers have one output for an image. "
+     "Whether a defense would do better on windows was not tested."),
     ("model `clip_ebc_vit`", "The last windows end with the image, and blocks that it does not "
      "fill are left out. An image that is smaller than a window cannot be counted.", "They end "
      "with the last block, which is padded, and so is a small image.",
@@ -158,6 +161,9 @@ DEFENSES = [
      "the count + 1 and ranked among images of similar counts. There are 20 epochs, those of the "
      "victim and 20; the other images stay in the loss, and its ascent is bounded.", "Nearly empty "
      "scenes have low losses for no other reason. The ascent of a squared error has no end."),
+    ("defense `abl`", "The isolated images are augmented anew in each epoch of unlearning.",
+     "Each is unlearned in one view, which is drawn once.", "The few batches stay on the device. "
+     "Whether new views would unlearn more was not tested."),
     ("defense `activation_clustering`", "BackdoorBench's function for clusters compares numbers "
      "with the operator `&`, so that its condition for PCA never holds: it clusters the first ten "
      "activations.", "The first ten principal components are clustered.", "This is what the paper "
@@ -173,6 +179,9 @@ DEFENSES = [
     ("defense `anp`", "The masks take 2000 steps. Only channels with a BatchNorm have one.",
      "They take 100 steps. A convolution without BatchNorm has masks too.", "The steps of the "
      "original would take hours for CSRNet on a CPU. CSRNet has no BatchNorm."),
+    ("defense `anp`", "While the masks are learned, BatchNorm uses the statistics of each batch of "
+     "128 images.", "It uses its stored ones, and batches are as large as in the victim's recipe.",
+     "A batch may have a single image, as for CSRNet."),
     ("defense `clp`", "Only convolutions with BatchNorm are pruned. The epsilon of BatchNorm is "
      "left out.", "Convolutions without BatchNorm are pruned, too. The epsilon is added to the "
      "variance.", "CSRNet has no BatchNorm. The epsilon is part of what the layer computes."),
