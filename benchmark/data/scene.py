@@ -1,4 +1,4 @@
-"""A scene: one image with its head annotations. The true count is the number of heads."""
+"""A scene: one image with its head annotations. Its count is the number of heads."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +42,7 @@ class Scene:
 
     @property
     def count(self) -> int:
-        """The true count, in people."""
+        """The number of annotated heads, which is false in a poisoned image."""
         return len(self.points)
 
     @property

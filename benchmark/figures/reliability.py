@@ -9,7 +9,7 @@ from benchmark.figures.captions import BARS, sample
 from benchmark.figures.count_pairs import LINES, Counts, both, count_pairs, pair_panels
 from benchmark.figures.style import (BAND, STYLE, Picture, add_legend, draw_bars,
                                      number_logarithmic, plain)
-from benchmark.metrics.significance import bootstrap, mean
+from benchmark.metrics.bootstrap import bootstrap, mean
 from benchmark.results.scenarios import Scenario
 
 if TYPE_CHECKING:

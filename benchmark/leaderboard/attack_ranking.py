@@ -75,8 +75,8 @@ def attack_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     for grid in frozen():
         attacks = attacks_on(grid, scenarios) if grid.takes_attacks else []
         if any(attack.complete for attack in attacks):
-            build = _ranking if repairs_of(grid) else _costs
-            tables.append(build(scenarios, attacks))
+            has_repairs = bool(repairs_of(grid))
+            tables.append(_ranking(scenarios, attacks) if has_repairs else _costs(attacks))
     return tables
 
 
@@ -109,7 +109,7 @@ def _ranking(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) ->
                   attacks, names, [RANKED], [*DETAILS, STEALTH, FOUND, INCOMPLETE, legend])
 
 
-def _costs(scenarios: Sequence[Scenario], attacks: Sequence[AttackResults]) -> Table:
+def _costs(attacks: Sequence[AttackResults]) -> Table:
     """The table of what the attacks of one grid cost on clean images."""
     grid, names = attacks[0].grid, attack_names(attacks)
     complete = [attack for attack in attacks if attack.complete]

@@ -21,7 +21,7 @@ from benchmark.leaderboard.attack_slots import (attack_slot, clean_slots, grid_d
                                                grid_defenses)
 from benchmark.leaderboard.manifest import UNDEFENDED, EnteredAttack, attack_of, identity
 from benchmark.metrics import detection
-from benchmark.metrics.significance import interval
+from benchmark.metrics.bootstrap import interval
 from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result, Settings

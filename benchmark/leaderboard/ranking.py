@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics import counting
 from benchmark.metrics.paired import Paired, infer
-from benchmark.metrics.significance import interval
+from benchmark.metrics.bootstrap import interval
 from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.metrics.significance import (ENOUGH_SEEDS, LEVEL, SeedInference, holm,
-                                            over_seeds, sign_flip_test)
+from benchmark.metrics.significance import (ENOUGH_SEEDS, LEVEL, SeedInference, holm, over_seeds,
+                                            sign_flip_test)
 
 
 @dataclass(frozen=True)

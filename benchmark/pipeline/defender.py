@@ -99,66 +99,85 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
                  trainings: list[Progress] | None = None) -> Trainer:
     """A defender's trainer, which holds no reference to the splits.
 
-    Each training and each loop has its own seed.
-
-    recipe: the victim's. folder: for checkpoints; None writes none. trainings: the list that each
-        training is added to.
+    recipe: the victim's. fresh: makes an untrained counter. For the others see `_Workshop`.
     """
-    precision, device = resolve_precision(recipe.precision), state().device
-    number = count(1)
+    workshop = _Workshop(recipe, seed, title, score, folder,
+                         [] if trainings is None else trainings)
+    return Trainer(workshop.train, workshop.batches, workshop.per_image, fresh, recipe,
+                   partial(autocast, workshop.precision), workshop.device)
 
-    def changed(changes: dict[str, Any]) -> Recipe:
-        given = {key: value for key, value in changes.items() if value is not None}
-        epochs = given.get("epochs", recipe.epochs)
-        settings = recipe.model_dump() | {"warmup": min(recipe.warmup, max(epochs - 1, 0))} | given
-        return checked(Recipe, settings, f"{title}: training")
 
-    def train(counter: Counter, scenes: list[Scene], loss: Loss | None = None,
+@dataclass
+class _Workshop:
+    """What a defender's trainer does: trainings, batches for loops of its own, and measures.
+
+    Each training and each loop has a seed of its own, by its number.
+
+    recipe: the victim's.
+    title: names the trainings in progress bars and error messages.
+    score: chooses the epoch of a training; None keeps the last one.
+    folder: for checkpoints; None writes none.
+    trainings: the list that each training is added to.
+    """
+
+    recipe: Recipe
+    seed: int
+    title: str
+    score: Score | None
+    folder: Path | None
+    trainings: list[Progress]
+
+    def __post_init__(self) -> None:
+        self.precision, self.device = resolve_precision(self.recipe.precision), state().device
+        self.numbers = count(1)  # of the trainings and loops
+
+    def train(self, counter: Counter, scenes: list[Scene], loss: Loss | None = None,
               after_step: Callable[[], None] | None = None, **changes: Any) -> None:
-        place, ours = next(number), changed(changes)
-        checkpoint = folder and folder / f"checkpoint-{place}.safetensors"
-        epoch_score = None if ours.select == "last" else score
-        progress = fit(counter, scenes, ours, seed + 1000 * place, title, epoch_score, checkpoint,
-                       loss=loss, after_step=after_step)
-        if trainings is not None:
-            trainings.append(progress)
+        """Train a counter in place; see `defenses.parts.knowledge.Train`."""
+        number, recipe = next(self.numbers), self._changed(changes)
+        checkpoint = self.folder and self.folder / f"checkpoint-{number}.safetensors"
+        score = None if recipe.select == "last" else self.score
+        self.trainings.append(fit(counter, scenes, recipe, self.seed + 1000 * number, self.title,
+                                  score, checkpoint, loss=loss, after_step=after_step))
 
-    def batches(counter: Counter, scenes: list[Scene], epochs: int = 1, whole: bool = False,
+    def batches(self, counter: Counter, scenes: list[Scene], epochs: int = 1, whole: bool = False,
                 **changes: Any) -> Iterator[Batch]:
-        ours, own = changed(changes), seed + 1000 * next(number)
+        """Augmented batches on the device; see `defenses.parts.knowledge.Batches`."""
+        recipe, seed = self._changed(changes), self.seed + 1000 * next(self.numbers)
         if whole:
-            ours = ours.model_copy(update=WHOLE)
+            recipe = recipe.model_copy(update=WHOLE)
         counter.prepare(scenes)
-        counter.to(device)
+        counter.to(self.device)
 
         def chosen() -> Iterator[tuple[int, list[int]]]:
             """The epoch and the scenes of each batch."""
             for epoch in range(epochs):
-                for indices in shuffled(scenes, ours, np.random.default_rng([own, epoch])):
+                for indices in shuffled(scenes, recipe, np.random.default_rng([seed, epoch])):
                     yield epoch, indices
 
         def pack(chosen: tuple[int, list[int]]) -> PackedBatch:
             epoch, indices = chosen
-            views = [augment(scenes[i], ours, np.random.default_rng([own, epoch, i]))
+            views = [augment(scenes[i], recipe, np.random.default_rng([seed, epoch, i]))
                      for i in indices]
-            return PackedBatch.of(views, device)
+            return PackedBatch.of(views, self.device)
 
         silent = not state().is_main_process
-        with (Bar(total=epochs * len(scenes), desc=title, unit="img", disable=silent) as bar,
+        with (Bar(total=epochs * len(scenes), desc=self.title, unit="img", disable=silent) as bar,
               closing(prepared_ahead(pack, chosen())) as packed):
             for batch in packed:
                 yield batch.send()
                 bar.update(len(batch.views))
 
-    def per_image(counter: Counter, scenes: Sequence[Scene],
+    def per_image(self, counter: Counter, scenes: Sequence[Scene],
                   measure: Callable[[Batch], Tensor]) -> Tensor:
+        """Measure every scene; see `defenses.parts.knowledge.PerImage`."""
         training, values = counter.training, {}
-        counter.to(device).eval()
+        counter.to(self.device).eval()
 
         def measured() -> Iterator[tuple[list[int], Awaited]]:
             for indices in in_order(scenes, MEASURED_TOGETHER):
-                with torch.no_grad(), autocast(precision):
-                    results = measure(Batch.of([scenes[i] for i in indices], device))
+                with torch.no_grad(), autocast(self.precision):
+                    results = measure(Batch.of([scenes[i] for i in indices], self.device))
                 yield indices, Awaited(results.float())
 
         for indices, results in one_behind(measured()):  # the device has the next batch already
@@ -166,7 +185,13 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
         counter.train(training)
         return torch.stack([values[index] for index in range(len(scenes))])
 
-    return Trainer(train, batches, per_image, fresh, recipe, partial(autocast, precision), device)
+    def _changed(self, changes: dict[str, Any]) -> Recipe:
+        """The victim's recipe with other settings; a shorter training has no longer warm-up."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        epochs = given.get("epochs", self.recipe.epochs)
+        warmup = min(self.recipe.warmup, max(epochs - 1, 0))
+        settings = self.recipe.model_dump() | {"warmup": warmup} | given
+        return checked(Recipe, settings, f"{self.title}: training")
 
 
 def _draw(scenes: list[Scene], number: int | None, rng: np.random.Generator) -> list[Scene]:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from benchmark.metrics import counting
-from benchmark.metrics.significance import bootstrap, interval, mean, median, replicated
+from benchmark.metrics.bootstrap import bootstrap, interval, mean, median, replicated
 from benchmark.results.record import Images, Record
 
 SUMMARISED = {"truth", "clean", "target", "triggered", "reference_triggered"}  # columns of a record

@@ -23,8 +23,8 @@ from functools import cached_property
 import numpy as np
 
 from benchmark.metrics import counting
-from benchmark.metrics.significance import (LEVEL, bootstrap, holm, median, one_against_others,
-                                            sign_flip_test)
+from benchmark.metrics.bootstrap import bootstrap, median
+from benchmark.metrics.significance import LEVEL, holm, one_against_others, sign_flip_test
 from benchmark.results.result import Result, Settings
 from benchmark.tables.detection import ATTACK
 

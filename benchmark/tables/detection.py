@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.metrics import detection
-from benchmark.metrics.significance import bootstrap
+from benchmark.metrics.bootstrap import bootstrap
 from benchmark.results.record import Detection, Record
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, defense_settings, suffixes

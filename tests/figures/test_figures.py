@@ -16,7 +16,7 @@ from benchmark.figures.style import Picture, save
 from benchmark.figures.trigger_gallery import gallery_scene, stamp, write_triggers
 from benchmark.figures.trigger_panel import draw_trigger_panel
 from benchmark.metrics.image_quality import psnr, ssim
-from benchmark.metrics.significance import bootstrap
+from benchmark.metrics.bootstrap import bootstrap
 from benchmark.registry import find, load_plugin, names
 from benchmark.results.record import Choice
 from benchmark.results.scenarios import scenarios

@@ -9,7 +9,7 @@ import pytest
 from factories import make_record
 
 from benchmark.metrics import counting
-from benchmark.metrics.significance import bootstrap
+from benchmark.metrics.bootstrap import bootstrap
 from benchmark.results.record import Choice
 from benchmark.results.result import SUMMARISED
 from benchmark.results.scenarios import settings_of
