@@ -127,8 +127,9 @@ def test_the_inversion_returns_the_perturbation_of_the_larger_suspicion():
     assert detector.suspicion(victim, knowledge_of(KNOWN)) == suspicion
 
 
-@pytest.mark.parametrize("name", ["inversion", "i_bau", "drmguard"])
-def test_a_change_of_whole_images_is_sought_and_unlearned_on_whole_images(name, monkeypatch):
+@pytest.mark.parametrize("name, settings", [
+    ("inversion", {"epochs": 1}), ("i_bau", {"rounds": 1, "lr": 1e-4}), ("drmguard", {"epochs": 1, "rounds": 1, "lr": 1e-4})])
+def test_a_change_of_whole_images_is_sought_and_unlearned_on_whole_images(name, settings, monkeypatch):
     """Also where the counter is trained on crops, since a trigger is stamped on whole images."""
     shapes, forward = set(), UniversalPerturbation.forward
 
@@ -140,6 +141,6 @@ def test_a_change_of_whole_images_is_sought_and_unlearned_on_whole_images(name, 
     recipe = RECIPE.model_copy(update={"crop": 16, "zoom_max": 1.5})
     knowledge = knowledge_of(Knows(clean=8))
     knowledge.trainer = make_trainer(recipe, 0, "check", fresh)
-    built = build("defense", name, {"images": 8, "epochs": 1} if name != "i_bau" else {"images": 8, "rounds": 1, "lr": 1e-4})
+    built = build("defense", name, {"images": 8, **settings})
     (built.suspicion if name == "inversion" else built.apply)(attacked("tiny"), knowledge)
     assert shapes == {scene.size for scene in knowledge.clean}
