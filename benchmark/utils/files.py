@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmark.utils.errors import UserError, shown
 from benchmark.utils.signals import unbroken
 
 # The errors of file systems that cannot wait for the disk, or only for files and not for folders.
@@ -73,6 +74,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def with_home(path: str | Path, where: str) -> Path:
+    """A path in which `~` or `~USER` at the beginning is the home folder.
+
+    where: the subject of the message, for instance 'dataset synthetic: root'.
+
+    Raises:
+        UserError: there is no such user, and no folder of that very name.
+    """
+    found = Path(os.path.expanduser(path))
+    if found.parts[:1] and found.parts[0].startswith("~") and not found.exists():
+        raise UserError(f"{where} {shown(path)}: no such user; expected the path of a folder")
+    return found
 
 
 def free_space(path: Path) -> int:

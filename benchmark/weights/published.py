@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.registry import find, names
 from benchmark.utils.errors import UserError
+from benchmark.utils.files import with_home
 from benchmark.utils.hashing import PinnedFile, by_content, remembered_sha256
 
 FOLDER = "weights"  # in the folder of CROWD_DATA
@@ -51,7 +52,7 @@ def locate(weights: PinnedFile) -> Path:
     if not root:
         raise UserError(f"weights {weights.name}: set the environment variable CROWD_DATA to a "
                         f"folder that has {FOLDER}/{weights.name}; it is {weights.origin}")
-    path = Path(root).expanduser() / FOLDER / weights.name
+    path = with_home(root, "environment variable CROWD_DATA =") / FOLDER / weights.name
     if not path.is_file():
         raise UserError(f"weights {path}: no such file; expected {weights.origin}")
     found = remembered_sha256(path)

@@ -16,6 +16,7 @@ from urllib.request import (HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHan
                             Request)
 
 from benchmark.utils.errors import UserError, shown
+from benchmark.utils.files import with_home
 
 TIMEOUT = 30  # seconds without an answer
 ATTEMPTS = 4  # to get a file that a broken connection cut off
@@ -62,8 +63,7 @@ def source(place: str) -> Source:
     """The source at a place. Raises UserError if it is none of the three kinds."""
     if place.startswith(HUB):
         return _Hub(place)
-    scheme = urlsplit(place).scheme
-    if scheme in ("http", "https"):
+    if place.lower().startswith(("http:", "https:")):
         return _Server(place)
     if "://" in place:
         raise UserError(f"zoo {shown(place)}: expected a folder, an address that begins with "
@@ -75,7 +75,7 @@ class _Folder(Source):
     """A folder on this machine."""
 
     def fetch(self, file: str, to: Path, most: int, told: Told) -> None:
-        path = Path(self.name).expanduser() / file
+        path = with_home(self.name, "zoo") / file
         if not path.is_file():
             raise self.missing(file)
         self.copy(file, path, to, most, told)
@@ -111,7 +111,13 @@ class _Server(Source):
 
     def __init__(self, name: str):
         super().__init__(name.rstrip("/"))
-        if not urlsplit(name).hostname:
+        try:
+            address = urlsplit(name)
+            host, _ = address.hostname, address.port  # `port` raises where it is no number
+        except ValueError as error:
+            raise UserError(f"zoo {shown(name)}: {shown(error)}; expected an address of a server"
+                            ) from None
+        if not host:
             raise UserError(f"zoo {shown(name)}: expected an address with a host")
         # Without the handlers of file:// and ftp://, to which a server could redirect.
         self.opener = OpenerDirector()
@@ -123,7 +129,7 @@ class _Server(Source):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._download(file, to, most, told)
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, ValueError) as error:  # e.g. no name of a host
                 if isinstance(error, HTTPError) and error.code in (403, 404, 410):
                     raise self.missing(file) from None
                 if attempt == ATTEMPTS or not isinstance(error, URLError | HTTPException |

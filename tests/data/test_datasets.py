@@ -63,6 +63,13 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path, a_part):
         ShanghaiTech(root=tmp_path).items("test")
 
 
+@pytest.mark.parametrize("name", ["synthetic", "shanghaitech"])
+@pytest.mark.parametrize("root", ["~nosuchuser/x", "a\0b", __file__])
+def test_a_root_that_can_be_no_folder_is_refused(name, root):
+    with pytest.raises(UserError, match=f"dataset {name}: root .*expected (a|the path of a) folder"):
+        build("dataset", name, {"root": root}).items("train")
+
+
 def test_sigma_follows_the_part():
     assert ShanghaiTech().sigma == 15
     assert ShanghaiTech(part="A").sigma is None

@@ -153,7 +153,10 @@ def test_weights_of_another_network_are_refused_in_one_line_where_they_are_used(
 @pytest.mark.parametrize("place, message", [
     ("file:///etc", "expected a folder, an address that begins with http"), ("ftp://host/x", "expected a folder, an addr"),
     ("http://", "expected an address with a host"), ("hf://x", "expected hf://OWNER/NAME"),
-    ("hf://a/b/c", "expected hf://OWNER/NAME"), ("s3://bucket", "expected a folder, an address")])
+    ("hf://a/b/c", "expected hf://OWNER/NAME"), ("s3://bucket", "expected a folder, an address"),
+    ("http://[abc/x", "Invalid IPv6 URL; expected an address of a server"), ("http://\u2100.com/x", "expected an address of"),
+    ("http://host:port", "Port.*expected an address of a server"), (f"http://{70 * 'a'}.b/x", "expected a server"),
+    ("~nosuchuser/zoo", "zoo ~nosuchuser/zoo: no such user; expected the path of a folder")])
 def test_a_place_of_another_kind_is_refused(desk, place, message):
     refused(place, message, desk / "store")
 

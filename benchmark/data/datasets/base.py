@@ -16,6 +16,7 @@ from benchmark.data.datasets.parts.folders import find_folder, is_named, listed
 from benchmark.data.datasets.parts.pairs import Item
 from benchmark.registry import Settings
 from benchmark.utils.errors import UserError, shown
+from benchmark.utils.files import with_home
 
 Split = Literal["train", "test"]
 
@@ -85,7 +86,7 @@ class Dataset(Settings, ABC):
         if not root:
             raise UserError(f"dataset {self.name}: set root, or the environment variable "
                             f"CROWD_DATA, to the folder with the dataset; {self.where}")
-        folder = Path(os.path.expanduser(root))
+        folder = with_home(root, f"dataset {self.name}: root")
         if not folder.is_dir():
             raise UserError(f"dataset {self.name}: root {shown(folder)}: expected a folder; "
                             f"{self.where}")

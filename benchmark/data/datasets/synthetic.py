@@ -20,7 +20,8 @@ from benchmark.data.datasets.parts.points import mat_file
 from benchmark.data.loading import in_threads
 from benchmark.data.scene_generator import draw_scene
 from benchmark.registry import register
-from benchmark.utils.files import publish
+from benchmark.utils.errors import UserError, shown
+from benchmark.utils.files import publish, with_home
 from benchmark.utils.hashing import content_key
 
 # The version of the drawings: raise it when they change, so that old ones are not read. Threads
@@ -54,7 +55,8 @@ class Synthetic(Dataset):
         """Return the folder of the drawings. They are drawn first if they are missing."""
         settings = self.model_dump(mode="json", exclude={"root", "sigma", "max_side", "part"})
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdbench"
-        folder = (self.root or cache).expanduser() / f"synthetic-{content_key([DRAWING, settings])}"
+        root = with_home(self.root or cache, f"dataset {self.name}: root")
+        folder = root / f"synthetic-{content_key([DRAWING, settings])}"
         if not folder.is_dir():
             self._draw(folder)
         return folder
@@ -75,10 +77,17 @@ class Synthetic(Dataset):
     def _draw(self, folder: Path) -> None:
         """Draw all scenes into a temporary folder and rename it.
 
-        If another process was faster, its drawings stay. Raises OSError, which names the folder,
-        where it cannot be written.
+        If another process was faster, its drawings stay.
+
+        Raises:
+            UserError: there is a file where the folder would be, or its path is none.
+            OSError: it cannot be written; the error names it.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, ValueError):  # or it has a null character
+            raise UserError(f"dataset {self.name}: root {shown(folder.parent)}: expected a folder, "
+                            "or the path of a new one") from None
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".drawing-"))
         try:
             jobs = []
