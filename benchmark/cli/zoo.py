@@ -55,6 +55,8 @@ def _push(options: argparse.Namespace) -> int:
     from benchmark.utils.human import number, size
     from benchmark.zoo.push import push
 
+    if options.set and not options.half:
+        raise UserError("zoo push --set: expected only with --half, which counts the test images")
     records, halving = read_records(options.records), None
     if options.half:
         from benchmark.zoo.half import Halving
@@ -72,12 +74,16 @@ def _pull(options: argparse.Namespace) -> int:
     from benchmark.zoo.pull import check_space, index_of, missing, pull
     from benchmark.zoo.sources import source
 
+    if options.set and not options.grid:
+        raise UserError("zoo pull --set: expected only with --grid, whose settings it changes")
     place = source(options.zoo)
     index = index_of(place)
+    advice = _other_precision(index)  # which refuses a wrong CROWD_PRECISION, before any download
     wanted = _keys(options) if options.grid else None
     stages = missing(index, options.store, wanted)
     if wanted is not None and not wanted & index.stages.keys():
-        raise _nothing_fits(index, options)
+        reason = advice or "expected a zoo of this grid, with the same data and settings"
+        raise UserError(f"zoo {options.zoo}: no stage of grid {options.grid}: {reason}")
     if options.dry_run:
         _print(stages, options.json)
         return 0
@@ -90,8 +96,8 @@ def _pull(options: argparse.Namespace) -> int:
         there = len(index.stages if wanted is None else wanted & index.stages.keys()) - len(stages)
         print(f"{options.store}: {number(len(stages), 'stage')} taken, "
               f"{size(sum(stage.size for stage in stages.values()))}; {there} were there before")
-    if _other_precision(index):
-        log(f"zoo {options.zoo}: {_other_precision(index)}")
+    if advice:
+        log(f"zoo {options.zoo}: {advice}")
     return 0
 
 
@@ -105,13 +111,6 @@ def _keys(options: argparse.Namespace) -> set[str]:
     graph = StageGraph(Store(options.store))
     grid = cells(override(load_request(options.grid), options.set))
     return {stage.key for cell in grid for stage in graph.stages(cell)}
-
-
-def _nothing_fits(index: Any, options: argparse.Namespace) -> UserError:
-    """The error that a zoo has nothing of a grid, and why, as far as its index tells."""
-    reason = (_other_precision(index)
-              or "expected a zoo of this grid, with the same data and settings")
-    return UserError(f"zoo {options.zoo}: no stage of grid {options.grid}: {reason}")
 
 
 def _other_precision(index: Any) -> str:

@@ -96,8 +96,8 @@ def behind(root: Path, records: Sequence[Record]) -> list[StoredStage]:
     """
     finished = {stage.key: stage for stage in contents(root) if stage.status == "finished"}
     for record in records:
-        for name, stage in record.provenance.get("stages", {}).items():
-            if stage.get("key") not in finished:
+        for name, key in _keys_of(record).items():
+            if key not in finished:
                 raise UserError(f"{shown(root)}: it lacks the stage {name!r} of a record "
                                 f"({record.model.name}, seed {record.seed}); expected the store of "
                                 "the records' run")
@@ -124,13 +124,22 @@ def _belongs_to(stage: StoredStage, needed: set[str]) -> bool:
 def _needed(finished: dict[str, StoredStage], records: Sequence[Record]) -> set[str]:
     """The keys of the stages that records name, and of those that these were made from."""
     needed: set[str] = set()
-    ahead = {stage["key"] for record in records
-             for stage in record.provenance.get("stages", {}).values()}
+    ahead = {key for record in records for key in _keys_of(record).values()}
     while ahead:
         needed |= ahead
         ahead = {need for key in ahead if key in finished
                  for need in _needs_of(finished[key])} - needed
     return needed
+
+
+def _keys_of(record: Record) -> dict[str, str]:
+    """The keys of the stages that a record names. Raises UserError where it names one without."""
+    stages = record.provenance.get("stages", {})
+    for name, stage in stages.items():
+        if "key" not in stage:
+            raise UserError(f"record of {record.model.name}, seed {record.seed}: "
+                            f"provenance.stages.{shown(name)}: no key; expected that of a stage")
+    return {name: stage["key"] for name, stage in stages.items()}
 
 
 def _needs_of(stage: StoredStage) -> tuple[str, ...]:

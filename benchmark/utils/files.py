@@ -76,6 +76,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_files(folder: Path, to: Path) -> None:
+    """Copy the files of a folder into a new one.
+
+    Raises:
+        OSError: `to` exists or cannot be written; the error names the file.
+    """
+    to.mkdir()
+    for path in folder.iterdir():
+        try:
+            shutil.copyfile(path, to / path.name)
+        except OSError as error:  # which names the file that was read
+            raise OSError(error.errno, error.strerror, str(to / path.name)) from None
+
+
 def with_home(path: str | Path, where: str) -> Path:
     """A path in which `~` or `~USER` at the beginning is the home folder.
 

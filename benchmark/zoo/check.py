@@ -1,15 +1,17 @@
-"""Checks of a stage from a zoo, before the store takes it for one that was made here."""
+"""Checks of a stage that goes into a zoo, or comes from one, before it is taken for a sound one."""
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from benchmark.pipeline.counter_files import INFO, WEIGHTS
-from benchmark.pipeline.stage_folder import ABOUT, damage, describe
+from benchmark.pipeline.stage_folder import ABOUT, Description, damage, describe
 from benchmark.utils.hashing import content_key
 from benchmark.utils.strict_json import InvalidFile, parse, parse_as, read_bytes
-from benchmark.zoo.index import Line, SharedStage
+from benchmark.zoo.index import KEY, Line
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -42,19 +44,50 @@ class _Info(_Poisoning):
     also: list[_Poisoning] = []
 
 
-def problem_of(key: str, stage: SharedStage, folder: Path) -> str | None:
-    """The first problem of the files of a stage, in one line; None if there is none.
+class _Recipe(BaseModel):
+    precision: Line | None = None
 
-    key: under which the zoo has it. folder: with all its files.
+
+class Training(BaseModel):
+    """How a counter was trained, as far as the index of a zoo tells it.
+
+    model: its name, its version and its settings.
     """
-    problem, about = damage(folder), describe(folder)
-    if problem:
-        return problem
-    found = content_key(about.facts)
-    if found != key:
-        return f"{ABOUT}: it describes the stage {found}"
-    if {*about.files, ABOUT} != {*stage.files}:
-        return f"{ABOUT}: it describes the files {', '.join(sorted(about.files))}"
+
+    model: tuple[Line, int | Line, dict[str, Any]] = ("", 1, {})
+    recipe: _Recipe = _Recipe()
+
+
+def training_of(about: Description) -> Training:
+    """The training behind a stage: its own, or that of the counter that it was made from.
+
+    Raises:
+        InvalidFile: the facts of the stage are none that a run writes.
+    """
+    facts = about.facts
+    while isinstance(facts, dict) and "model" not in facts:
+        behind = [key for key in ("before", "counter") if key in facts]
+        if not behind:  # a pattern that was made without a counter
+            break
+        facts = facts[behind[0]]
+    try:
+        return Training.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidFile(".".join(map(str, ["facts", *first["loc"]])), first["msg"]) from None
+
+
+def problem_of(key: str, files: Collection[str], folder: Path) -> str | None:
+    """The first problem of a stage of a zoo, in one line; None if there is none.
+
+    key: under which the zoo has it. files: the names of all its files. folder: with them.
+    """
+    return damage(folder) or unfit(key, files, folder)
+
+
+def unfit(key: str, files: Collection[str], folder: Path) -> str | None:
+    """What is wrong with an undamaged stage, as `problem_of` returns it."""
+    about = describe(folder)
     for path in sorted(folder.glob("*.json")):
         try:
             parse(read_bytes(path))
@@ -62,6 +95,17 @@ def problem_of(key: str, stage: SharedStage, folder: Path) -> str | None:
                 _check_info(path, about.files.get(WEIGHTS))
         except InvalidFile as error:
             return f"{path.name}: {error}"
+    found = content_key(about.facts)
+    if found != key:
+        return f"{ABOUT}: it describes the stage {found}"
+    if {*about.files, ABOUT} != {*files}:
+        return f"{ABOUT}: it describes the files {', '.join(sorted(about.files))}"
+    if not all(re.fullmatch(KEY, need) for need in about.needs):
+        return f"{ABOUT}: needs: expected keys of stages"
+    try:
+        training_of(about)
+    except InvalidFile as error:
+        return f"{ABOUT}: {error}"
     return None
 
 

@@ -7,7 +7,6 @@ but tried, on all test images of the records.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from benchmark.pipeline.store_admin import StoredStage
 from benchmark.results.record import Record
 from benchmark.results.rerun_request import request_of
 from benchmark.utils.device import DTYPES, resolve_precision
-from benchmark.utils.files import write_atomically
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import copy_files, write_atomically
 from benchmark.utils.hashing import file_sha256
 from benchmark.utils.tensors import read_tensors, write_tensors
 from models.base import Counter
@@ -38,13 +38,19 @@ class Halving:
     """Rounds the counters behind records to 16 bits.
 
     settings: 'KEY=VALUE' for what a record only names, such as the folder of the data.
+
+    Raises:
+        UserError: a setting is wrong, or has several values.
     """
 
     def __init__(self, records: Sequence[Record], store: Path, settings: Sequence[str]):
         self.graph = StageGraph(Store(store))
         self.uses: dict[str, dict[str, Use]] = {}  # by the counter's key and that of its counts
         for record in records:
-            [cell] = cells(override(request_of(record), list(settings)))
+            cell, *others = cells(override(request_of(record), list(settings)))
+            if others:
+                raise UserError(f"zoo push --set: {1 + len(others)} cells of one record; expected "
+                                "one value for each setting")
             for counter, triggered in _counted(self.graph, cell):
                 counts = self.graph.counts(cell, counter, triggered)
                 self.uses.setdefault(counter.key, {})[counts.key] = cell, counter, triggered
@@ -66,7 +72,7 @@ class Halving:
         counter.load_state_dict(_in_16_bits(counter.state_dict(), precision))
         if not all(self._counts_the_same(counter, *use) for use in uses):
             return False
-        shutil.copytree(stage.folder, folder)
+        copy_files(stage.folder, folder)
         tensors, note = read_tensors(folder / WEIGHTS)
         write_tensors(folder / WEIGHTS, _in_16_bits(tensors, precision), note)
         info = json.loads((folder / INFO).read_text())

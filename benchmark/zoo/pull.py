@@ -80,7 +80,7 @@ def _pull_stage(place: Source, key: str, stage: SharedStage, final: Path, bar: B
                    lambda arrived, done=done: bar.update(done + arrived - bar.n))
         done += file.size
         bar.update(done - bar.n)
-    problem = problem_of(key, stage, folder)
+    problem = problem_of(key, stage.files, folder)
     if problem:
         for name in stage.files:
             (folder / name).unlink()

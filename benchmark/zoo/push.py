@@ -2,19 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from benchmark.pipeline.counter_files import INFO, WEIGHTS
 from benchmark.pipeline.stage_folder import ABOUT, damage, describe
 from benchmark.pipeline.store_admin import StoredStage, behind
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, shown
-from benchmark.utils.files import publish
+from benchmark.utils.files import copy_files, publish
 from benchmark.utils.human import size
 from benchmark.utils.progress import log
 from benchmark.weights.published import licence_of
+from benchmark.zoo.check import training_of, unfit
 from benchmark.zoo.half import Halving
 from benchmark.zoo.index import (INDEX, KINDS, FileName, Index, SharedFile, SharedStage,
                                  read_index, stage_folder, write_index)
@@ -30,8 +31,8 @@ def push(records: Sequence[Record], store: Path, folder: Path,
     Returns the index, and the number of stages that were added.
 
     Raises:
-        UserError: a counter of a record is not in the store, a stage is damaged, or the zoo holds
-            another stage under its key.
+        UserError: a counter of a record is not in the store, a stage is damaged or none that a run
+            writes, or the zoo holds another stage under its key.
         OSError: the zoo cannot be written.
     """
     stages = [stage for stage in behind(store, records) if stage.kind in KINDS]
@@ -59,50 +60,53 @@ def _is(stage: StoredStage, known: SharedStage) -> bool:
 
 
 def _add(stage: StoredStage, folder: Path, halving: Halving | None) -> SharedStage:
-    """Copy a stage into a zoo, as a whole or not at all. Raises UserError if it is damaged."""
-    problem = damage(stage.folder)
-    if problem:
-        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages")
+    """Copy a stage into a zoo, as a whole or not at all. Raises as `push` does."""
+    _check(stage)
     final = stage_folder(folder, stage.key, stage)
     draft = final.with_name(f".{stage.key}")
     for leftover in (draft, final):  # of a push that was killed
         if leftover.exists():
             shutil.rmtree(leftover)
     draft.parent.mkdir(parents=True, exist_ok=True)
-    rounded = halving is not None and stage.kind == "counters" and halving.write(stage, draft)
-    if not rounded:
-        shutil.copytree(stage.folder, draft)
-    shared = _described(stage, draft)
+    try:
+        rounded = halving is not None and stage.kind == "counters" and halving.write(stage, draft)
+        if not rounded:
+            copy_files(stage.folder, draft)
+        shared = _described(stage, draft)
+        publish(draft, final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # what a full disk has left of it
     if rounded:
         original = describe(stage.folder).files[WEIGHTS][1]
         shared = shared.model_copy(update={"rounded_from": original})
     log(f"{stage.title}: {size(shared.size)}{', in 16 bits' if rounded else ''}")
-    publish(draft, final)
     return shared
+
+
+def _check(stage: StoredStage) -> None:
+    """Check that a stage is one that `zoo pull` takes. Raises UserError."""
+    problem = damage(stage.folder)
+    if problem:
+        raise UserError(f"{problem}; `crowdbench store verify --remove` deletes damaged stages")
+    files = {path.name for path in stage.folder.iterdir()}
+    unknown = files - set(get_args(FileName))
+    if unknown:
+        raise UserError(f"{shown(stage.folder / min(unknown))}: no file of a {stage.kind[:-1]}; "
+                        f"expected {', '.join(get_args(FileName))}")
+    problem = unfit(stage.key, files, stage.folder)
+    if problem:
+        raise UserError(f"{shown(stage.folder)}: {problem}; expected a stage that a run has made")
 
 
 def _described(stage: StoredStage, folder: Path) -> SharedStage:
     """The entry of a stage in the index. folder: with its files."""
     files = {path.name: SharedFile.of(path) for path in sorted(folder.iterdir())}
-    unknown = files.keys() - set(get_args(FileName))
-    if unknown:
-        raise UserError(f"{folder / min(unknown)}: no file of a {stage.kind[:-1]}; expected "
-                        f"{', '.join(get_args(FileName))}")
-    training = next(_trainings(describe(folder).facts), {})
-    name, _, settings = training.get("model", ("", 1, {}))
+    training = training_of(describe(folder))
+    name, _, settings = training.model
     return SharedStage(kind=stage.kind, title=stage.title, needs=list(stage.needs or ()),
-                       precision=training.get("recipe", {}).get("precision"),
+                       precision=training.recipe.precision,
                        weights=_note(folder), licence=licence_of(name, settings.get("weights")),
                        files=files)
-
-
-def _trainings(facts: Any) -> Iterator[dict[str, Any]]:
-    """The facts of a stage's training, and of those before it."""
-    if isinstance(facts, dict):
-        if "model" in facts:
-            yield facts
-        for key in ("before", "counter"):
-            yield from _trainings(facts.get(key))
 
 
 def _note(folder: Path) -> str | None:

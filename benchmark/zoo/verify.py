@@ -16,7 +16,7 @@ def problems(folder: Path) -> list[tuple[str, str]]:
     found = []
     for key, stage in read_index(folder / INDEX, folder).stages.items():
         path = stage_folder(folder, key, stage)
-        problem = _problem(path, stage) or problem_of(key, stage, path)
+        problem = _problem(path, stage) or problem_of(key, stage.files, path)
         if problem:
             found.append((shown(path), problem))
     return found

@@ -1,6 +1,8 @@
 """What one store shares is in another after a pull, so that a run there trains nothing."""
 
+import errno
 import json
+import re
 import shutil
 
 import pytest
@@ -10,6 +12,7 @@ from benchmark.cli import main
 from benchmark.pipeline import runner
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.store import Store
+from benchmark.pipeline.store_admin import behind, garbage
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
 from benchmark.zoo.index import INDEX, read_index
@@ -81,11 +84,44 @@ def test_records_of_another_store_are_refused(trained, desk):
     assert not (desk / "new").exists()
 
 
+@pytest.mark.parametrize("ask", [behind, garbage])
+def test_a_record_that_names_a_stage_without_its_key_is_refused(trained, ask):
+    record = trained.records[0].model_copy(update={"provenance": {"stages": {"a": {}}}})
+    with pytest.raises(UserError, match="record of tiny, seed 0: provenance.stages.a: no key; expected that of a stage"):
+        ask(trained.store, [record])
+
+
 def test_a_damaged_stage_is_not_pushed(trained, desk):
     store = shutil.copytree(trained.store, desk / "store")
     next(store.glob("counters/[0-9a-f]*/weights.safetensors")).write_bytes(b"other")
     with pytest.raises(UserError, match="differs from what was written.*store verify --remove"):
         push(trained.records, store, desk / "new")
+
+
+def test_a_full_disk_is_named_and_leaves_no_draft(trained, desk, monkeypatch, capsys):
+    def full(source, to):
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert main(["zoo", "push", *map(str, trained.paths), "--store", str(trained.store), "--to", "new"]) == 2
+    assert re.fullmatch(r"crowdbench: new/counters/\S+: No space left on device; free some space.*\n", capsys.readouterr().err)
+    assert not list(desk.glob("new/*/*"))
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["push", "{record}", "--to", "z", "--half", "--set", "seed=0,1"], "zoo push --set: 2 cells of one record; expected one"),
+    (["push", "{record}", "--to", "z", "--set", "seed=0"], "zoo push --set: expected only with --half"),
+    (["pull", "zoo", "--set", "seed=0"], "zoo pull --set: expected only with --grid")])
+def test_settings_that_would_do_nothing_or_too_much_are_refused(trained, zoo, desk, capsys, arguments, words):
+    given = [argument.format(record=trained.paths[0]) for argument in arguments]
+    assert main(["zoo", *given, "--store", str(trained.store)]) == 2
+    assert words in capsys.readouterr().err and not (desk / "z").exists()
+
+
+def test_a_wrong_precision_is_refused_before_any_stage_is_taken(zoo, desk, capsys, monkeypatch):
+    monkeypatch.setenv("CROWD_PRECISION", "foo")
+    assert main(["zoo", "pull", "zoo"]) == 2
+    assert "CROWD_PRECISION = 'foo'" in capsys.readouterr().err and not (desk / "runs").exists()
 
 
 def test_a_killed_push_leaves_no_broken_zoo_and_the_next_one_goes_on(trained, desk):
@@ -161,7 +197,7 @@ def test_a_machine_of_another_precision_is_told_how_to_use_the_zoo(trained, zoo,
     (zoo / INDEX).write_text(json.dumps(index))
     monkeypatch.setenv("CROWD_PRECISION", own)
     assert main(["zoo", "pull", "zoo", "--grid", "grid.yaml"]) == 2
-    told = (f"its counters were trained in {others}, and this machine trains in {own}; to use them, expected the "
+    told = (f"its counters were trained in {others}, and this machine trains in {own}; to use them, set the "
             f"environment variables CROWD_PRECISION={others} and CROWD_REPAIRS={own} for this command and for `crowdbench run`")
     assert told in capsys.readouterr().err
     assert main(["zoo", "pull", "zoo"]) == 0  # all of it, which may be for another machine

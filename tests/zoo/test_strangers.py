@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.cli import main
 from benchmark.utils.errors import UserError
+from benchmark.utils.hashing import content_key
 from benchmark.zoo import sources
 from benchmark.zoo.index import INDEX
 from benchmark.zoo.pull import index_of, missing, pull
+from benchmark.zoo.push import push
 from benchmark.zoo.sources import source
 
 
@@ -116,6 +118,32 @@ def test_a_stage_that_is_not_what_its_key_says_is_refused(zoo, desk, name, chang
     sealed(zoo)
     refused(zoo, f"counters/.*: {message}.*; nothing of it was kept", desk / "store")
     assert not [path for path in desk.glob("store/*/.*") if path.is_dir()]
+
+
+FACTS = [({"model": 3}, "facts.model: Input should be a valid tuple"), ({"before": ["a"]}, "facts: Input should be a valid"),
+         ({"model": ["tiny", 1, {}], "recipe": {"precision": 3}}, "facts.recipe.precision: .*string"),
+         ({"model": ["tiny", 1]}, "facts.model.2: Field required")]
+
+
+def with_facts(folder, facts, needs=()):
+    """A stage that describes itself by other facts, under the key of these; its new folder."""
+    changed(folder / "stage.json", lambda about: about.update(facts=facts, needs=needs))
+    return folder.rename(folder.with_name(content_key(facts)))
+
+
+@pytest.mark.parametrize("facts, message", FACTS)
+@pytest.mark.parametrize("needs, first", [([], ""), (["../up"], "needs: expected keys of stages")])
+def test_facts_that_no_run_writes_are_refused_in_a_zoo_and_in_a_store(trained, zoo, desk, facts, message, needs, first):
+    old = stage_of(zoo).name
+    folder = with_facts(stage_of(zoo), facts, needs)
+    changed(zoo / INDEX, lambda index: index["stages"].update({folder.name: index["stages"].pop(old)}))
+    sealed(zoo)
+    refused(zoo, f"stage.json: {first or message}", desk / "store")
+    store = shutil.copytree(trained.store, desk / "own")
+    folder = with_facts(store / "counters" / old, facts, needs)
+    record = trained.records[1].model_copy(update={"provenance": {"stages": {"victim": {"key": folder.name}}}})
+    with pytest.raises(UserError, match=f"own/counters/{folder.name}: stage.json: {first or message}"):
+        push([record], store, desk / "new")
 
 
 def test_a_refused_stage_costs_no_checkpoint_of_a_killed_training(zoo, desk):
