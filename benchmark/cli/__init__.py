@@ -10,7 +10,7 @@ import io
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmark import registry
 from benchmark.cli import (data, entry, export, figure, plugin, publication, run, show, store,
@@ -24,6 +24,7 @@ from benchmark.version import __version__
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    _replace_closed_streams()
     listen()
     _escape_what_cannot_be_encoded()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not arguments:
             parser.print_help()
             return 0
+        _refuse_empty(arguments)
         options, unknown = parser.parse_known_args(arguments)
         if unknown:
             parser.error(f"unrecognized arguments: {' '.join(unknown)}"
@@ -56,6 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
+def _replace_closed_streams() -> None:
+    """Let nothing come of what is written to a stream that is closed, as by `>&-`.
+
+    Python has None in its place, where `print` writes to the other stream.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+
+
 def _escape_what_cannot_be_encoded() -> None:
     """Escape the characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
@@ -64,10 +76,33 @@ def _escape_what_cannot_be_encoded() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
+    """A parser that reports an error in one line, and takes no abbreviations of flags.
+
+    What an abbreviation stands for would change with the next flag that begins like it.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # here the error of a full disk is still told
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an argument without any text, which would count as this folder or as not given.
+
+    Raises:
+        UserError: it names the flag before it.
+    """
+    for before, argument in zip(["", *arguments], arguments):
+        flag, equals, value = argument.partition("=")
+        if not argument or equals and not value and flag.startswith("--"):
+            name = flag or (before if before.startswith("--") else "an argument")
+            raise UserError(f"{name}: '' is empty; expected a value")
 
 
 def _setting_hint(options: argparse.Namespace, argument: str) -> str:

@@ -92,9 +92,18 @@ def add(commands: Any) -> None:
 
 def _add_out(command: argparse.ArgumentParser, default: str, more: str = "") -> None:
     """Add the flag for the files of a picture. more: what it writes besides those of all."""
-    command.add_argument("--out", type=Path,
+    command.add_argument("--out", type=_files,
                          help=f"the files to write; .png, .pdf{more} and, for the caption, .txt "
                               f"are added to the name (default: {default})")
+
+
+def _files(text: str) -> Path:
+    """The path of a picture's files without their endings."""
+    name = text.rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that .png and .pdf are added "
+                                         "to, for instance figures/mine")
+    return Path(text)
 
 
 def _add_records(command: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,9 +35,9 @@ def add(commands: Any) -> None:
     command.add_argument("--address",
                          help="a running Ray cluster, 'auto' for this machine's "
                               "(default: start a cluster)")
-    command.add_argument("--cpus", type=float, default=1,
+    command.add_argument("--cpus", type=_processors,
                          help="processors for each stage on Ray (default: 1)")
-    command.add_argument("--gpus", type=float,
+    command.add_argument("--gpus", type=_processors,
                          help="GPUs for each stage on Ray; with 0.5 two stages share one "
                               "(default: 1 if the cluster has any)")
 
@@ -45,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.config.grid import cells
     from benchmark.config.request import load_request
 
+    _check_executor_flags(options)
     request = request_from_flags(options)
     if options.controls:
         from benchmark.pipeline.controls import with_controls
@@ -104,12 +106,25 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
 
 
 def _share(text: str) -> tuple[int, int]:
-    number, slash, shards = text.partition("/")
-    if not (slash and number.isdecimal() and shards.isdecimal()
-            and 1 <= int(number) <= int(shards)):
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, "
                                          "for instance 3/8")
-    return int(number), int(shards)
+    return int(found[1]), int(found[2])
+
+
+def _processors(text: str) -> float:
+    """A number of processors; 0.5 is half of one."""
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of processors, for "
+                                         "instance 2 or 0.5")
+    return float(text)
+
+
+def _check_executor_flags(options: argparse.Namespace) -> None:
+    for flag in ("address", "cpus", "gpus"):
+        if options.executor != "ray" and getattr(options, flag) is not None:
+            raise UserError(f"--{flag}: expected only with --executor ray")
 
 
 def _executor(options: argparse.Namespace) -> Any:
@@ -118,9 +133,7 @@ def _executor(options: argparse.Namespace) -> Any:
 
     if options.executor == "ray":
         plugins = [Path(plugin) for plugin in options.plugin or []]
-        return partial(on_ray, address=options.address, cpus=options.cpus, gpus=options.gpus,
+        cpus = 1 if options.cpus is None else options.cpus
+        return partial(on_ray, address=options.address, cpus=cpus, gpus=options.gpus,
                        plugins=plugins)
-    for flag in ("address", "gpus"):
-        if getattr(options, flag) is not None:
-            raise UserError(f"--{flag}: expected only with --executor ray")
     return run_locally

@@ -2,14 +2,17 @@
 
 import keyword
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 
 from benchmark.registry import names
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
+from benchmark.utils.packages import OURS
 
 TEMPLATES = files("benchmark") / "templates"
 
@@ -48,15 +51,21 @@ def write_new(template: str, name: str, folder: Path) -> list[Path]:
     template: one of `KINDS`.
 
     Raises:
-        UserError: the name is not that of a module or is registered, or one of the files exists.
+        UserError: the name is not that of a module, is registered, or is that of another module
+            that Python imports, or one of the files exists.
     """
-    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+    if (not name.isidentifier() or keyword.iskeyword(name) or name != name.lower()
+            or name.startswith("_")):
         raise UserError(f"new {name!r}: expected a name of lower-case letters, digits and _, "
                         f"for instance my_{template}")
     for kind in KINDS[template].kinds:
         if name in names(kind):
             raise UserError(f"new {name!r}: a {kind} of that name is registered; "
                             "expected another name")
+    # As `base`, the file would be no component in the package of its kind.
+    if name in {"base", *OURS, *sys.stdlib_module_names, *packages_distributions()}:
+        raise UserError(f"new {name!r}: Python or this project has a module of that name, which "
+                        "the file would hide or be hidden by; expected another name")
     paths = {folder / f"{name}.py": f"{template}.txt", folder / f"test_{name}.py": "test.txt"}
     for path in paths:
         if path.exists():

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -160,13 +161,13 @@ def _speed(options: argparse.Namespace) -> int:
     from benchmark.config.request import override
     from benchmark.profiling import speed
 
-    width, _, height = options.size.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
+    sides = re.fullmatch(r"(\d{1,9})x(\d{1,9})", options.size, re.ASCII)
+    if sides is None:
         raise UserError(f"--size {options.size!r}: expected WxH in pixels, for instance 1024x768")
     settings = override({}, options.set)
     models = [Component("model", name, settings) for name in options.model.split(",")]
     precisions = options.precision.split(",") if options.precision else None
-    report = speed.measure(models, precisions, (int(height), int(width)))
+    report = speed.measure(models, precisions, (int(sides[2]), int(sides[1])))
     print(json.dumps(report.to_dict()) if options.json else report.text())
     print(f"written for the estimates of --dry-run: {speed.write(report)}", file=sys.stderr)
     return 0

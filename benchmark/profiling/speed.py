@@ -24,7 +24,7 @@ from benchmark.utils.errors import UserError, did_you_mean
 from benchmark.utils.progress import Bar
 
 PRECISIONS = ("fp32", "bf16")
-SMALLEST = 32  # least side of an image in pixels
+SMALLEST, LARGEST = 32, 8192  # sides of an image in pixels
 HEADS = 500  # of the scene that is measured
 
 
@@ -122,17 +122,17 @@ def measure(models: Sequence[Component], precisions: Sequence[str] | None,
     size: (H, W) in pixels of the images that are counted, and from which training cuts its crops.
 
     Raises:
-        UserError: an unknown model, setting or precision, or a size that is too small. Nothing has
-            been measured then.
+        UserError: an unknown model, setting or precision, or a size that is too small or too large.
+            Nothing has been measured then.
     """
     precisions = list(dict.fromkeys(precisions or ("fp32", resolve_precision("auto"))))
     for precision in precisions:
         if precision not in PRECISIONS:
             hint = did_you_mean(precision, PRECISIONS)
             raise UserError(f"speed: unknown precision {precision!r}: {hint}")
-    if min(size) < SMALLEST:
+    if min(size) < SMALLEST or max(size) > LARGEST:
         raise UserError(f"speed: size {size[1]}x{size[0]}: "
-                        f"expected sides of at least {SMALLEST} pixels")
+                        f"expected sides of {SMALLEST} to {LARGEST} pixels")
     for model in models:
         model.resolved
     image, points = draw_scene(size, HEADS, np.random.default_rng(0))

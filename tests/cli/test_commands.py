@@ -219,6 +219,16 @@ def test_a_wrong_file_is_refused_at_once(capsys, text, words):
     (["figure", "maps", "quik"], ["'quik'", "did you mean 'quick'"]),
     (["figure", "maps", "tiny.yaml", "--defense", "fine_tuen"], ["'fine_tuen'", "did you mean 'fine_tune'"]),
     (["figure", "gradcam", "tiny.yaml", "--attack", "none"], ["no attack in this grid"]),
+    (["speed", "--size", f"{5000 * '9'}x1"], ["--size", "expected WxH in pixels"]),
+    (["run", "tiny.yaml", "--shard", f"1/{5000 * '9'}"], ["--shard", "expected I/N with I from 1 to N"]),
+    (["run", "tiny.yaml", "--cpus", "3", "--dry-run"], ["--cpus: expected only with --executor ray"]),
+    (["run", "tiny.yaml", "--executor", "ray", "--gpus", "-1"], ["--gpus", "expected a number of processors"]),
+    (["run", "tiny.yaml", "--dry"], ["unrecognized arguments: --dry"]),
+    (["run", ""], ["an argument: '' is empty; expected a value"]),
+    (["run", "tiny.yaml", "--out", ""], ["--out: '' is empty; expected a value"]),
+    (["data", "check", "shanghaitech", "--root="], ["--root: '' is empty; expected a value"]),
+    (["figure", "growth", "tiny.yaml", "--out", ".."], ["--out: '..': expected a name that .png"]),
+    (["figure", "growth", "tiny.yaml", "--out", "new/"], ["--out: 'new/': expected a name that .png"]),
     (["data", "check", "shanghai"], ["did you mean 'shanghaitech'"]),
     (["data", "check", "shanghaitech"], ["CROWD_DATA"]),
     (["data", "check", "shanghaitech", "--root", "nowhere"], ["root nowhere", "expected a folder"]),
@@ -504,6 +514,19 @@ def test_results_that_cannot_be_printed_are_told(cache):
     line = process.communicate(timeout=60)[1]
     assert line.startswith("crowdbench: file system: No space left on device") and line.count("\n") == 1
     assert process.returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_help_that_cannot_be_printed_is_told(cache):
+    with open("/dev/full", "w") as full:
+        process = started(cache, "--help", stdout=full)
+    assert process.communicate(timeout=60)[1].startswith("crowdbench: file system: No space") and process.returncode == 2
+
+
+@pytest.mark.parametrize("closed, arguments, code", [(1, ["list", "presets"], 0), (2, ["show", "nothing"], 2)])
+def test_nothing_goes_to_the_other_stream_where_one_is_closed(cache, closed, arguments, code):
+    process = started(cache, *arguments, preexec_fn=partial(os.close, closed))
+    assert process.communicate(timeout=60) == ("", "") and process.returncode == code
 
 
 def test_a_defense_of_ones_own_gets_its_row(cache, grid):

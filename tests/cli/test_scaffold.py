@@ -41,7 +41,9 @@ def test_nothing_is_overwritten_and_no_name_is_taken_twice(tmp_path):
     first.write_text("mine")
     for name, message in (("mine", "exists already"), ("none", "a defense of that name"),
                           ("No-name", "lower-case"), ("class", "lower-case"),
-                          ("../up", "lower-case")):
+                          ("../up", "lower-case"), ("_", "lower-case"), ("__init__", "lower-case"),
+                          ("base", "a module of that name"), ("torch", "a module of that name"),
+                          ("models", "a module of that name"), ("json", "a module of that name")):
         with pytest.raises(UserError, match=message):
             write_new("defense", name, tmp_path)
     assert first.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2

@@ -150,7 +150,8 @@ def test_by_default_fp32_and_what_the_device_runs_natively_are_measured(monkeypa
     ([Component("model", "csrnett", {})], None, SIZE, "did you mean 'csrnet'?"),
     ([Component("model", "tiny", {"wide": 3})], None, SIZE, "did you mean 'width'?"),
     ([TINY], ["bf61"], SIZE, "did you mean 'bf16'?"), ([TINY], ["fp16"], SIZE, "known: bf16, fp32"),
-    ([TINY], None, (20, 100), "size 100x20: expected sides of at least 32 pixels")])
+    ([TINY], None, (20, 100), "size 100x20: expected sides of 32 to 8192 pixels"),
+    ([TINY], None, (64, 9000), "size 9000x64: expected sides of 32 to 8192 pixels")])
 def test_a_wrong_request_is_told_before_anything_is_measured(models, precisions, size, words, monkeypatch):
     monkeypatch.setattr(speed, "draw_scene", None)
     with pytest.raises(UserError) as told:
