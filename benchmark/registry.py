@@ -180,7 +180,9 @@ def checked(model: type[BaseModel], given: dict[str, Any], where: str) -> BaseMo
 def _setting_error(model: type[BaseModel], where: str, errors: list[Any]) -> UserError:
     """The first of pydantic's errors in one line. where: the subject of the message."""
     first = errors[0]
-    key, value = str(first["loc"][0]) if first["loc"] else "settings", first["input"]
+    if not first["loc"]:  # of settings that do not fit each other, which the reason names
+        return UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}")
+    key, value = str(first["loc"][0]), first["input"]
     if first["type"] == "extra_forbidden":
         return unknown_key(where, key, model.model_fields)
     reason = first["msg"].removeprefix("Value error, ")
@@ -230,9 +232,9 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a file may be a script that ends the process
+    except BaseException as error:  # a file may be a script that ends the process
         raise UserError(f"plugin {shown(path)}: {type(error).__name__}: {error}"
                         f"{import_hint(path, error)}") from error
     for note in collision_notes(path):

@@ -116,6 +116,7 @@ def test_settings_that_are_not_given_have_their_defaults():
     ("target", "multiply", {"shift": "-inf"}, "shift = '-inf': .*finite"),
     ("target", "multiply", {"k": 2.5}, "target multiply: k = 2.5"),
     ("model", "tiny", {"width": "wide"}, "model tiny: width = 'wide'"),
+    ("dataset", "synthetic", {"sigma": 1e300}, "dataset synthetic: sigma = 1e.300: .*less than or equal to 1000"),
     ("dataset", "shanghaitech", {"part": "C"}, "dataset shanghaitech: part = 'C': .*'A' or 'B'")])
 def test_a_wrong_setting_is_refused_in_one_line_that_names_it(kind, name, given, message):
     with pytest.raises(UserError, match=message) as refused:

@@ -99,7 +99,9 @@ def _verdict(kind: str, name: str, given: dict[str, Any]) -> bool:
         check(name, given)
     except testing.BrokenContract as error:
         problem = str(error)
-    except (Exception, SystemExit) as error:  # a component may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a component may raise anything
         problem = f"{kind} {name}: {type(error).__name__}: {error} ({_place(kind, name, error)})"
     else:
         print(f"ok: {kind} {name}: it keeps the contract")

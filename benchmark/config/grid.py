@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.component_source import class_attribute, setting_names
-from benchmark.config.axes import check_extent, expand
+from benchmark.config.axes import check_extent, check_repeats, expand
 from benchmark.config.cell import POISONING, Cell, Component, ExperimentSettings
 from benchmark.config.request import DEFAULTS, as_mapping
 from benchmark.recipe import Recipe
@@ -19,11 +19,12 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     Misspelt names are found before any component is imported, since torch takes seconds to import.
 
     Raises:
-        UserError: an unknown component or key, a value that does not fit, a setting that this
-            machine does not support, an audit of something else than a trained counter, or a
-            request without any cell or with too many.
+        UserError: an unknown component or key, a value that does not fit or occurs twice, a
+            setting that this machine does not support, an audit of something else than a trained
+            counter, or a request without any cell or with too many.
     """
     check_extent(request)
+    check_repeats(request)
     grid = [_cell(choice) for choice in expand(request)]
     if not grid:
         raise UserError("settings: expected at least one value in every list, found an empty list")

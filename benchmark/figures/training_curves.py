@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES = ("-", "--", ":", "-.")  # of seeds, in order
+LARGEST = 1e100  # of a number that can be drawn; records hold numbers by anybody
 PER_ROW = 3  # panels side by side; below each stands that of its MAE
 
 
@@ -107,7 +108,8 @@ def _panels(scenarios: Sequence[Scenario]) -> dict[str, list[Curve]]:
 
 def _curve(facts: MadeStage, seed: int) -> Curve | None:
     """The curve of a stage, from the facts in a record; None where its errors were not measured."""
-    points = [point for point in facts.get("validation", []) if len(point) == 3]
+    points = [point for point in facts.get("validation", [])
+              if len(point) == 3 and all(abs(value) <= LARGEST for value in point)]
     if not points or "key" not in facts:
         return None
     return Curve(seed, points, facts.get("best_epoch"))

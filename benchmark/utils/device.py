@@ -11,7 +11,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import (GradientAccumulationPlugin, broadcast_object_list,
                               parse_flag_from_env)
 
-from benchmark.utils.errors import UserError, did_you_mean, quoted
+from benchmark.utils.errors import UserError, did_you_mean, quoted, shown
 from benchmark.utils.switches import check_precision
 
 OFF = {"", "0", "no", "false", "off"}
@@ -24,6 +24,7 @@ CHANGES_RESULTS = {
     "DNNL_DEFAULT_FPMATH_MODE": {"", "strict"}, "ONEDNN_DEFAULT_FPMATH_MODE": {"", "strict"},
     "NVIDIA_TF32_OVERRIDE": set(), "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": OFF}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ON_CPU = "ACCELERATE_USE_CPU"
 AUTO = "CROWD_PRECISION"  # the environment variable that says what the precision 'auto' means
 REPAIRS = "CROWD_REPAIRS"  # that which says what it means where a defense computes
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -33,8 +34,18 @@ def state() -> PartialState:
     """The state of this process: its device, its index and the number of processes in the run.
 
     The environment variable ACCELERATE_USE_CPU=true keeps all work on the CPU.
+
+    Raises:
+        UserError: an environment variable that Accelerate reads has a wrong value, or some of those
+            of a launcher are missing.
     """
-    return PartialState(cpu=_on_cpu())
+    on_cpu = _on_cpu()
+    try:
+        return PartialState(cpu=on_cpu)
+    except ValueError as error:
+        raise UserError(f"environment variables of a launcher (LOCAL_RANK, RANK, ...): "
+                        f"{shown(error)}; expected all that `accelerate launch` sets, or none"
+                        ) from None
 
 
 def device() -> torch.device:
@@ -44,9 +55,12 @@ def device() -> torch.device:
 
 def _on_cpu() -> bool:
     """Whether to run on the CPU. Accelerate must be told so, or it joins no processes there."""
-    if parse_flag_from_env("ACCELERATE_USE_CPU"):
-        return True
-    return torch.accelerator.current_accelerator() is None
+    try:
+        asked = parse_flag_from_env(ON_CPU)
+    except ValueError:
+        raise UserError(f"environment variable {ON_CPU} = {quoted(os.environ[ON_CPU])}: expected "
+                        "true or false") from None
+    return asked or torch.accelerator.current_accelerator() is None
 
 
 def resolve_precision(precision: str) -> str:
@@ -139,8 +153,10 @@ def accelerator(precision: str, tracker: str | None) -> Accelerator:
     check_environment()
     available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
     if tracker is not None and tracker not in available:
-        raise UserError(f"training.tracker = {tracker!r}: not installed or unknown; "
-                        f"{did_you_mean(tracker, available)}")
+        expected = (did_you_mean(tracker, available) if available
+                    else "no tracker is installed; `pip install tensorboard` installs one")
+        raise UserError(f"training.tracker = {quoted(tracker)}: not installed or unknown; "
+                        f"{expected}")
     AcceleratorState._reset_state()  # this singleton would refuse a second precision in one process
     # Only as a plugin is the number of accumulated steps not overridden by the environment.
     return Accelerator(cpu=_on_cpu(), mixed_precision="no" if precision == "fp32" else precision,

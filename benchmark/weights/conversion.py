@@ -27,7 +27,8 @@ def convert(source: str | Path, out: str | Path, model: str | None,
     Returns the tensors that were written, and lines that say what was taken and left out.
 
     Raises:
-        UserError: `out` exists or is not named *.safetensors, or the file holds something else.
+        UserError: `out` exists or is not named *.safetensors, `settings` name other weights, or
+            the file holds something else.
         OSError: `out` cannot be written; the error names it.
     """
     source, out = Path(source), Path(out)
@@ -35,6 +36,8 @@ def convert(source: str | Path, out: str | Path, model: str | None,
         raise UserError(f"convert: {out}: expected a name that ends in .safetensors")
     if out.exists():
         raise UserError(f"convert: {out} exists; remove it, or give another name")
+    if "weights" in (settings or {}):
+        raise UserError(f"convert: --set weights: the weights are those of {source}; leave it out")
     if settings and model is None:
         raise UserError("convert: --set changes a setting of a counter; expected --model NAME, too")
     found = read_checkpoint(source, key)

@@ -126,6 +126,7 @@ def failed_on_the_way(error, *words):
     ("attack.image=tiny.yaml", ["tiny.yaml", "not a readable image"]),
     ("attack.image=missing.png", ["missing.png", "not a readable image"]),
     ("training.lr=-1", ["training: lr = -1", "greater than 0"]),
+    ("training.zoom_min=2", ["crowdbench: training: zoom_min = 2.0 is above zoom_max = 1.0\n"]),
     ("training.tracker=tensorbord", ["training.tracker = 'tensorbord'", "not installed or unknown"]),
     ("attack=mulitply", ["target 'mulitply'", "did you mean 'multiply'"]),
     ("attack.trigger=blened", ["trigger 'blened'", "did you mean 'blended'"]),
@@ -439,13 +440,13 @@ def test_shortcuts_mean_what_set_means_and_set_goes_on_top(monkeypatch):
     asked = []
     monkeypatch.setattr(dry_run, "plan", lambda chosen, *_: asked.append(chosen) or Plan([], {}, *7 * [[]], 0, 0))
     short = ["--set", "model.width=8", "--weights", "scratch", "--attack", "none,multiply", "--model",
-             "squeeze,squeeze", "--defense", "none,fine_tune", "--data", "synthetic",
+             "squeeze", "--defense", "none,fine_tune", "--data", "synthetic",
              *flags("attack.alpha=0.2", "data.test=6")]
-    long = flags("model=squeeze,squeeze", "model.weights=scratch", "attack=none,multiply", "defense=none,fine_tune",
+    long = flags("model=squeeze", "model.weights=scratch", "attack=none,multiply", "defense=none,fine_tune",
                  "data=synthetic", "model.width=8", "attack.alpha=0.2", "data.test=6")
     for given in (short, long):
         assert main(["run", "paper", "--dry-run", *given]) == 0
-    assert asked[0] == asked[1] and len(asked[0]) == 8
+    assert asked[0] == asked[1] and len(asked[0]) == 4
     assert {cell.model.given["width"] for cell in asked[0]} == {8}
 
 

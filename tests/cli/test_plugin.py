@@ -42,6 +42,7 @@ def test_defenses_that_keep_the_contract_get_a_line_each(desk, capsys):
     (f"{COPY}; return repaired", "defense mine: it declares .* and uses"),
     (f"{COPY}; raise KeyError('a\\nb')", "defense mine: KeyError: .*.mine.py, line 16.$"),
     (f"{COPY}; raise SystemExit(0)", "defense mine: SystemExit: 0 .mine.py, line 16.$"),
+    (f"{COPY}; raise BaseException('no')", "defense mine: BaseException: no"),
     (f"{COPY}; assert False", "defense mine: AssertionError"),
     ("return None", "defense mine: AttributeError: .*None")])
 def test_a_broken_rule_is_told_in_a_line_and_the_other_defense_is_checked_too(desk, capsys, new, message):
@@ -73,6 +74,7 @@ def test_a_setting_of_the_defense_may_be_given(desk, capsys, setting, code, mess
     ("class:\n", "plugin mine.py: SyntaxError"),
     (None, "plugin mine.py: expected an existing .py file"),
     ("raise SystemExit(0)\n", "plugin mine.py: SystemExit: 0"),
+    ("raise BaseException('no')\n", "plugin mine.py: BaseException: no"),
     ("from models.tiny import Tiny\nfrom benchmark.registry import register\n\n\n"
      "@register\nclass More(Tiny):\n    pass\n",
      "check mine.py: expected a defense, trigger or target, found model mine; only these have a check")])

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmark.config.axes import MOST_CELLS, check_extent, expand, extent
+from benchmark.config.axes import MOST_CELLS, check_extent, check_repeats, expand, extent
 from benchmark.config.grid import cells
 from benchmark.config.request import change, load_request, override, preset_names
 from benchmark.utils.errors import UserError
@@ -39,8 +39,9 @@ def test_the_cells_are_counted_as_they_are_expanded(request_):
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_presets_are_far_below_the_limit(preset):
+def test_presets_are_far_below_the_limit_and_have_no_value_twice(preset):
     check_extent(load_request(preset))
+    check_repeats(load_request(preset))
     assert extent(load_request(preset)).choices < MOST_CELLS / 10
 
 
@@ -65,6 +66,14 @@ def test_a_grid_without_end_is_refused_in_one_line_and_in_bounded_time(request_,
             cells(override(request_, flags))
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("flag, message", [
+    ("seed=0,1,0", "seed: 0 occurs twice; expected each value of an axis once"),
+    ("attack.alpha=0.1,0.1", "attack: .*'alpha': 0.1.* occurs twice"), ("defense=none,none", "defense: 'none' occurs twice")])
+def test_a_value_that_occurs_twice_in_an_axis_is_refused(flag, message):
+    with pytest.raises(UserError, match=message):
+        cells(override({"attack": {"target": "add"}}, [flag]))
 
 
 def test_flags_may_shorten_an_axis_of_a_file():

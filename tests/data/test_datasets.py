@@ -226,6 +226,9 @@ def test_own_images(tmp_path, heads, table, text):
     ("points.csv", "image,x,y\na.png,1,\n", "points.csv: line 2: expected numbers"),
     ("points.csv", "image,x,y\na.png,1,2\na.png,one,2\n", "points.csv: line 3: expected numbers"),
     ("points.csv", "image,x,y\na.png,1\n", "points.csv: line 2: expected numbers"),
+    ("points.csv", "image,x,y\na.png,1,2\na.png\n", "points.csv: line 3: expected numbers x,y or both empty; found None,None"),
+    ("points.csv", "image,x,y\na.png,1_0,2\n", "points.csv: line 2: expected numbers x,y or both empty; found 1_0,2"),
+    ("points.json", '{"a.png": [[1, 2], [true, 1.5]]}', "points.json: a.png: expected points as numbers .*, found true"),
     ("heads.txt", "", "expected one points.json or points.csv, found none"),
 ])
 def test_a_wrong_table_is_named(tmp_path, table, text, message):
@@ -234,7 +237,7 @@ def test_a_wrong_table_is_named(tmp_path, table, text, message):
 
 
 @pytest.mark.parametrize("wrong", ['[["x", 1]]', "[[1, 2, 3]]", "[[NaN, 1]]", "[[1], [1, 2]]", '[["1", "2"]]',
-                                   "[[true, false]]", f"[[1, {10**400}]]"])
+                                   "[[true, false]]", f"[[1, {10**400}]]", "[[1, 2], [3, -1e300]]"])
 def test_points_that_are_none_are_named(tmp_path, wrong):
     dataset = own_images(tmp_path, ["a.png"], "points.json", f'{{"a.png": {wrong}}}')
     with pytest.raises(UserError, match="points.json: a.png: expected .*points"):

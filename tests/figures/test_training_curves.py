@@ -48,5 +48,6 @@ def test_bias_and_mae_of_clean_counters_and_victims_are_drawn_once_with_the_kept
 def test_trainings_without_validation_errors_are_left_out_and_none_at_all_is_refused():
     assert list(panels([victim(0, [[1, 9.0, -5.0]])])) == ["tiny clean"]
     assert list(panels([victim(0, [[1, 9.0, -5.0]], [[1, 9.0]])])) == ["tiny clean"]  # a record without the bias
+    assert list(panels([victim(0, [[1, 9.0, -5.0]], [[1, 1e308, -1e308]])])) == ["tiny clean"]  # and one by anybody
     with pytest.raises(UserError, match="no record holds the validation errors of a training"):
         draw_training_curves(scenarios([victim(0)]))

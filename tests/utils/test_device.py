@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from accelerate import PartialState
 
 from benchmark.cli import main
-from benchmark.utils.device import (CHANGES_RESULTS, accelerator, check_environment, repair_precision, resolve_precision,
-                                    tuned_convolutions)
+from benchmark.utils.device import (CHANGES_RESULTS, accelerator, check_environment, device, repair_precision,
+                                    resolve_precision, tuned_convolutions)
 from benchmark.utils.errors import UserError
 
 
@@ -29,6 +30,17 @@ def test_a_run_with_such_a_variable_ends_before_data_is_read(monkeypatch, capsys
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     assert main(["run", "quick", "--dry-run"]) == 2
     assert "NVIDIA_TF32_OVERRIDE = '1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, value, message", [
+    ("ACCELERATE_USE_CPU", "maybe", "ACCELERATE_USE_CPU = 'maybe': expected true or false"),
+    ("LOCAL_RANK", "5", "of a launcher .*RANK expected, but not set; expected all that"),
+    ("LOCAL_RANK", "first", "of a launcher .*'first'; expected all that")])
+def test_an_environment_that_no_launcher_sets_is_refused(monkeypatch, name, value, message):
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        device()
 
 
 def test_the_accelerator_reads_none_of_its_settings_from_the_environment(monkeypatch):

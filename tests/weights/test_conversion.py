@@ -361,6 +361,12 @@ def test_a_write_that_fails_leaves_nothing_behind(capsys, desk, monkeypatch):
     refused(capsys, desk, ["their.safetensors", "out.safetensors"], "out.safetensors: No space left")
 
 
+def test_other_weights_than_those_of_the_file_are_refused(capsys, desk):
+    torch.save({"a": torch.zeros(1)}, "their.pth")
+    given = ["their.pth", "out.safetensors", "--model", "squeeze", "--set", "weights=scratch"]
+    refused(capsys, desk, given, "convert: --set weights: the weights are those of their.pth")
+
+
 @pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors"])
 def test_a_file_that_is_not_there_is_named(capsys, desk, name):
     refused(capsys, desk, [name, "out.safetensors"], name, "no such file")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from benchmark.data.datasets.parts.folders import find_folder, is_named, listed
 from benchmark.data.datasets.parts.pairs import Item
@@ -19,6 +19,7 @@ from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import with_home
 
 Split = Literal["train", "test"]
+MOST_SIGMA = 1000  # pixels; a wider Gaussian is flat in any image
 
 
 class Published(NamedTuple):
@@ -51,7 +52,7 @@ class Dataset(Settings, ABC):
     licence: ClassVar[str] = ""
     published: ClassVar[tuple[Published, ...]] = ()
     root: Path | None = None
-    sigma: PositiveFloat | None = None
+    sigma: float | None = Field(None, gt=0, le=MOST_SIGMA)
     max_side: PositiveInt | None = None
 
     @abstractmethod

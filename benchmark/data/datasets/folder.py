@@ -104,6 +104,12 @@ def _parse_json(path: Path, text: str) -> dict[str, list]:
     table = json.loads(text, object_pairs_hook=partial(_unique, path))
     if not isinstance(table, dict) or not all(isinstance(heads, list) for heads in table.values()):
         raise UserError(f'{shown(path)}: expected {{"image.jpg": [[x, y], ...], ...}}')
+    for name, heads in table.items():
+        # numpy would take true and false for 1 and 0.
+        if any(isinstance(value, bool) for head in heads if isinstance(head, list)
+               for value in head):
+            raise UserError(f"{shown(path)}: {shown(name)}: expected points as numbers (x, y), "
+                            "found true or false")
     if any(not name.strip() for name in table):
         raise UserError(f"{shown(path)}: an empty name; expected the name of an image")
     return table
@@ -137,10 +143,17 @@ def _parse_csv(path: Path, text: str) -> dict[str, list]:
         if not (row["image"] or "").strip():
             raise UserError(f"{shown(path)}: line {rows.line_num}: expected the name of an image")
         heads = table[row["image"]]
-        if row["x"] or row["y"]:
+        if row["x"] != "" or row["y"] != "":  # None where the row ends before the column
             try:
-                heads.append((float(row["x"]), float(row["y"])))
+                heads.append((_number(row["x"]), _number(row["y"])))
             except (TypeError, ValueError):
                 raise UserError(f"{shown(path)}: line {rows.line_num}: expected numbers x,y or "
                                 f"both empty; found {shown(row['x'])},{shown(row['y'])}") from None
     return dict(table)
+
+
+def _number(text: str) -> float:
+    """The number in a field; `float` would also read 1_0, as 10. Raises TypeError, ValueError."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
