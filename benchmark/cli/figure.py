@@ -136,7 +136,8 @@ def _figure_of_records(options: argparse.Namespace) -> int:
     from benchmark.results.scenarios import scenarios
 
     draw = {"defenses": draw_defenses, "frontier": draw_frontiers, "growth": draw_growth,
-            "strength": draw_strengths, "suspicions": draw_suspicions, "curves": draw_training_curves}[options.kind]
+            "strength": draw_strengths, "suspicions": draw_suspicions,
+            "curves": draw_training_curves}[options.kind]
     records = read_records(options.records)
     return _save(draw(scenarios(records)), options.out or Path(options.kind),
                  source(options.records, len(records)))

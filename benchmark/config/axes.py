@@ -62,7 +62,9 @@ def check_extent(request: dict[str, Any]) -> None:
 
 
 def check_repeats(request: dict[str, Any]) -> None:
-    """Check that no axis has a value twice, whose cells would be the same. See `check_extent`.
+    """Check that no axis has a value twice, whose cells would be the same.
+
+    request: one whose values were checked, so that each can be written out.
 
     Raises:
         UserError: it names the value.

@@ -24,12 +24,12 @@ def cells(request: dict[str, Any]) -> list[Cell]:
             counter, or a request without any cell or with too many.
     """
     check_extent(request)
-    check_repeats(request)
     grid = [_cell(choice) for choice in expand(request)]
     if not grid:
         raise UserError("settings: expected at least one value in every list, found an empty list")
     for cell in grid:
         _check(cell)
+    check_repeats(request)
     _check_machine(grid)
     _check_audits([cell for cell in grid if cell.settings.audit])
     return grid

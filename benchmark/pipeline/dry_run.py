@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,11 @@ class Plan:
 
 
 def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
-    """The plan of a run of these cells. Raises UserError where data is missing or broken."""
+    """The plan of a run of these cells.
+
+    Raises:
+        UserError: data, or a file of initial weights, is missing or broken.
+    """
     rows, protocols, stages = [], Counter(), {}
     for cell, name in zip(cells, display_names(cells)):
         done = read_if_sound(record_path(cell, graph, out)) is not None
@@ -95,6 +99,7 @@ def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
     for line in graph.data.small_images(stages.values()):
         log(line)
     missing = {stage: cell for stage, cell in stages.items() if not graph.store.has(stage)}
+    _load_weights(missing.values())
     estimator = learned((stage for stage in stages if stage not in missing), graph.store)
     times = {stage: estimator.seconds(stage.work()) for stage in missing if stage.work}
     unmeasured = list(dict.fromkeys(missing[stage].model.name
@@ -112,6 +117,14 @@ def _row(done: bool, needed: list[Stage], new: list[Stage], graph: StageGraph) -
     failures = [failure for stage in needed if (failure := graph.store.failure(stage))]
     state = "done" if done else f"failed: {failures[0]}" if failures else "to do"
     return {"to make": ", ".join(roles) or "nothing", "record": state}
+
+
+def _load_weights(cells: Iterable[Cell]) -> None:
+    """Load the files of initial weights as the run will, so that a broken one is told now."""
+    models = {repr(cell.model.resolved): cell.model for cell in cells
+              if isinstance(cell.model.resolved.get("weights"), Path)}
+    for model in models.values():
+        model.build()
 
 
 def _disk(missing: dict[Stage, Cell]) -> tuple[float, float]:

@@ -285,10 +285,11 @@ def test_a_truncated_image_is_named(capsys, scenes):
     failed_on_the_way(capsys.readouterr().err, str(image), "truncated")
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
 @pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors", "tiny.yaml"])
-def test_weights_that_cannot_be_read_are_named(capsys, monkeypatch, cache, name):
+def test_weights_that_cannot_be_read_are_named(capsys, monkeypatch, cache, name, more):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    assert main(["run", "tiny.yaml", *flags("model=squeeze", f"model.weights={name}")]) == 2
+    assert main(["run", "tiny.yaml", *flags("model=squeeze", f"model.weights={name}"), *more]) == 2
     failed_on_the_way(capsys.readouterr().err, name, "weights")
 
 

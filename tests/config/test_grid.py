@@ -74,14 +74,16 @@ def test_commas_make_an_axis():
         (alpha, seed) for alpha in (0.05, 0.1) for seed in (0, 1, 2)]
 
 
-def test_a_setting_of_a_list_of_attacks_is_set_in_each_and_none_stays_none():
-    made = grid({"attack": ["none", "add", {"target": "minus", "alpha": 0.9}, None]}, "attack.alpha=0.3")
-    assert [one.trigger and one.trigger.given for one in made] == [None, {"alpha": 0.3}, {"alpha": 0.3}, None]
+@pytest.mark.parametrize("none", ["none", None])
+def test_a_setting_of_a_list_of_attacks_is_set_in_each_and_none_stays_none(none):
+    made = grid({"attack": [none, "add", {"target": "minus", "alpha": 0.9}]}, "attack.alpha=0.3")
+    assert [one.trigger and one.trigger.given for one in made] == [None, {"alpha": 0.3}, {"alpha": 0.3}]
 
 
-def test_a_setting_of_a_list_of_defenses_leaves_none_alone():
-    made = grid({"defense": ["none", "fine_tune", {"name": "none"}]}, "defense.epochs=3")
-    assert [one.defense.given for one in made] == [{}, {"epochs": 3}, {}]
+@pytest.mark.parametrize("none", ["none", {"name": "none"}])
+def test_a_setting_of_a_list_of_defenses_leaves_none_alone(none):
+    made = grid({"defense": [none, "fine_tune"]}, "defense.epochs=3")
+    assert [one.defense.given for one in made] == [{}, {"epochs": 3}]
 
 
 @pytest.mark.parametrize("request_, flag", [({}, "attack.alpha=0.1"), ({"attack": "none"}, "attack.alpha=0.1"),

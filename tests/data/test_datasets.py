@@ -237,7 +237,7 @@ def test_a_wrong_table_is_named(tmp_path, table, text, message):
 
 
 @pytest.mark.parametrize("wrong", ['[["x", 1]]', "[[1, 2, 3]]", "[[NaN, 1]]", "[[1], [1, 2]]", '[["1", "2"]]',
-                                   "[[true, false]]", f"[[1, {10**400}]]", "[[1, 2], [3, -1e300]]"])
+                                   "[[true, false]]", f"[[1, {10**400}]]"])
 def test_points_that_are_none_are_named(tmp_path, wrong):
     dataset = own_images(tmp_path, ["a.png"], "points.json", f'{{"a.png": {wrong}}}')
     with pytest.raises(UserError, match="points.json: a.png: expected .*points"):

@@ -18,7 +18,6 @@ HDF5 = b"\x89HDF\r\n\x1a\n"  # at byte 512 of a MATLAB v7.3 file, whose text com
 MAT_TEXT = 116  # bytes of text at the beginning of a MATLAB file
 # All threads that write with scipy share one buffer for the headers of their files.
 ONE_AT_A_TIME = Lock()
-FARTHEST = 1e6  # between a point and the corner of its image
 MOST_BYTES = 16 * 2**20  # of a file with points; those of 100 000 heads take a tenth of that
 
 
@@ -110,10 +109,6 @@ def as_points(values: Any, source: Path | str) -> np.ndarray:
                         f"found {found}")
     if not np.isfinite(points).all():
         raise UserError(f"{shown(source)}: expected finite points, found nan or infinity")
-    farthest = np.abs(points).max()
-    if farthest > FARTHEST:
-        raise UserError(f"{shown(source)}: expected points in pixels, found a coordinate of "
-                        f"{farthest:g}, which no image has")
     return points
 
 
