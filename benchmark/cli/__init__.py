@@ -84,9 +84,9 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any):
         super().__init__(allow_abbrev=False, **settings)
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        sys.stdout.flush()  # here the error of a full disk is still told
-        super().exit(status, message)
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or the version; argparse itself would pass over the error of a full disk."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -83,9 +83,9 @@ def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
         return store.get(stage, wait) is not None, None
     except TrainingFailed as error:
         failure = str(error)
-    except (UserError, OSError):
+    except (UserError, OSError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # of a plugin that ends the process, too
         # A mistake in a plugin, for instance: its author needs the traceback.
         traceback.print_exc()
         failure = f"{stage.title}: {type(error).__name__}: {error}"

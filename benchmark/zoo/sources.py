@@ -134,7 +134,7 @@ class _Server(Source):
                     raise self.missing(file) from None
                 if attempt == ATTEMPTS or not isinstance(error, URLError | HTTPException |
                                                          TimeoutError | ConnectionError):
-                    reason = getattr(error, "reason", None) or error
+                    reason = error.reason if isinstance(error, URLError) else error
                     raise UserError(f"zoo {shown(self.name)}: {file}: {shown(reason)}; expected a "
                                     "server that can be reached; the same command goes on from "
                                     "here") from None

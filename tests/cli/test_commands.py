@@ -461,11 +461,11 @@ def test_help_names_the_shortcuts(capsys):
 
 # Processes.
 
-def started(cache, *arguments, stdout=subprocess.PIPE, **options):
+def started(cache, *arguments, stdout=subprocess.PIPE, unbuffered="", **options):
     """The command as a process of its own."""
     path = str(Path(benchmark.__file__).parents[1])
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": path, "OMP_NUM_THREADS": "1",
-                                "PYTHONUNBUFFERED": ""}
+                                "PYTHONUNBUFFERED": unbuffered}
     return subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], env=environment, stdout=stdout,
                             stderr=subprocess.PIPE, text=True, **options)
 
@@ -519,9 +519,10 @@ def test_results_that_cannot_be_printed_are_told(cache):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_help_that_cannot_be_printed_is_told(cache):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_that_cannot_be_printed_is_told(cache, unbuffered):
     with open("/dev/full", "w") as full:
-        process = started(cache, "--help", stdout=full)
+        process = started(cache, "--help", stdout=full, unbuffered=unbuffered)
     assert process.communicate(timeout=60)[1].startswith("crowdbench: file system: No space") and process.returncode == 2
 
 

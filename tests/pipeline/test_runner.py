@@ -98,6 +98,11 @@ def test_a_mistake_in_a_stage_is_told_with_its_traceback(store, capsys):
     def mistake(folder):
         [][0]
 
+    def leaves(folder):
+        raise SystemExit(0)
+
+    [(_, failure)] = told(run_locally([named("another", make=leaves)], store))
+    assert failure == "another: SystemExit: 0"
     [(_, failure)] = told(run_locally([named("repair", make=mistake)], store))
     assert failure == "repair: IndexError: list index out of range"
     assert "in mistake" in capsys.readouterr().err
