@@ -13,8 +13,6 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmark.config.cell import Cell
-from benchmark.config.grid import cells
-from benchmark.config.request import override
 from benchmark.pipeline.counter_files import INFO, WEIGHTS, load_counter
 from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.stage import Stage
@@ -23,9 +21,8 @@ from benchmark.pipeline.stage_functions import counts_of
 from benchmark.pipeline.store import Store
 from benchmark.pipeline.store_admin import StoredStage
 from benchmark.results.record import Record
-from benchmark.results.rerun_request import request_of
+from benchmark.results.rerun_request import cell_of
 from benchmark.utils.device import DTYPES, resolve_precision
-from benchmark.utils.errors import UserError
 from benchmark.utils.files import copy_files, write_atomically
 from benchmark.utils.hashing import file_sha256
 from benchmark.utils.tensors import read_tensors, write_tensors
@@ -40,17 +37,14 @@ class Halving:
     settings: 'KEY=VALUE' for what a record only names, such as the folder of the data.
 
     Raises:
-        UserError: a setting is wrong, or has several values.
+        UserError: as `cell_of`.
     """
 
     def __init__(self, records: Sequence[Record], store: Path, settings: Sequence[str]):
         self.graph = StageGraph(Store(store))
         self.uses: dict[str, dict[str, Use]] = {}  # by the counter's key and that of its counts
         for record in records:
-            cell, *others = cells(override(request_of(record), list(settings)))
-            if others:
-                raise UserError(f"zoo push --set: {1 + len(others)} cells of one record; expected "
-                                "one value for each setting")
+            cell = cell_of(record, settings)
             for counter, triggered in _counted(self.graph, cell):
                 counts = self.graph.counts(cell, counter, triggered)
                 self.uses.setdefault(counter.key, {})[counts.key] = cell, counter, triggered

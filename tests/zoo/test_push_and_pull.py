@@ -109,7 +109,7 @@ def test_a_full_disk_is_named_and_leaves_no_draft(trained, desk, monkeypatch, ca
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["push", "{record}", "--to", "z", "--half", "--set", "seed=0,1"], "zoo push --set: 2 cells of one record; expected one"),
+    (["push", "{record}", "--to", "z", "--half", "--set", "seed=0,1"], "--set 'seed=0,1': a cell of a record runs with its own settings"),
     (["push", "{record}", "--to", "z", "--set", "seed=0"], "zoo push --set: expected only with --half"),
     (["pull", "zoo", "--set", "seed=0"], "zoo pull --set: expected only with --grid")])
 def test_settings_that_would_do_nothing_or_too_much_are_refused(trained, zoo, desk, capsys, arguments, words):
