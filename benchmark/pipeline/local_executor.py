@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.store import Store
-from benchmark.training.loop import TrainingFailed
+from benchmark.training.loop import CellRefused, TrainingFailed
 from benchmark.utils import progress
 from benchmark.utils.errors import UserError
 
@@ -81,6 +81,8 @@ def attempt(stage: Stage, store: Store, wait: bool) -> tuple[bool, str | None]:
     """
     try:
         return store.get(stage, wait) is not None, None
+    except CellRefused as error:
+        failure = f"{stage.title}: {error}"
     except TrainingFailed as error:
         failure = str(error)
     except (UserError, OSError, KeyboardInterrupt):

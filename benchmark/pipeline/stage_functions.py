@@ -30,7 +30,7 @@ from benchmark.pipeline.stage import Stage
 from benchmark.pipeline.storage_check import check_storable
 from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, count_errors
-from benchmark.training.loop import Progress, Score, TrainingFailed, fit
+from benchmark.training.loop import CellRefused, Progress, Score, TrainingFailed, fit
 from benchmark.utils.device import repair_precision, resolve_precision, state
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
@@ -85,7 +85,7 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage
             counter = load_counter(store, cell, surrogate).requires_grad_(False)
             asked = Surrogate(counter.to(state().device), bar.update)
         seed_generators(cell.settings.seed)  # for a plugin that draws without a seed
-        with _as_failure(f"trigger {cell.trigger.name}"):
+        with _as_failure():
             pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
     if state().is_main_process:
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
@@ -102,7 +102,7 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     if defense.knows.victim:
         attacked = load_counter(store, cell, victim).to(state().device)
     seed_generators(cell.settings.seed)
-    with _as_failure(f"defense {cell.defense.name}"):
+    with _as_failure():
         repaired = defense.apply(attacked, session.knowledge)
     parts = [training.micro_batch for training in session.trainings if training.micro_batch]
     last = session.trainings[-1] if session.trainings else Progress()
@@ -146,7 +146,7 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
     session = _open_session(store, data, cell, patterns, folder)
     inspected = load_counter(store, cell, counter).to(state().device)
     seed_generators(cell.settings.seed)
-    with _as_failure(f"defense {cell.defense.name}"):
+    with _as_failure():
         if triggered is None:
             scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
         else:
@@ -163,7 +163,7 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
 
 
 @contextmanager
-def _as_failure(title: str) -> Iterator[None]:
+def _as_failure() -> Iterator[None]:
     """Let a component that refuses one cell fail there, so that the other cells go on.
 
     A defense may need layers that a counter lacks, for instance.
@@ -171,7 +171,7 @@ def _as_failure(title: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise TrainingFailed(f"{title}: {error}") from error
+        raise CellRefused(str(error)) from error
 
 
 def _score_images(test: TestSplit, cell: Cell, scorer: Callable[[Tensor], Tensor],

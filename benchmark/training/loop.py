@@ -53,6 +53,10 @@ class TrainingFailed(Exception):
     """A training cannot go on; the message says where it stopped and why."""
 
 
+class CellRefused(TrainingFailed):
+    """A component cannot take the cell that it was given; the message does not name the cell."""
+
+
 @dataclass
 class Progress:
     """The progress of a training.
