@@ -18,6 +18,7 @@ from benchmark import cli
 from benchmark.api import load_records
 from benchmark.cli.options import request_from_flags
 from benchmark.config.grid import cells
+from benchmark.leaderboard.validate import check_entry
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 HERE = ("my_", "their_", "TARGET", "TRIGGER", "...")  # what a reader puts in place of these does not exist
@@ -140,6 +141,15 @@ def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say(
                  f"and `patchwork` {two(flips, 'wanet/zero', 'colour/zero')}."):
         assert said in page
     assert sorted(beyond.dropna().nlargest(2).index) == ["colour/zero", "wanet/zero"]
+
+
+def test_the_tier_of_the_entry_of_patchwork_is_what_the_pages_say():
+    [entry] = (ROOT / "records/entries/standard-quick-2/patchwork").iterdir()
+    tier = check_entry(entry).tier
+    assert tier.startswith("verified with 3 fresh seeds: RA ")
+    for page in ("submitting.md", "maintaining.md"):
+        assert f"`{tier}`" in (ROOT / "docs" / page).read_text()
+    assert tier.partition("RA ")[2] in (ROOT / "docs/patchwork.md").read_text()
 
 
 def test_what_is_said_of_the_survival_of_attacks_is_what_the_records_say():
