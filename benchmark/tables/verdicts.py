@@ -7,7 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from benchmark.metrics.significance import LEVEL
+from benchmark.metrics.significance import ENOUGH_SEEDS, LEVEL
 from benchmark.results.controls import SHARED
 from benchmark.results.scenarios import Scenario, defense_settings
 from benchmark.tables.comparison import (FOR_COUNTERS, comparisons, difference_rows,
@@ -79,7 +79,7 @@ def win_table(rows: Sequence[Row], over: str = "attack") -> Table:
     legend = (
         f"On how many {over}s the {subject} is shown to be better / no difference is shown / it is "
         "shown to be worse, for the counters that were run. method: for other counters trained in "
-        "the same way, too, which one seed cannot show.")
+        f"the same way, too, which takes at least {ENOUGH_SEEDS} seeds.")
     return Table("wins", "Wins / ties / losses", as_frame(lines), [legend], caption=(
         f"Wins, ties and losses of each {subject} over the {over}s. A tie is a difference that is "
         "not shown."))
