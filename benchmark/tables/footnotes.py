@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmark.results.result import Result, Settings
 from benchmark.results.scenarios import comparable_group, short_name
@@ -19,7 +19,7 @@ def common_settings(rows: Sequence[Settings]) -> list[str]:
 
     >>> common_settings([{"data": "a", "data.part": "B", "poison_rate": "0.1"},
     ...                  {"data": "a", "data.part": "B"}])
-    ['All rows have the settings data a, part B, poison_rate 0.1.']
+    ['All rows have the settings data a (part B), poison_rate 0.1.']
     >>> common_settings([{"data": "a", "data.part": "B", "poison_rate": "0.1"},
     ...                  {"data": "b", "poison_rate": "0.2"}])
     []
@@ -29,14 +29,21 @@ def common_settings(rows: Sequence[Settings]) -> list[str]:
         for row in rows:
             if comparable_group(row, key) is not None:
                 values[key].add(row.get(key))
-    common = []
-    for kind in KINDS:
-        for key in sorted(key for key in values if key.partition(".")[0] == kind):
-            value, *others = values[key]
-            needs_note = value not in (None, "null", USUAL.get(key)) and key not in UNNOTED
-            if needs_note and not others:
-                common.append(f"{short_name(key)} {value}")
-    return [f"All rows have the settings {', '.join(common)}."] if common else []
+    common = {}
+    for key in values:
+        value, *others = values[key]
+        if not others and value not in (None, "null", USUAL.get(key)) and key not in UNNOTED:
+            common[key] = f"{short_name(key)} {value}"
+    notes = [note for kind in KINDS for note in _of_kind(kind, common)]
+    return [f"All rows have the settings {', '.join(notes)}."] if notes else []
+
+
+def _of_kind(kind: str, notes: Mapping[str, str]) -> list[str]:
+    """The notes of a kind, such as its own settings in brackets: 'data a (part B)'. By their keys."""
+    of_its_own = [notes[key] for key in sorted(notes) if key.startswith(f"{kind}.")]
+    if kind not in notes:
+        return of_its_own
+    return [f"{notes[kind]} ({', '.join(of_its_own)})" if of_its_own else notes[kind]]
 
 
 def row_notes(rows: Iterable[tuple[str, Result | None]]) -> list[str]:

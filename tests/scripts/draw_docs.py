@@ -54,14 +54,15 @@ def crowdbench(*arguments: str) -> bytes:
 
 
 def draw_picture(name: str) -> None:
-    """Draw one picture. Only the PNG is kept, since a page shows no PDF."""
+    """Draw one picture. The PNG and its caption are kept, since a page shows no PDF."""
     with tempfile.TemporaryDirectory() as folder:
         given, store = PICTURES.get(name), f"{folder}/store"
         if given is None:
             crowdbench("zoo", "pull", "records/zoo/standard-quick", "--store", store)
             given = [*OF_COUNTERS[name], "--store", store]
         crowdbench("figure", *given, "--out", str(Path(folder) / "picture"))
-        shutil.copy(Path(folder) / "picture.png", DOCS / name)
+        for kind in (".png", ".txt"):
+            shutil.copy(Path(folder) / f"picture{kind}", (DOCS / name).with_suffix(kind))
 
 
 def draw_page_as_picture(name: str) -> None:

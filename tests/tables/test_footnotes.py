@@ -17,7 +17,7 @@ def test_notes_name_the_rows_that_need_a_word():
     assert re.search(r"csrnet minus \([^)]*\): variant code", notes)
     assert re.search(r"csrnet divide \([^)]*\): 1 of 3 images show no people", notes)
     assert re.search(r"csrnet add \([^)]*\).*: only seed 0 of seeds 0, 1 was run\.", notes)
-    assert "All rows have the settings data shanghaitech, part B, trigger blended, alpha 0.1, poison_rate 0.1." in notes
+    assert "All rows have the settings data shanghaitech (part B), trigger blended (alpha 0.1), poison_rate 0.1." in notes
 
 
 def test_a_note_on_every_row_names_none():
@@ -28,7 +28,7 @@ def test_a_note_on_every_row_names_none():
 def test_settings_are_those_of_all_rows_only_where_all_rows_have_them():
     drawn = make_record("minus").model_copy(update={"data": Choice(name="synthetic", resolved={"height": 112})})
     [note, *_] = report.board([make_record(), drawn]).tables[-1].notes
-    assert note == "All rows have the settings variant text, trigger blended, alpha 0.1, poison_rate 0.1."
+    assert note == "All rows have the settings variant text, trigger blended (alpha 0.1), poison_rate 0.1."
 
 
 def test_a_defense_that_changed_nothing_says_so_in_every_table(tmp_path):
