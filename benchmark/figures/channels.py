@@ -6,10 +6,10 @@ moves. The figure shows whether this holds for a counter.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from benchmark.figures.inside import (Subject, by_name, images_used, look, title
                                       what_is_shown)
 from benchmark.figures.style import COLUMN, STYLE, Picture, mark, plain
 from benchmark.utils.errors import UserError
+from benchmark.utils.torch_modules import watched
 from defenses.parts.depth import levels
 from defenses.parts.lipschitz import bounds
 from defenses.parts.pruning import Layer, layers_of, outliers
@@ -151,17 +152,13 @@ def _outputs(counter: Counter, layers: Sequence[Layer]) -> Iterator[dict[Layer, 
     They are copies, because an activation function may overwrite its input.
     """
     latest: dict[Layer, Tensor] = {}
+    by_module = {layer.last: layer for layer in layers}
 
-    def keeper(layer: Layer) -> Callable[..., None]:
-        return lambda module, arguments, output: latest.update({layer: output.float().clone()})
+    def keep(name: str, arguments: tuple[Any, ...], output: Tensor) -> None:
+        latest[by_module[name]] = output.float().clone()
 
-    hooks = [counter.get_submodule(layer.last).register_forward_hook(keeper(layer))
-             for layer in layers]
-    try:
+    with watched({name: counter.get_submodule(name) for name in by_module}, keep):
         yield latest
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def draw_channels(shown: Sequence[Subject]) -> Picture:

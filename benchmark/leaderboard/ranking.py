@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from benchmark.leaderboard.reruns import RECOMPUTED, TIERS
 from benchmark.metrics import counting
-from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.bootstrap import interval
+from benchmark.metrics.paired import Paired, infer
 from benchmark.results.controls import SHARED
 from benchmark.results.record import Choice, Record
 from benchmark.results.result import Result
@@ -296,9 +296,8 @@ def _numbers(defense: GridResults, undefended: GridResults | None,
             columns |= attacks.columns(defense.choice)
     clean = [result.numbers["rho_acc"] for result in results if not result.records[0].attack]
     columns["clean rho_Acc"] = number(float(np.mean(clean))) if clean else NONE
-    chance = [chance_flips(result) for result in defense.attacked.values()]
-    existing = [share for share in chance if not math.isnan(share)]
-    columns["chance flips"] = number(float(np.mean(existing))) if existing else NONE
+    columns["chance flips"] = number(counting.mean_of_existing(
+        map(chance_flips, defense.attacked.values())))
     return columns | {"DER": _der(defense, undefended), "seconds": repair_seconds(results),
                       "cells": share_of(defense.present, defense.wanted)}
 

@@ -12,7 +12,7 @@ not exist, such as a share of no images, is nan.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -284,6 +284,16 @@ def _columns(*columns: ArrayLike) -> Sequence[np.ndarray]:
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("expected finite counts, got nan or infinity")
     return arrays
+
+
+def mean_of_existing(values: Iterable[float]) -> float:
+    """The mean of the values that exist; nan without any.
+
+    >>> mean_of_existing([1.0, math.nan, 2.0]), mean_of_existing([])
+    (1.5, nan)
+    """
+    existing = [value for value in values if not math.isnan(value)]
+    return float(np.mean(existing)) if existing else math.nan
 
 
 def _mean(values: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class Inference:
 
     by_seed: own share minus other share, float [S].
     seeds: mean, interval and p over seeds, without correction.
-    p_images, p_seeds: p at each level after correction; p_seeds is nan without a spread of seeds.
+    p_images, p_seeds: p at each level after correction; p_seeds is nan with one seed.
     """
 
     by_seed: np.ndarray

@@ -56,7 +56,7 @@ def sign_flip_test(first: ArrayLike, second: ArrayLike) -> float:
 class SeedInference:
     """The mean of a difference over seeds, the ends of its 95% interval, and a p value.
 
-    With one seed, or where all differences are equal, low, high and p are nan.
+    Where all differences are equal, low and high are nan and p is 1; with one seed p is nan, too.
     """
 
     mean: float
@@ -74,8 +74,8 @@ def over_seeds(differences: ArrayLike) -> SeedInference:
     the quantile of Student's distribution with S - 1 degrees of freedom. It is about all counters
     that may be trained in the same way, of which the seeds are a sample; it takes the differences
     to be normally distributed. A share is a multiple of 1 / N, so a few seeds may well have equal
-    differences. They say nothing about the spread, and so the interval and p do not exist. Student,
-    Biometrika 1908.
+    differences by chance. They say nothing about the spread, and so they show nothing: there is no
+    interval, and p is 1. Student, Biometrika 1908.
 
     Raises:
         ValueError: there is no seed.
@@ -92,7 +92,7 @@ def over_seeds(differences: ArrayLike) -> SeedInference:
         raise ValueError("expected the difference of at least one seed")
     center = float(differences.mean())
     if not _spread(differences):
-        return SeedInference(center, math.nan, math.nan, math.nan)
+        return SeedInference(center, math.nan, math.nan, math.nan if number == 1 else 1.0)
     error = float(differences.std(ddof=1)) / math.sqrt(number)
     margin = float(stdtrit(number - 1, 0.975)) * error
     p = 2 * float(stdtr(number - 1, -abs(center) / error))

@@ -1,13 +1,11 @@
 """Table of cells: one row for each record, with a column for each setting and each measure."""
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from benchmark.metrics import detection
+from benchmark.metrics.counting import mean_of_existing
 from benchmark.publication.data_table import PROTOCOL, SEED, Column, DataTable, Kind
 from benchmark.publication.measures import MEASURES
 from benchmark.publication.sources import Source
@@ -153,7 +151,8 @@ def _origin(record: Record) -> dict[str, Any]:
     stages = provenance.get("stages", {})
     origin = {
         "poisoned_images": len(attack.poisoned) if attack else None,
-        "psnr": _mean(attack.psnr if attack else ()), "ssim": _mean(attack.ssim if attack else ()),
+        "psnr": mean_of_existing(attack.psnr if attack else ()),
+        "ssim": mean_of_existing(attack.ssim if attack else ()),
         "knowledge": json.dumps(record.knowledge, sort_keys=True),
         "warnings": "; ".join(record.warnings) or None,
         "repair_seconds": stages.get("repaired", {}).get("seconds"),
@@ -166,8 +165,3 @@ def _origin(record: Record) -> dict[str, Any]:
 def _stated(value: Any) -> str | None:
     """A statement of a record as text, since anybody may have written anything there."""
     return None if value is None else _text(value)
-
-
-def _mean(values: Iterable[float]) -> float:
-    existing = list(values)
-    return float(np.mean(existing)) if existing else math.nan

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmark.metrics.counting import mean_of_existing
 from benchmark.metrics.paired import Paired, infer
 from benchmark.metrics.significance import ENOUGH_SEEDS, LEVEL
 from benchmark.results.controls import CONTROLS
@@ -103,7 +104,7 @@ def _line(row: ByAttack, columns: dict[str, bool], undefended: dict[tuple[str, s
     ders = [der(undefended.get((result.settings["model"], attack)), result)
             for attack, result in row.items()]
     line = {"knows": images_used(list(row.values())), "seconds": repair_seconds(list(row.values())),
-            "DER": number(_mean(ders))}
+            "DER": number(mean_of_existing(ders))}
     for name, is_attack in columns.items():
         result = row.get(name)
         if is_attack:
@@ -175,9 +176,3 @@ def _seconds(result: Result) -> float:
         duration = stage.get("seconds")
         seconds.append(math.nan if duration is None else duration)
     return float(np.mean(seconds))
-
-
-def _mean(values: list[float]) -> float:
-    """The mean of the values that exist; nan without any."""
-    existing = [value for value in values if not math.isnan(value)]
-    return float(np.mean(existing)) if existing else math.nan

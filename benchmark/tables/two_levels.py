@@ -42,8 +42,8 @@ def level_legend(tests: int, of_page: int | None = None) -> str:
     return (
         "p, images is about these counters: an exact sign-flip test over images, which with one "
         "seed is McNemar's. p, seeds is about the method, that is about other counters trained in "
-        "the same way: a t test over the differences of the seeds, / with one seed or equal "
-        f"differences. {corrected} A difference is shown for the method if both p are below "
+        "the same way: a t test over the differences of the seeds, / with one seed and 1 where "
+        f"all are equal. {corrected} A difference is shown for the method if both p are below "
         f"{LEVEL} with at least {ENOUGH_SEEDS} seeds, and for these counters only if p, images is. "
         "What is not shown may exist all the same.")
 

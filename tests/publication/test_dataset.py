@@ -229,7 +229,7 @@ def test_the_publisher_says_where_and_who(records, tmp_path, capsys):
     (["--licence", "as you like"], "--licence: expected the name of a licence"),
     (["--url", "example.org"], "--url: expected the address of a web page"),
     (["--creator", "a\nb"], "--creator: expected 1 to 300 printable characters"),
-    (["--creator", ""], "--creator: expected 1 to 300 printable characters")])
+    (["--creator", ""], "--creator: '' is empty; expected a value")])
 def test_a_wrong_flag_is_told_in_one_line(records, tmp_path, capsys, flags, line):
     assert main(["dataset", str(records), "--to", str(tmp_path / "out"), *flags]) == 2
     error = capsys.readouterr().err

@@ -17,7 +17,7 @@ def result_of(*records):
 
 @pytest.mark.parametrize("target", ["add", "minus", "stay", None])
 def test_a_replicate_of_all_images_once_is_the_number(target, monkeypatch):
-    monkeypatch.setattr("benchmark.metrics.significance._draws", lambda images, seeds, replicates, rng: (
+    monkeypatch.setattr("benchmark.metrics.bootstrap._draws", lambda images, seeds, replicates, draw_seed: (
         np.ones((replicates, images)), np.repeat(np.arange(seeds)[:, None], replicates, axis=1)))
     result = result_of(*(make_record(target, seed=seed, truth=TRUTH, effect=0.3) for seed in range(3)))
     known = {key: values for key, values in result.replicates.items() if key != "squared"}
