@@ -59,9 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Let nothing come of what is written to a stream that is closed, as by `>&-`.
+    """Discard what is written to a stream that is closed, as by `>&-`.
 
-    Python has None in its place, where `print` writes to the other stream.
+    Python has None in the place of such a stream, and `print` then writes to standard output.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:

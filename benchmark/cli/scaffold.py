@@ -21,8 +21,8 @@ TEMPLATES = files("benchmark") / "templates"
 class Scaffold:
     """A template of `crowdbench new`, and the flags of a run with what is made from it.
 
-    kinds: the kinds of its components. flags: those with which a run takes them. grids: the grids
-    that compare them with others, with further flags, by what each is for.
+    kinds: the kinds of its components. flags: those with which a run takes them. grids: the preset
+    of each run that compares them with others, with further flags if any, by its purpose.
     """
 
     kinds: tuple[str, ...]
@@ -62,7 +62,7 @@ def write_new(template: str, name: str, folder: Path) -> list[Path]:
         if name in names(kind):
             raise UserError(f"new {name!r}: a {kind} of that name is registered; "
                             "expected another name")
-    # As `base`, the file would be no component in the package of its kind.
+    # A file base.py is no component in the package of its kind.
     if name in {"base", *OURS, *sys.stdlib_module_names, *packages_distributions()}:
         raise UserError(f"new {name!r}: Python or this project has a module of that name, which "
                         "the file would hide or be hidden by; expected another name")

@@ -64,7 +64,7 @@ def draw_strengths(scenarios: Sequence[Scenario]) -> Picture:
 
 
 def _panels(scenarios: Sequence[Scenario]) -> list[Victims]:
-    """The victims whose trigger was tested at two strengths or more, in the order of their names."""
+    """The victims whose trigger was tested at two strengths or more, ordered by their names."""
     alike: dict[tuple, Victims] = defaultdict(list)
     for scenario in scenarios:
         strength = _strength(scenario)

@@ -58,7 +58,7 @@ DETAILS = [
 ]
 
 
-ALONE = "unranked"  # in place of a rank
+UNRANKED = "unranked"  # in place of a rank
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def _table(protocol: str, defenses: Sequence[GridResults],
         elif defense.source in undefended:
             rank = ranked(next(ranks))
         else:
-            rank = unranked(ALONE)
+            rank = unranked(UNRANKED)
         row = {"rank": rank, "defense": names[defense]}
         row |= _numbers(defense, undefended.get(defense.source), attacks)
         rows.append(row | differences[defense])
@@ -219,8 +219,8 @@ def _table(protocol: str, defenses: Sequence[GridResults],
                      for defense in defenses for result in defense.results.values()]
     notes += [f"{names[defense]} has no rank: {defense.lacks}."
               for defense in defenses if defense.lacks]
-    if any(row["rank"] == unranked(ALONE) for row in rows):
-        notes.append(f"A defense is {ALONE} where cells of no defense on the same victims are not "
+    if any(row["rank"] == unranked(UNRANKED) for row in rows):
+        notes.append(f"A defense is {UNRANKED} where cells of no defense on the same victims are not "
                      "among the records, so that nothing tells what it repaired.")
     details = [*([TIERS] if has_entries else []), *DETAILS, legend,
                *unchanged_notes(named_results)]

@@ -105,7 +105,8 @@ def one_against_others(value: float, others: ArrayLike) -> float:
     The null hypothesis is that the value is one more of the same normal distribution. Then
     (value - mean) / (s sqrt(1 + 1 / n)), with the mean and the standard deviation s of the n
     others, has Student's distribution with n - 1 degrees of freedom. A single other, and others
-    that are all equal, show no spread: nan. Crawford and Howell, The Clinical Neuropsychologist 1998.
+    that are all equal, show no spread: nan. Crawford and Howell, The Clinical Neuropsychologist
+    1998.
 
     >>> [round(one_against_others(value, [0.95, 0.96, 0.97]), 3) for value in (0.96, 0.94, 1.15)]
     [1.0, 0.225, 0.004]

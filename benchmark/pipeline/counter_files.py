@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
 from attacks.base import Attack
 from benchmark.config.cell import Cell, Component
 from benchmark.pipeline.stage import Stage

@@ -99,17 +99,17 @@ def make_trainer(recipe: Recipe, seed: int, title: str, fresh: Callable[[], Coun
                  trainings: list[Progress] | None = None) -> Trainer:
     """A defender's trainer, which holds no reference to the splits.
 
-    recipe: the victim's. fresh: makes an untrained counter. For the others see `_Workshop`.
+    recipe: the victim's. fresh: makes an untrained counter. For the others see `_TrainerMethods`.
     """
-    workshop = _Workshop(recipe, seed, title, score, folder,
-                         [] if trainings is None else trainings)
-    return Trainer(workshop.train, workshop.batches, workshop.per_image, fresh, recipe,
-                   partial(autocast, workshop.precision), workshop.device)
+    methods = _TrainerMethods(recipe, seed, title, score, folder,
+                              [] if trainings is None else trainings)
+    return Trainer(methods.train, methods.batches, methods.per_image, fresh, recipe,
+                   partial(autocast, methods.precision), methods.device)
 
 
 @dataclass
-class _Workshop:
-    """What a defender's trainer does: trainings, batches for loops of its own, and measures.
+class _TrainerMethods:
+    """Methods of a defender's trainer: trainings, batches for its own loops, and measurements.
 
     Each training and each loop has a seed of its own, by its number.
 

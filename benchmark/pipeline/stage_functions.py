@@ -85,7 +85,7 @@ def optimise_trigger(store: Store, data: DataCache, cell: Cell, surrogate: Stage
             counter = load_counter(store, cell, surrogate).requires_grad_(False)
             asked = Surrogate(counter.to(state().device), bar.update)
         seed_generators(cell.settings.seed)  # for a plugin that draws without a seed
-        with _as_failure():
+        with _refusal_as_failure():
             pattern = cell.trigger.build().optimised(asked, scenes, cell.settings.seed)
     if state().is_main_process:
         write_tensors(folder / "pattern.safetensors", {"pattern": pattern}, {})
@@ -102,7 +102,7 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     if defense.knows.victim:
         attacked = load_counter(store, cell, victim).to(state().device)
     seed_generators(cell.settings.seed)
-    with _as_failure():
+    with _refusal_as_failure():
         repaired = defense.apply(attacked, session.knowledge)
     parts = [training.micro_batch for training in session.trainings if training.micro_batch]
     last = session.trainings[-1] if session.trainings else Progress()
@@ -146,7 +146,7 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
     session = _open_session(store, data, cell, patterns, folder)
     inspected = load_counter(store, cell, counter).to(state().device)
     seed_generators(cell.settings.seed)
-    with _as_failure():
+    with _refusal_as_failure():
         if triggered is None:
             scores = {"counter": [defense.suspicion(inspected, session.knowledge)]}
         else:
@@ -163,8 +163,8 @@ def score(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: P
 
 
 @contextmanager
-def _as_failure() -> Iterator[None]:
-    """Let a component that refuses one cell fail there, so that the other cells go on.
+def _refusal_as_failure() -> Iterator[None]:
+    """Turn the UserError of a component into a failure of this cell, so that the others go on.
 
     A defense may need layers that a counter lacks, for instance.
     """

@@ -59,7 +59,7 @@ def request_of(record: Record) -> dict[str, Any]:
             that is not registered.
     """
     for key, value in _files(record):
-        if not FILE.fullmatch(value) and not (key.endswith(NAMED) and NAME.fullmatch(value)):
+        if not _is_name(key, value):
             raise UserError(f"record: {key} = {quoted(value)}: expected no path, since a record "
                             "names a file only by its name and hash")
     for key in ("given", "scale", "hold_out"):
@@ -74,8 +74,15 @@ def request_of(record: Record) -> dict[str, Any]:
             "variant": record.variant, "seed": record.seed}
 
 
-def _files(record: Record) -> Iterator[tuple[str, str]]:
-    """The keys of a record's settings that are files, each with the text that it has there."""
+def _is_name(key: str, value: Any) -> bool:
+    """Whether a setting names a file as records do, or weights such as 'imagenet'."""
+    if not isinstance(value, str):  # a list would be an axis, with paths as its values
+        return False
+    return bool(FILE.fullmatch(value) or key.endswith(NAMED) and NAME.fullmatch(value))
+
+
+def _files(record: Record) -> Iterator[tuple[str, Any]]:
+    """The keys of a record's settings that are files, each with the value that it has there."""
     attacks = [attack for attack in (record.attack, record.attack and record.attack.also) if attack]
     components = [("dataset", "data.", record.data), ("model", "model.", record.model),
                   ("defense", "defense.", record.defense)]
@@ -88,9 +95,8 @@ def _files(record: Record) -> Iterator[tuple[str, str]]:
     for kind, prefix, choice in components:
         fields = settings_of(find(kind, choice.name)).model_fields
         for key in fields.keys() & choice.given.keys():
-            value = choice.given[key]
-            if isinstance(value, str) and _may_be_path(fields[key].annotation):
-                yield prefix + key, value
+            if choice.given[key] is not None and _may_be_path(fields[key].annotation):
+                yield prefix + key, choice.given[key]
 
 
 def _may_be_path(annotation: Any) -> bool:

@@ -39,7 +39,10 @@ def common_settings(rows: Sequence[Settings]) -> list[str]:
 
 
 def _of_kind(kind: str, notes: Mapping[str, str]) -> list[str]:
-    """The notes of a kind, such as its own settings in brackets: 'data a (part B)'. By their keys."""
+    """The notes of a kind, with its own settings in brackets: 'data a (part B)'.
+
+    notes: those of all common settings, by their keys.
+    """
     of_its_own = [notes[key] for key in sorted(notes) if key.startswith(f"{kind}.")]
     if kind not in notes:
         return of_its_own

@@ -49,7 +49,7 @@ class _Recipe(BaseModel):
 
 
 class Training(BaseModel):
-    """How a counter was trained, as far as the index of a zoo tells it.
+    """Facts about the training of a counter, of which the index of a zoo has some.
 
     model: its name, its version and its settings.
     """
@@ -86,7 +86,7 @@ def problem_of(key: str, files: Collection[str], folder: Path) -> str | None:
 
 
 def unfit(key: str, files: Collection[str], folder: Path) -> str | None:
-    """What is wrong with an undamaged stage, as `problem_of` returns it."""
+    """The first problem of an undamaged stage, in one line; None if there is none."""
     about = describe(folder)
     for path in sorted(folder.glob("*.json")):
         try:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_what_is_written_works_and_its_test_passes(template, tmp_path):
     paths = write_new(template, "my_own2", tmp_path / "mine")
     assert [path.name for path in paths] == ["my_own2.py", "test_my_own2.py"]
-    assert "class MyOwn2(" in paths[0].read_text() and len(paths[0].read_text().splitlines()) <= 22
+    assert "class MyOwn2(" in paths[0].read_text() and len(paths[0].read_text().splitlines()) <= 24
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", paths[1].name], cwd=tmp_path / "mine",
                           capture_output=True, text=True)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

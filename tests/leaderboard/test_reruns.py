@@ -188,6 +188,8 @@ def with_given(record, part, **given):
     ("data", {"root": "anywhere"}, "data.root = 'anywhere': expected no path"),
     ("model", {"weights": "/etc/passwd"}, "model.weights = '/etc/passwd': expected no path"),
     ("model", {"weights": "../passwd"}, "model.weights = '../passwd': expected no path"),
+    ("model", {"weights": ["/etc/passwd"]}, "model.weights = ['/etc/passwd']: expected no path"),
+    ("data", {"root": ["/tmp/anywhere"]}, "data.root = ['/tmp/anywhere']: expected no path"),
     ("trigger", {"image": "secret.png"}, "attack.image = 'secret.png': expected no path"),
     ("trigger", {"alpha": [0.1, 0.2]}, "its settings are those of 2 cells; expected one value of each")])
 def test_a_record_that_names_a_path_or_several_cells_is_refused(ran, part, given, told):

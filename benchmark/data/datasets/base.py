@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -19,7 +19,7 @@ from benchmark.utils.errors import UserError, shown
 from benchmark.utils.files import with_home
 
 Split = Literal["train", "test"]
-MOST_SIGMA = 1000  # pixels; a wider Gaussian is flat in any image
+Sigma = Annotated[float, Field(gt=0, le=1000)]  # pixels; a wider Gaussian is flat in any image
 
 
 class Published(NamedTuple):
@@ -52,7 +52,7 @@ class Dataset(Settings, ABC):
     licence: ClassVar[str] = ""
     published: ClassVar[tuple[Published, ...]] = ()
     root: Path | None = None
-    sigma: float | None = Field(None, gt=0, le=MOST_SIGMA)
+    sigma: Sigma | None = None
     max_side: PositiveInt | None = None
 
     @abstractmethod

@@ -6,9 +6,9 @@ Zhang et al., Single-Image Crowd Counting via Multi-Column Convolutional Neural 
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from benchmark.data.datasets.base import MOST_SIGMA, Dataset, Item, Published, Split
+from benchmark.data.datasets.base import Dataset, Item, Published, Sigma, Split
 from benchmark.data.datasets.parts.pairs import annotation_files, image_files, pair, stem
 from benchmark.data.datasets.parts.points import mat_points
 from benchmark.registry import register
@@ -35,7 +35,7 @@ class ShanghaiTech(Dataset):
         Published({"train": 300, "test": 182}, {"part": "A"}),
         Published({"train": 400, "test": 316}, {"part": "B"}))
     part: Literal["A", "B"] = "B"
-    sigma: float | None = Field(15.0, gt=0, le=MOST_SIGMA)
+    sigma: Sigma | None = 15.0
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, NonNegativeInt
 
-from benchmark.data.datasets.base import MOST_SIGMA, Dataset, Item, Split
+from benchmark.data.datasets.base import Dataset, Item, Sigma, Split
 from benchmark.data.datasets.shanghaitech import ShanghaiTech
 from benchmark.data.datasets.parts.points import mat_file
 from benchmark.data.loading import in_threads
@@ -43,7 +43,7 @@ class Synthetic(Dataset):
 
     where: ClassVar[str] = "it is drawn if it is missing"
     part: Literal["A", "B"] = "B"
-    sigma: float | None = Field(2.0, gt=0, le=MOST_SIGMA)
+    sigma: Sigma | None = 2.0
     height: int = Field(144, ge=32, le=2048)
     width: int = Field(224, ge=32, le=2048)
     train: int = Field(240, ge=1, le=100_000)
