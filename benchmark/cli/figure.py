@@ -8,7 +8,7 @@ from benchmark.cli.options import (add_command, add_grid_options, add_group, add
                                    equivalent_command, read_records, request_from_flags)
 
 OF_RECORDS = {  # figures of whole folders of records, and what each shows
-    "defenses": "draw flip rate over accuracy: a named point for each defense, "
+    "defenses": "draw the flip rate and rho_Acc after each defense: a row for each, "
                 "a panel for each attack",
     "frontier": "draw flip rate over accuracy along the strengths of each repair",
     "growth": "draw how attacks grow with alpha, poison rate and epochs, "
@@ -127,7 +127,7 @@ def _figure_trigger_panel(options: argparse.Namespace) -> int:
 
 def _figure_of_records(options: argparse.Namespace) -> int:
     from benchmark.figures.captions import source
-    from benchmark.figures.defense_scatter import draw_defenses
+    from benchmark.figures.defense_rows import draw_defenses
     from benchmark.figures.frontier import draw_frontiers
     from benchmark.figures.growth import draw_growth
     from benchmark.figures.strength import draw_strengths

@@ -2,16 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, sample
-from benchmark.figures.style import (COLUMN, DEFENDED, ORANGE, STYLE, Picture, add_legend,
-                                     draw_bars, plain)
-from benchmark.figures.trade_off import (attacked, draw_references, markers, name_axes,
-                                         named_repairs, point)
+from benchmark.figures.named_results import NONE, Named, attacked, named_repairs
+from benchmark.figures.style import (COLUMN, CONTROL, DEFENDED, ORANGE, STYLE, UNDEFENDED, Picture,
+                                     add_legend, draw_bars, plain)
 from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.results.result import Result
@@ -21,9 +20,11 @@ from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PER_ROW = 4  # panels
 SMALL, LARGE = 2, 5  # points: markers of the weakest and of the strongest repair
+SHAPES = "sD^vP<>"  # markers of controls
 Frontier = list[tuple[float, Result]]  # results with their strengths, from weak to strong
 
 
@@ -46,7 +47,7 @@ def draw_frontiers(scenarios: Sequence[Scenario]) -> Picture:
         raise UserError("figure frontier: no defense with two strengths of one victim; expected "
                         "records such as those of `crowdbench run frontier`")
     groups = dict(zip(victims, named_repairs(list(victims.values()))))
-    shapes = markers(list(groups.values()))
+    shapes = _markers(list(groups.values()))
     with rc_context(STYLE):
         rows = math.ceil(len(panels) / PER_ROW)
         columns = min(len(panels), PER_ROW)
@@ -55,11 +56,11 @@ def draw_frontiers(scenarios: Sequence[Scenario]) -> Picture:
         for (victim, frontier), axes in zip(panels, axes_of):
             defense = frontier[0][1].defense
             axes.set_title(plain(f"{defense}\n{victim}" if len(victims) > 1 else defense))
-            draw_references(axes, groups[victim], shapes)
+            _draw_references(axes, groups[victim], shapes)
             _draw_frontier(axes, frontier, victims[victim].defended(defense))
         for axes in axes_of:  # the panels that are left empty
             axes.set_axis_off()
-        name_axes(figure)
+        _name_axes(figure)
         add_legend(figure)
     drawn = {victim for victim, _ in panels}
     return Picture(figure, _caption([result for victim in drawn for _, result in groups[victim]]))
@@ -87,10 +88,29 @@ def strength(record: Record) -> float | None:
     return fixed_strength(record.strengths)
 
 
+def _markers(groups: Sequence[Named]) -> dict[str, str]:
+    """The marker of the undefended victim and of each control, by name."""
+    names = {name for group in groups for name, result in group if result.defense in CONTROLS}
+    return {NONE: "X"} | {name: SHAPES[place % len(SHAPES)]
+                          for place, name in enumerate(sorted(names))}
+
+
+def _draw_references(axes: "Axes", named: Named, shapes: Mapping[str, str]) -> None:
+    """The undefended victim and the controls, with 95% intervals. shapes: as of `_markers`."""
+    results = dict(named)
+    for name, shape in shapes.items():
+        if name in results:
+            colour = UNDEFENDED if name == NONE else CONTROL
+            x, y = _point(results[name])
+            draw_bars(axes, [x], [results[name].interval("flip_rate")], colour)
+            axes.plot(x, y, shape, color=colour, markersize=4.5, markeredgewidth=0, zorder=3,
+                      label=plain(name))
+
+
 def _draw_frontier(axes: "Axes", frontier: Frontier, results: Sequence[Result]) -> None:
     """The points of one defense. results: all results of the defense, with the chosen strength."""
     repairs = [result for _, result in frontier]
-    x, y = zip(*map(point, repairs))
+    x, y = zip(*map(_point, repairs))
     draw_bars(axes, x, [result.interval("flip_rate") for result in repairs], DEFENDED)
     sizes = np.linspace(SMALL, LARGE, len(repairs)) ** 2
     axes.plot(x, y, color=DEFENDED, linewidth=0.6, zorder=3)
@@ -99,8 +119,21 @@ def _draw_frontier(axes: "Axes", frontier: Frontier, results: Sequence[Result]) 
     for result in results:
         if result and all(record.strengths and strength(record) is None
                           for record in result.records):
-            axes.plot(*point(result), "*", color=ORANGE, markeredgecolor="black",
+            axes.plot(*_point(result), "*", color=ORANGE, markeredgecolor="black",
                       markeredgewidth=0.4, markersize=8, zorder=5, label="strength chosen by rule")
+
+
+def _point(result: Result) -> tuple[float, float]:
+    """(rho_Acc, flip rate), means over seeds."""
+    return result.numbers["rho_acc"], result.numbers["flip_rate"]
+
+
+def _name_axes(figure: "Figure") -> None:
+    """Name the axes of all panels, which share them, and give the flip rate its whole range."""
+    figure.axes[0].set_ylim(-0.04, 1.04)
+    figure.supxlabel("$\\rho_{\\mathrm{Acc}}$ (share of clean images)",
+                     fontsize=STYLE["font.size"])
+    figure.supylabel("flip rate (share of images)", fontsize=STYLE["font.size"])
 
 
 def _caption(results: Sequence[Result]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.figures.captions import BARS, FLIP_RATE, RHO_ACC, listed, sample
+from benchmark.figures.named_results import victim_names
 from benchmark.figures.style import (COLUMN, MARKERS, SERIES, STYLE, Picture, add_legend,
                                      draw_bars, plain)
-from benchmark.figures.trade_off import victim_names
 from benchmark.paper.trends import GROWTH
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario, short_name

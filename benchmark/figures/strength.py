@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.figures.captions import BARS, FLIP_RATE, sample
+from benchmark.figures.named_results import NONE, victim_names
 from benchmark.figures.style import (COLUMN, MARKERS, SERIES, STYLE, Picture, add_legend,
                                      draw_bars, plain)
-from benchmark.figures.trade_off import NONE, victim_names
 from benchmark.results.result import Result
 from benchmark.results.scenarios import Scenario
 from benchmark.tables.ablation import as_number

@@ -11,8 +11,8 @@ from PIL import Image
 from pypdf import PdfReader
 
 from benchmark.figures.ablation_curves import draw_curves, write_curves
-from benchmark.figures.defense_scatter import draw_defenses
-from benchmark.figures.style import Picture, save
+from benchmark.figures.defense_rows import draw_defenses
+from benchmark.figures.style import CONTROL, UNDEFENDED, Picture, save
 from benchmark.figures.trigger_gallery import gallery_scene, stamp, write_triggers
 from benchmark.figures.trigger_panel import draw_trigger_panel
 from benchmark.metrics.image_quality import psnr, ssim
@@ -182,36 +182,61 @@ def defended(target="multiply", **moved):
     return [record.model_copy(update={"defense": Choice(name=name)}) for name, record in zip(moved, found)]
 
 
-def markers(axes):
-    """Label -> (x, y) of the points that the legend names; those of all repairs have one label."""
-    return {line.get_label(): list(zip(*line.get_data())) for line in axes.lines if line.get_marker() != "None"}
+def rows(axes):
+    """Name of a row -> its rho_Acc and flip rate, from the marks that the legend names."""
+    marks = {line.get_label(): line.get_data() for line in axes.lines}
+    names = [label.get_text() for label in axes.figure.axes[0].get_yticklabels()]  # for all panels
+    return {names[round(y)]: (rho_acc, flips) for rho_acc, flips, y in
+            zip(marks["rho_Acc"][0], marks["flip rate"][0], marks["flip rate"][1])}
 
 
-def test_points_stand_at_the_numbers_of_the_defenses_and_repairs_have_names():
+def drawn_panels(picture):
+    """Title -> axes of the panels that are drawn."""
+    return {axes.get_title(): axes for axes in picture.figure.axes if axes.axison}
+
+
+def test_every_defense_has_a_row_with_its_numbers_and_the_best_one_is_first():
     picture = draw_defenses(scenarios(defended(none=9, anp=4, clp=6, retrain=1)))
-    [axes] = [axes for axes in picture.figure.axes if axes.axison]
-    assert markers(axes) == {"no defense": [(1.0, 0.9)], "repair": [(1.0, 0.4), (1.0, 0.6)], "retrain": [(1.0, 0.1)]}
-    assert [text.get_text() for text in axes.texts] == ["anp", "clp"]
-    for text, y in zip(axes.texts, (0.4, 0.6)):
-        assert text.get_position()[1] == pytest.approx(y, abs=0.1)
-    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["no defense", "retrain", "repair"]
+    [axes] = drawn_panels(picture).values()
+    assert rows(axes) == {"retrain": (1, 0.1), "anp": (1, 0.4), "clp": (1, 0.6), "no defense": (1, 0.9)}
+    heights = [axes.transData.transform((0, place))[1] for place in axes.get_yticks()]
+    assert [*rows(axes)] == ["retrain", "anp", "clp", "no defense"] and heights == sorted(heights, reverse=True)
+    names = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert names == ["rho_Acc", "flip rate", "chance flips"]
     assert "1 seed (0); 10 test images" in picture.caption and "95% intervals" in picture.caption
 
 
-def test_bars_are_the_intervals_of_the_flip_rate():
+def test_no_defense_and_the_controls_have_names_in_colour():
+    [axes] = drawn_panels(draw_defenses(scenarios(defended(none=9, anp=4, retrain=1)))).values()
+    colours = {label.get_text(): label.get_color() for label in axes.get_yticklabels()}
+    assert colours == {"retrain": CONTROL, "anp": "black", "no defense": UNDEFENDED}
+
+
+def test_bars_are_the_intervals_of_the_flip_rate_and_of_rho_acc():
     found = scenarios(defended(none=9, anp=4))
-    [axes] = [axes for axes in draw_defenses(found).figure.axes if axes.axison]
+    [axes] = drawn_panels(draw_defenses(found)).values()
     results = [result for scenario in found for result in scenario.results if result.settings.get("target")]
-    drawn = {tuple(path.vertices[:, 1]) for bars in axes.collections for path in bars.get_paths()}
-    assert drawn == {result.interval("flip_rate") for result in results} and len(drawn) == 2
+    drawn = {tuple(path.vertices[:, 0]) for bars in axes.collections for path in bars.get_paths()}
+    assert drawn == {result.interval(key) for result in results for key in ("flip_rate", "rho_acc")}
+    assert len(drawn) == 3  # both have a rho_Acc of 1
+
+
+def test_chance_flips_are_the_clean_counters_after_the_same_defense():
+    [none] = defended(none=9)
+    repaired = none.model_copy(update={"defense": Choice(name="anp"), "images": none.images.model_copy(update={
+        "control_clean": none.images.clean, "control_triggered": [3 * count for count in none.images.truth]})})
+    [axes] = drawn_panels(draw_defenses(scenarios([none, repaired]))).values()
+    [chance] = [line for line in axes.lines if line.get_label() == "chance flips"]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert dict(zip([names[round(y)] for y in chance.get_ydata()], chance.get_xdata())) == {"anp": 1, "no defense": 0.1}
 
 
 def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_names():
     given = [record.model_copy(update={"defense": Choice(name="anp", given={"eps": eps}, resolved={"eps": eps})})
              for record, eps in zip(defended(a=2, b=3), (0.1, 0.4))]
-    figure = draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)])).figure
-    panels = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes if axes.axison}
-    assert panels == {"blended/multiply": ["anp (eps 0.1)", "anp (eps 0.4)"], "blended/add": []}
+    panels = drawn_panels(draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)])))
+    assert [*rows(panels["blended/multiply"])] == ["anp (eps 0.1)", "anp (eps 0.4)", "no defense"]
+    assert rows(panels["blended/add"]) == {"no defense": (1, 0.5)} and len(panels) == 2
 
 
 def test_the_picture_of_defenses_is_written_twice_the_same_and_needs_a_victim(tmp_path):
