@@ -25,7 +25,7 @@ def describe(dataset: type[Dataset]) -> str:
     if counts:
         lines["images"] = "; ".join(counts)
     lines["next"] = (f"crowdbench data get {dataset.name} ARCHIVE... --to FOLDER"
-                     if dataset.licence else
+                     if dataset.licence and not dataset.unpacked_by_hand else
                      f"crowdbench data check {dataset.name} --root FOLDER")
     return "\n".join(f"{name:{COLUMN}}{text}" for name, text in lines.items())
 

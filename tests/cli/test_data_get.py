@@ -30,7 +30,8 @@ def test_without_an_archive_the_facts_are_told(capsys, name):
     assert main(["data", "get", name]) == 0
     told, dataset = capsys.readouterr().out, find("dataset", name)
     assert dataset.where in told and dataset.licence in told and f" {name} " in told.splitlines()[-1]
-    assert ("get" in told.splitlines()[-1]) == bool(dataset.licence) == bool(dataset.published)
+    assert bool(dataset.licence) == bool(dataset.published)
+    assert ("get" in told.splitlines()[-1]) == (bool(dataset.licence) and not dataset.unpacked_by_hand)
     for published in dataset.published:
         assert f"{published.images['train']} in train, {published.images['test']} in test" in told
 

@@ -37,6 +37,7 @@ class Dataset(Settings, ABC):
 
     where: one line that says where to get the dataset. Error messages end with it.
     licence: its terms, in one line. A dataset without any is not downloaded.
+    unpacked_by_hand: whether its archive is of a kind that `crowdbench data get` cannot unpack.
     published: the numbers of images that its paper states; empty where no paper does.
     root: the folder with the dataset. None is the folder that the environment variable CROWD_DATA
         names.
@@ -50,6 +51,7 @@ class Dataset(Settings, ABC):
     name: ClassVar[str]
     where: ClassVar[str]
     licence: ClassVar[str] = ""
+    unpacked_by_hand: ClassVar[bool] = False
     published: ClassVar[tuple[Published, ...]] = ()
     root: Path | None = None
     sigma: Sigma | None = None

@@ -28,6 +28,7 @@ class UcfCc50(Dataset):
 
     where: ClassVar[str] = ("download it from https://www.crcv.ucf.edu/data/ucf-cc-50; it is a "
                             ".rar, which another program must unpack")
+    unpacked_by_hand: ClassVar[bool] = True
     licence: ClassVar[str] = "not known here; read its page before you use it"
     published: ClassVar[tuple[Published, ...]] = (Published({"train": 40, "test": 10}),)
     fold: int = Field(1, ge=1, le=FOLDS)
