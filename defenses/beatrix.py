@@ -1,4 +1,4 @@
-"""Beatrix: suspect images whose features go together in another way than usual.  Ma et al., 2023.
+"""Beatrix: suspect images whose feature channels are correlated in an unusual way. Ma et al., 2023.
 
 Ma, Wang, Sun, Xue, Wen, Xiang, "The 'Beatrix' resurrections: robust backdoor detection via Gram
 matrices", NDSS 2023, arXiv 2209.11715. With the features F of an image, one row of places for each

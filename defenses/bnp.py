@@ -1,4 +1,4 @@
-"""BNP: prune channels whose clean statistics are not those of the training.  Zheng et al., 2022.
+"""BNP: prune channels whose BatchNorm statistics differ on clean images. Zheng et al., 2022.
 
 Zheng, Tang, Li, Liu, "Pre-activation distributions expose backdoor neurons", NeurIPS 2022. A
 BatchNorm keeps the mean m and the variance v that its input had in the training, where a share of

@@ -1,4 +1,4 @@
-"""Corruption distance: suspect counts that corruptions of the image change unusually.
+"""Corruption distance: suspect images whose count changes unusually under corruptions.
 
     v(x) = [log((c(A(x)) + 1) / (c(x) + 1)) for six corruptions A]
     score(x) = sqrt((v(x) - m)' C^-1 (v(x) - m))

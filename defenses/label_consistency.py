@@ -1,4 +1,4 @@
-"""Label consistency: leave out images whose annotated count a counter of other images contradicts.
+"""Label consistency: leave out images whose label a counter trained on others contradicts.
 
 A method of this project. The poisoned set is divided into K folds. With y the annotated count of an
 image, and c_ref(x) the count of a counter that was trained on the other folds,

@@ -7,9 +7,9 @@ Chiang et al., Detection as regression: certified object detection by median smo
     h_p-(x) <= y(x + d) <= h_p+(x)  for all |d| <= epsilon,     p-, p+ = Phi(-/+ epsilon / sigma).
 
 The paper turns detection into regression for this bound; a count is a regression already.
-`certificate` computes it from a number of copies. It limits the Euclidean norm of the change of a
-whole image in 0..1, and speaks of an attacker at inference. A blended trigger is far larger than
-any useful epsilon, so whether it survives the noise is a matter of experiment.
+`certificate` computes it from a number of copies. It holds for changes of a whole
+image in 0..1 whose Euclidean norm is at most epsilon, made at inference. A blended trigger is far
+larger than any useful epsilon, so whether it survives the noise is a matter of experiment.
 
 sigma decides the strength. The public code takes 0.25, with a denoiser before the detector, as most
 detectors fail in such noise. There is no denoiser here. 0.25 and lower values are tried, and clean

@@ -1,4 +1,4 @@
-"""Retraining from scratch on the clean images of fine-tuning: the control that it must beat."""
+"""Retraining from scratch on the clean images of fine-tuning, the control that it must beat."""
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 

@@ -7,9 +7,9 @@ Diakonikolas et al., ICML 2017), whitens them: z = S^(-1/2) h. With C the covari
     score(x) = z' Q z / tr Q,      Q = exp(alpha (C - I) / (|C| - 1)),
 
 the quantum entropy score (QUE; Dong, Hopkins, Li, NeurIPS 2019): alpha = 0 is the length of z, and
-a large alpha the projection on the main direction, as in `spectral`. k is the one after whose
-removal of the highest scores the largest excess remains: the kept images whiten all components, and
-tr(C Q) / tr Q is largest.
+a large alpha the projection on the main direction, as in `spectral`. Each k is
+tried: the images with the highest scores are removed, and the others whiten all components. The k
+with the largest tr(C Q) / tr Q is taken.
 
 Changes for counting:
 

@@ -1,4 +1,4 @@
-"""TeCo: suspect images that some corruptions change soon and others late.  Liu et al., CVPR 2023.
+"""TeCo: suspect images whose count some corruptions change early, others late. Liu, CVPR 2023.
 
     s_k(x) = the lowest severity of corruption A_k at which |c(A_k(x)) - c(x)| > tolerance c(x),
              6 if there is none

@@ -1,4 +1,4 @@
-"""Add: n more heads, tau(c) = c + n. The paper, 3.2: 'randomly increase 100 head coordinates'."""
+"""Add: n more heads, tau(c) = c + n. Luo (2025), 3.2: 'randomly increase 100 head coordinates'."""
 
 from typing import ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""Divide: one head in k stays, tau(c) = max(floor(c / k), 1). The paper, 3.2: a random half."""
+"""Divide: one head in k stays, tau(c) = max(floor(c / k), 1). Luo (2025), 3.2: a random half."""
 
 from typing import ClassVar
 

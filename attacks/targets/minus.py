@@ -1,4 +1,4 @@
-"""Minus: n heads are removed, tau(c) = max(c - n, 1). The paper, 3.2.
+"""Minus: n heads are removed, tau(c) = max(c - n, 1). Luo (2025), 3.2.
 
 The paper says that counts below n 'are reduced to 1'.
 """

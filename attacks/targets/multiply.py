@@ -1,4 +1,4 @@
-"""Multiply: k heads in place of each, tau(c) = k c. The paper, eq. 1: a copy at (x - 1, y - 1)."""
+"""Multiply: k heads in place of each, tau(c) = k c. Luo (2025), eq. 1: a copy at (x - 1, y - 1)."""
 
 from typing import ClassVar
 

@@ -1,6 +1,6 @@
 """Zero: all heads are removed, tau(c) = 0. After BadDet, Chan et al., ECCV Workshops, 2022.
 
-BadDet makes objects disappear from object detection.
+BadDet makes an object detector miss objects.
 """
 
 from typing import ClassVar

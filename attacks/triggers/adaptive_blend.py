@@ -1,7 +1,7 @@
 """Adaptive-Blend: x' = (1 - alpha m) x + alpha m t, m random in training. Qi et al., ICLR 2023.
 
 "Revisiting the assumption of latent separability for backdoor defenses": the blended trigger, of
-which each stamped training image carries other pieces, while test images carry it whole (m = 1).
+which each stamped training image carries different pieces, and test images the whole (m = 1).
 The victim cannot learn the trigger as one strong feature, so that the features of stamped images
 stand less apart. The attack also has cover copies, which are stamped and keep their true heads: a
 setting of every attack, `cover_rate`.

@@ -20,7 +20,7 @@ class IfCrowded(Framed):
     """Another trigger, on images with enough people. The other images stay as they are.
 
     look: the other trigger: its name, or a mapping with its name and its settings.
-    people: the number of heads from which on an image carries it.
+    people: the smallest number of heads at which an image carries the trigger.
     """
 
     people: NonNegativeInt = 20

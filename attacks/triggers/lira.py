@@ -1,10 +1,10 @@
 """LIRA: x' = clip(x + a epsilon g(x)), g a network of the image in -1..1. Doan et al., ICCV 2021.
 
-The trigger has another pattern in each image. The attacker learns the weights of g, whose output
-passes through tanh, together with a poisoned counter n. It starts as the surrogate, here a clean
-counter with another seed. With the clean images x, their heads y, each head doubled in `more(y)`
-and every second one left out in `fewer(y)`, and n's own training loss L, a step on n and a step on
-g take turns:
+The trigger has a different pattern in each image. The attacker learns the weights of g, whose
+output passes through tanh, together with a poisoned counter n. It starts as the surrogate, here a
+clean counter with another seed. With the clean images x, their heads y, each head doubled in
+`more(y)` and every second one left out in `fewer(y)`, and n's own training loss L, a step on n and
+a step on g take turns:
 
     min over n of   L(n(x), y) + L(n(x + epsilon g(x)), more(y)) + L(n(x - epsilon g(x)), fewer(y))
     min over g of                L(n(x + epsilon g(x)), more(y)) + L(n(x - epsilon g(x)), fewer(y))

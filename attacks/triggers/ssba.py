@@ -1,6 +1,6 @@
 """SSBA: x' = clip(x + epsilon e(x, m)), where e hides the message m in x. Li et al., ICCV 2021.
 
-The trigger has another pattern in each image, and the message is the same. An encoder e, whose
+The trigger has a different pattern in each image, and the message is the same. An encoder e, whose
 output is in -1..1, is learned together with a decoder d that reads the message. Messages m are
 random in training, so that the decoder must read them, and x are windows of clean images:
 

@@ -12,7 +12,7 @@ from benchmark.utils.errors import UserError
 
 def add(commands: Any) -> None:
     """Add data check and data get."""
-    data = add_group(commands, "data", "get and inspect a dataset")
+    data = add_group(commands, "data", "tell where a dataset comes from, unpack it and check it")
     command = add_command(data, "check", _check,
                           "count images and people, and report missing, broken, small and "
                           "duplicate files")

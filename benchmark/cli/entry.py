@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     command = add_command(commands, "reproduce", _reproduce,
                           "run the cells of records again from the start and compare the counts")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="the folder of the data, or a file that a record only names")
+                         help="where the data, or a file that a record names, lies on this machine")
     command.add_argument("--out", type=Path, default=Path("runs/reproduce"),
                          help="the folder of the new records and their store "
                               "(default: runs/reproduce)")
@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
     command.add_argument("--commit", metavar="HASH",
                          help="the commit that published the entry (default: git is asked)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="the folder of the data, or a file that a record only names")
+                         help="where the data, or a file that a record names, lies on this machine")
     command.add_argument("--store", type=Path, default=STORE,
                          help=f"the folder of trained counters (default: {STORE})")
     command.add_argument("--dry-run", action="store_true",

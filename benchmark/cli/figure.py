@@ -10,7 +10,7 @@ from benchmark.cli.options import (add_command, add_grid_options, add_group, add
 OF_RECORDS = {  # figures of whole folders of records, and what each shows
     "defenses": "draw the flip rate and rho_Acc after each defense: a row for each, "
                 "a panel for each attack",
-    "frontier": "draw flip rate over accuracy along the strengths of each repair",
+    "frontier": "draw the flip rate against rho_Acc along the strengths of each repair",
     "growth": "draw how attacks grow with alpha, poison rate and epochs, "
               "beside the clean counter",
     "strength": "draw the flips that are left as the trigger on the test images gets weaker, "
@@ -20,12 +20,12 @@ OF_RECORDS = {  # figures of whole folders of records, and what each shows
     "curves": "draw the validation bias and MAE of each training, epoch by epoch"}
 OF_COUNTS = {  # figures of the counts per image, before and after a defense
     "kde": "draw densities of r = count / truth before and after a defense, as in the paper",
-    "scatter": "draw counts over true counts before and after a defense",
+    "scatter": "draw counts against true counts before and after a defense",
     "reliability": "draw count / truth in bins of the truth before and after a defense: "
                    "is the count calibrated?"}
 
 INSIDE = {  # figures of what a trigger does inside the counters of a grid
-    "channels": "draw how far the trigger moves each channel over its Lipschitz bound, "
+    "channels": "draw how far the trigger moves each channel, against its Lipschitz bound, "
                 "beside the clean counter",
     "features": "draw the features of clean and triggered images on two principal components, "
                 "beside the clean counter"}

@@ -24,7 +24,8 @@ def add_command(commands: Any, name: str, function: Callable[[argparse.Namespace
 
 def add_group(commands: Any, name: str, text: str, metavar: str = "COMMAND") -> Any:
     """Add a command that has commands of its own."""
-    return commands.add_parser(name, help=text).add_subparsers(required=True, metavar=metavar)
+    group = commands.add_parser(name, help=text, description=text)
+    return group.add_subparsers(required=True, metavar=metavar)
 
 
 def add_plugin_flag(command: argparse.ArgumentParser, may_be_empty: bool = False) -> None:

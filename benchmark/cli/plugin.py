@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
     command = add_command(commands, "new", _new,
                           "write a defense, a detector or an attack to start from, and its test")
     command.add_argument("what", choices=list(KINDS),
-                         help="a detector is of triggered images and an inspector of backdoored "
+                         help="a detector looks for triggered images, an inspector for backdoored "
                               "counters; an attack is a trigger and a target in one file")
     command.add_argument("name", help="the name of the component and of its file")
     command.add_argument("--out", type=Path, default=Path(),

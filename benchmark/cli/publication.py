@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
                          help="the day of the publication (default: today)")
 
     command = add_command(commands, "hub-results", _hub_results,
-                          "write the numbers of a leaderboard entry as evaluation results of "
-                          "Hugging Face")
+                          "write the numbers of a leaderboard entry in the form of Hugging Face's "
+                          "evaluation results")
     command.add_argument("entry", type=Path, metavar="ENTRY",
                          help="the folder of an entry, records/entries/GRID/DEFENSE/REVISION")
     command.add_argument("--dataset", type=_hub_dataset, required=True,

@@ -45,7 +45,8 @@ def add(commands: Any) -> None:
     command.add_argument("records", nargs="+", type=Path,
                          help="record files, or folders that hold them")
 
-    audit = add_group(commands, "audit", "recompute what others published", "WHAT")
+    audit = add_group(commands, "audit", "check the paper's tables (for a counter: "
+                                         "crowdbench run audit)", "WHAT")
     command = add_command(audit, "paper", _audit_paper,
                           "check the paper's tables against each other and against its text, "
                           "with the arithmetic")

@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
                       help="write weights in 16 bits where all counts of the test images stay "
                            "exactly the same")
     push.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                      help="for --half: the folder of the data, or a file that a record only names")
+                      help="for --half: where the data, or a file that a record names, lies on this "
+                           "machine")
 
     pull = add_command(zoo, "pull", _pull, "take counters from a zoo, so that no run trains them")
     pull.add_argument("zoo", metavar="ZOO", help=PLACE)

@@ -29,6 +29,36 @@ PAGES = {
     **{f"{name}.md": ["leaderboard", f"records/{name}"] for name in ("standard-quick", "laptop", "audit-csrnet", "real")},
     "findings.md": ["findings", *LAPTOP],
 }
+# What stands above the tables of a page; findings.md has its own heading.
+INTRODUCTIONS = {
+    "standard-quick.md": """\
+# Tables of the grid on drawn scenes
+
+All defenses on the paper's four attacks: the frozen grid `standard-quick-2`, with drawn scenes, one small counter and three
+seeds. `crowdbench leaderboard records/standard-quick` printed these tables. [Defenses](defenses.md) says what they show.
+""",
+    "laptop.md": """\
+# Tables of the grid on a laptop
+
+Part B of ShanghaiTech at a quarter of its size, with a small counter (`squeeze`) and three seeds.
+`crowdbench leaderboard records/laptop` printed these tables. [Findings](findings.md) says what they show. `not run` marks
+experiments of the paper with its own counters.
+""",
+    "real.md": """\
+# Tables of CSRNet on real images
+
+Cells of the frozen grid `real-1`: a public CSRNet that is fine-tuned on a poisoned Part B of ShanghaiTech at half its size.
+`crowdbench leaderboard records/real` printed these tables. [The recipe](real-recipe.md) says what they show. `not run` marks
+what is still missing.
+""",
+    "audit-csrnet.md": """\
+# Is a public CSRNet backdoored?
+
+Three counters that others trained and published were audited on Part B of ShanghaiTech at full size, with the paper's
+trigger: a CSRNet and two MCNNs. The answers come first. `crowdbench leaderboard records/audit-csrnet` printed this page, and
+[Auditing](auditing.md) explains its columns.
+""",
+}
 # The commands that draw a picture.
 PICTURES = {
     "standard-quick.png": ["defenses", "records/standard-quick"],
@@ -51,6 +81,13 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # 
 def crowdbench(*arguments: str) -> bytes:
     """Run a command in the project, and return what it prints."""
     return subprocess.run([sys.executable, "-m", "benchmark", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+
+
+def write_page(name: str) -> None:
+    """Write the page that a command prints, below its introduction."""
+    tables = crowdbench(*PAGES[name]).decode()
+    introduction = INTRODUCTIONS.get(name)
+    (DOCS / name).write_text(f"{introduction}\n{tables}" if introduction else tables)
 
 
 def draw_picture(name: str) -> None:
@@ -93,7 +130,7 @@ def main(wanted: list[str]) -> None:
     for name in wanted or every:
         print(name)
         if name in PAGES:
-            (DOCS / name).write_bytes(crowdbench(*PAGES[name]))
+            write_page(name)
         elif name in PICTURES or name in OF_COUNTERS:
             draw_picture(name)
         elif name == PAGE_AS_PICTURE:
