@@ -118,9 +118,9 @@ def test_what_is_said_of_patchwork_is_what_the_records_say():
     for said in (f"an eASR of {ours.easr} in the mean", f"the best other repair with 40 images leaves {min(few.easr)}",
                  f"as the victim does (rho_Acc {ours.rho_acc} beside {none.rho_acc})",
                  f"is as good ({annotated.rho_acc}) and flips no more images", f"has the highest RA, {ours.ra},",
-                 f"fine-tuning on 216 ({tuned.ra}). The next one has {max(few.ra)}.",
+                 f"fine-tuning on 216 images ({tuned.ra}). The next one has {max(few.ra)}.",
                  f"flips {ours.flip_rate} of the images, and {ours.control_flip_rate} with the repaired clean counter",
-                 f"for about as many steps, has a rho_Acc of {retrain.rho_acc}."):
+                 f"for 1.5 times as many steps (3,070 and 2,000), has a rho_Acc of {retrain.rho_acc}."):
         assert said in page
     assert annotated.flip_rate == ours.flip_rate
 
@@ -135,12 +135,19 @@ def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say(
     def two(values, *attacks):
         return " and ".join(f"{values[attack]:.2f}".lstrip("0") for attack in attacks)
 
-    for said in (f"(`colour`, `refool`: {two(chance, 'colour/zero', 'refool/divide')} of them)",
-                 f"After `wanet` {two(beyond, 'wanet/zero')} more images flip", f"after `colour` {two(beyond, 'colour/zero')}.",
-                 f"the control has {two(without, 'wanet/zero', 'colour/zero')}, "
-                 f"and `patchwork` {two(flips, 'wanet/zero', 'colour/zero')}."):
+    most = ["colour/zero", "wanet/zero", "refool/divide"]
+    assert [*beyond.dropna().nlargest(3).index] == most
+    of_each = [f"{value:.2f}".lstrip("0") for value in [*beyond[most], *without[most]]]
+    for said in (f"{two(flips, 'colour/zero', 'refool/divide')} of the images still flip, and "
+                 f"{two(chance, 'colour/zero', 'refool/divide')} of the images of a clean counter",
+                 "After `colour` {} more images flip than with the repaired clean counter, after `wanet` {}, after `refool` {}. "
+                 "Here some of the backdoor may have come along with the victim's maps: the control has {}, {} and {}."
+                 .format(*of_each)):
         assert said in page
-    assert sorted(beyond.dropna().nlargest(2).index) == ["colour/zero", "wanet/zero"]
+    p = patchwork_tables.p_of_flips_beyond_chance()
+    told = [f"{p[attack]:.3f}".lstrip("0") for attack in most]
+    assert f"p = {told[0]}, {told[1]} and {told[2]}, and none is below .05 after Holm's correction over the" in page
+    assert len(p) == 8 and p.min() * len(p) > 0.05
 
 
 def test_the_tier_of_the_entry_of_patchwork_is_what_the_pages_say():

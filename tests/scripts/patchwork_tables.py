@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 from page_tables import markdown
+from scipy.stats import ttest_rel
 
 from benchmark.api import load_records
+from benchmark.results.scenarios import scenarios
 
 ROOT = Path(__file__).parents[2]
 CONTROL = "retrain (40 clean images, epochs 614)"
@@ -37,6 +39,17 @@ def of_held_out() -> pd.DataFrame:
     records = load_records(ROOT / "records/detection-held-out", ROOT / "records/patchwork-held-out")
     measures = ["flip_rate", "ra", "rho_acc", "reference_flip_rate", "control_flip_rate"]
     return records.table().query("attack != 'clean'").pivot(index="attack", columns="defense", values=measures)
+
+
+def p_of_flips_beyond_chance() -> pd.Series:
+    """The p of a t test over seeds of each held-out attack: after `patchwork`, do more images flip than by chance?"""
+    found = {}
+    for scenario in scenarios(load_records(ROOT / "records/patchwork-held-out")):
+        for result in scenario.results:
+            flips, chance = result.successes("flip_rate"), result.successes("control_flip_rate")
+            if flips.size and result.records[0].defense.resolved["maps"] == "victim":
+                found[scenario.attack] = ttest_rel(flips.mean(axis=1), chance.mean(axis=1)).pvalue
+    return pd.Series(found)
 
 
 def number(value: float) -> str:
