@@ -60,7 +60,7 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from attacks.parts.heads import Heads, call_with_heads, takes_heads
+from attacks.parts.heads import Heads, call_with_heads, moved_inside, takes_heads
 from attacks.parts.in_part import altered_in_part
 from attacks.parts.latent import mmd_of_stamped
 from attacks.parts.selection import Choose, listed, select
@@ -280,10 +280,12 @@ class Attack:
     def penalty(self, features: OnImages, images: Tensor, heads: Heads | None = None) -> Tensor:
         """Return the term that is added to the victim's loss of each image, [B].
 
-        It hides the trigger as test images carry it.
+        It hides the trigger of the training images, also where that of the test images differs.
 
         heads: see `stamp`.
         """
+        if heads is not None and self.trigger.sees_heads:
+            heads = moved_inside(heads, images.shape[-2:])  # a view may be mirrored
         return self.latent * mmd_of_stamped(features, images, partial(self.stamp, heads=heads))
 
     def poison(self, scenes: list[Scene], seed: int) -> list[Scene]:

@@ -87,7 +87,7 @@ class Component:
     def version(self) -> int | str:
         """The component's version; a trigger that draws others names theirs, too.
 
-        A dataset has none of its own, and counts as the first: its images have hashes.
+        A dataset of this project has none and counts as the first: its images have hashes.
         """
         if self.kind == "trigger":
             return self.build().full_version

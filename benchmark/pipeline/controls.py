@@ -74,9 +74,15 @@ def _times(cell: Cell, clean: int | Literal["all"], extra: int) -> float:
 
     clean, extra: the numbers of images that the repair and its control are given.
     """
-    images = training_number(cell.data.build(), cell.settings.hold_out)
+    dataset = cell.data.build()
+    images = training_number(dataset, cell.settings.hold_out)
     added = sum(attacked.settings.added for attacked in cell.attacks)
-    given = extra + (images if clean == "all" else min(clean, images))
+    companion = dataset.companion()
+    others = min(extra, training_number(companion, 0)) if companion else 0
+    given = others + (images if clean == "all" else min(clean, images))
+    if not given:
+        raise UserError(f"--controls: dataset {dataset.name} has no image left to retrain on; "
+                        "expected at least one beside the validation images")
     epochs = getattr(cell.defense.build(), "epochs", None)
     repair = epochs / cell.recipe.epochs if isinstance(epochs, int | float) else 1
     return images * (1 + added) / given + repair

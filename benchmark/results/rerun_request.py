@@ -6,7 +6,7 @@ or a folder to write to.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -83,20 +83,37 @@ def _is_name(key: str, value: Any) -> bool:
 
 def _files(record: Record) -> Iterator[tuple[str, Any]]:
     """The keys of a record's settings that are files, each with the value that it has there."""
-    attacks = [attack for attack in (record.attack, record.attack and record.attack.also) if attack]
-    components = [("dataset", "data.", record.data), ("model", "model.", record.model),
-                  ("defense", "defense.", record.defense)]
-    for attack in attacks:
-        components += [("trigger", "attack.", attack.trigger), ("target", "attack.", attack.target)]
-        if attack.test_trigger:
-            components.append(("trigger", "attack.test_", attack.test_trigger))
-        if attack.choose and attack.choose not in ("random", "fewest", "most"):
-            yield CHOOSE, attack.choose
-    for kind, prefix, choice in components:
-        fields = settings_of(find(kind, choice.name)).model_fields
-        for key in fields.keys() & choice.given.keys():
-            if choice.given[key] is not None and _may_be_path(fields[key].annotation):
-                yield prefix + key, choice.given[key]
+    yield from _files_of("dataset", "data.", record.data.name, record.data.given)
+    yield from _files_of("model", "model.", record.model.name, record.model.given)
+    yield from _files_of("defense", "defense.", record.defense.name, record.defense.given)
+    if record.attack:
+        yield from _files_of_attack("attack.", record.attack)
+        if record.attack.also:
+            yield from _files_of_attack("attack.also.", record.attack.also)
+
+
+def _files_of_attack(prefix: str, attack: AttackChoice) -> Iterator[tuple[str, Any]]:
+    """The files of an attack. prefix: of its keys."""
+    yield from _files_of("trigger", prefix, attack.trigger.name, attack.trigger.given)
+    yield from _files_of("target", prefix, attack.target.name, attack.target.given)
+    if attack.test_trigger:
+        yield from _files_of("trigger", f"{prefix}test_", attack.test_trigger.name,
+                             attack.test_trigger.given)
+    if attack.choose and attack.choose not in ("random", "fewest", "most"):
+        yield f"{prefix}choose", attack.choose
+
+
+def _files_of(kind: str, prefix: str, name: str,
+              given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The files of a component, and of the trigger that it draws, if it has a setting `look`."""
+    fields = settings_of(find(kind, name)).model_fields
+    for key in fields.keys() & given.keys():
+        if given[key] is not None and _may_be_path(fields[key].annotation):
+            yield prefix + key, given[key]
+        elif key == "look" and isinstance(given[key], Mapping):
+            settings = {**given[key]}
+            drawn = str(settings.pop("name", ""))
+            yield from _files_of("trigger", f"{prefix}look.", drawn, settings)
 
 
 def _may_be_path(annotation: Any) -> bool:

@@ -148,6 +148,16 @@ def test_the_latent_term_stamps_each_view_at_its_own_true_heads():
         assert (near == 1).all() and len(points)
 
 
+def test_a_head_on_the_border_of_a_mirrored_view_is_moved_inside_for_the_latent_term():
+    scene = replace(black(draw_scenes(1)[0]), points=np.float32([[0, 5]]))
+    views = [augment(scene, RECIPE.model_copy(update={"crop": None, "flip": True}), np.random.default_rng(seed))
+             for seed in range(6)]
+    assert {view.points[0, 0] for view in views} == {0, scene.size[1]}  # some are mirrored
+    batch, attack = Batch.of(views, CPU), dots_attack("zero", latent=1.0)
+    penalty = attack.penalty(lambda images: images[:, :, ::8, ::8], batch.images, batch.heads)
+    assert penalty.shape == (6,) and penalty.isfinite().all()
+
+
 def test_test_images_are_stamped_at_the_annotated_heads():
     own = [black(scene) for scene in scenes()]
 

@@ -174,6 +174,12 @@ def test_a_rerun_that_is_not_deterministic_takes_the_tier_away(ran):
 # The cell of a record, which may come from a stranger.
 
 
+def with_trigger(record, name):
+    """A record with another trigger, which has no settings."""
+    trigger = record.attack.trigger.model_copy(update={"name": name, "given": {}, "resolved": {}})
+    return record.model_copy(update={"attack": record.attack.model_copy(update={"trigger": trigger})})
+
+
 def with_given(record, part, **given):
     """A record with other settings of its data, model or trigger."""
     if part == "trigger":
@@ -191,10 +197,16 @@ def with_given(record, part, **given):
     ("model", {"weights": ["/etc/passwd"]}, "model.weights = ['/etc/passwd']: expected no path"),
     ("data", {"root": ["/tmp/anywhere"]}, "data.root = ['/tmp/anywhere']: expected no path"),
     ("trigger", {"image": "secret.png"}, "attack.image = 'secret.png': expected no path"),
+    ("trigger", {"look": {"name": "blended", "image": "/etc/passwd"}}, "attack.look.image = '/etc/passwd': expected no path"),
+    ("trigger", {"look": {"name": "if_crowded", "look": {"name": "blended", "image": "../a.png"}}},
+     "attack.look.look.image = '../a.png': expected no path"),
     ("trigger", {"alpha": [0.1, 0.2]}, "its settings are those of 2 cells; expected one value of each")])
 def test_a_record_that_names_a_path_or_several_cells_is_refused(ran, part, given, told):
+    record = ran[1].records[2]
+    if "look" in given:
+        record = with_trigger(record, "if_crowded")
     with pytest.raises(UserError) as error:
-        cell_of(with_given(ran[1].records[2], part, **given), [])
+        cell_of(with_given(record, part, **given), [])
     assert told in str(error.value)
 
 
@@ -204,6 +216,9 @@ def test_the_files_of_a_record_are_set_again_and_nothing_else(ran, tmp_path):
     named = with_given(record, "trigger", image="hat.png sha256 0123456789ab")
     picture = ROOT / "attacks/triggers/blended.png"
     assert cell_of(named, [f"attack.image={picture}"]).trigger.build().image == picture
+    second = with_given(named, "trigger", alpha=0.05).attack.model_copy(update={"test_trigger": None})
+    both = record.model_copy(update={"attack": named.attack.model_copy(update={"also": second})})
+    assert cell_of(both, [f"attack.image={picture}", f"attack.also.image={picture}"]).also.trigger.build().image == picture
     for other in ("seed=1", "seed=3,4", "defense=jpeg", "attack.alpha=0.3", "foo"):
         with pytest.raises(UserError, match=f"--set '{other}'.*expected a file or a folder: attack.choose, data.root"):
             cell_of(record, [other])

@@ -26,9 +26,15 @@ def added(request, *assignments, grid=None):
     ({"name": "fine_tune_few", "images": 9, "epochs": 5}, {"extra": 0, "images": 9, "times": 4.9}),  # 39.6 / 9 + 5 / 10
     ({"name": "fine_tune", "extra": 0}, {"extra": 0, "times": 2.1}),  # no epochs of its own: 1.1 + 1
     ({"name": "fine_tune", "extra": 4, "epochs": 5}, {"extra": 4, "times": 1.5}),  # 39.6 / 40 + 5 / 10, rounded up
-    ({"name": "jpeg"}, {"times": 1.6})])  # without clean images: all 36 and 40 others, 39.6 / 76 + 1
+    ({"name": "jpeg"}, {"times": 1.9})])  # without clean images: all 36 and the 10 others, 39.6 / 46 + 1
 def test_the_control_has_as_many_images_and_steps(defense, control):
     assert added(SMALL | {"defense": defense}, grid=SMALL) == [NONE, defense, {"name": "retrain", **control}]
+
+
+def test_a_dataset_without_images_to_train_on_is_refused():
+    one = SMALL | {"data": SMALL["data"] | {"train": 1}, "defense": "fine_tune_few"}
+    with pytest.raises(UserError, match="--controls: dataset synthetic has no image left"):
+        added(one)
 
 
 def test_the_most_steps_of_all_cells_are_taken():
