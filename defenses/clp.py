@@ -1,13 +1,10 @@
 """Channel Lipschitzness: prune channels that amplify their input unusually, without any image.
 
-Zheng, Tang, Li, Liu, ECCV 2022. The Lipschitz constant of channel k is bounded by
-sigma_k = sigma_max(W_k |gamma_k| / sqrt(var_k + eps)), where W_k is the matrix [inputs, kh kw] of
-its weights, and gamma and var are those of the BatchNorm that follows. The channels with
-sigma_k > mean + u std over their layer are pruned; see defenses/parts/lipschitz.py.
+Zheng, Tang, Li, Liu, ECCV 2022. The Lipschitz constant of channel k has the upper bound sigma_k of
+defenses/parts/lipschitz.py. The channels with sigma_k > mean + u std over their layer are pruned.
 
-Counting needs no change, because the method uses no label. The public code leaves out eps. It looks
-for BatchNorm and silently does nothing to a network without it. Here a convolution without
-BatchNorm, as all of CSRNet's, has sigma_k = sigma_max(W_k). None of n values is further than
+Counting needs no change, because the method uses no label. The public code silently does nothing to
+a network without BatchNorm; the bound here needs none. None of n values is further than
 (n - 1) / sqrt(n) std from their mean, so at u = 3 nothing is ever pruned in a layer of up to 10
 channels.
 

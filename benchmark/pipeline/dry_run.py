@@ -1,6 +1,5 @@
 """Dry runs: the cells of a run, its missing stages, and the time and disk space they will take."""
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from benchmark.pipeline.graph import StageGraph
 from benchmark.pipeline.record_files import read_if_sound
 from benchmark.pipeline.runner import learned, record_path
 from benchmark.pipeline.stage import Stage
+from benchmark.utils.files import free_space
 from benchmark.utils.human import duration, size
 from benchmark.utils.progress import log
 
@@ -108,7 +108,7 @@ def plan(cells: Sequence[Cell], graph: StageGraph, out: Path) -> Plan:
     return Plan(rows, protocols, len(stages), len(stages) - len(missing),
                 sum(graph.store.failure(stage) is not None for stage in missing),
                 None if unmeasured else sum(times.values()), unmeasured, len(missing) - len(times),
-                disk, CHECKPOINT * largest, shutil.disk_usage(_existing(graph.store.root)).free)
+                disk, CHECKPOINT * largest, free_space(graph.store.root))
 
 
 def _row(done: bool, needed: list[Stage], new: list[Stage], graph: StageGraph) -> dict[str, str]:
@@ -144,7 +144,3 @@ def _bytes_of(model: Component) -> float:
         return BYTES * declared
     tensors = build_empty(model).state_dict().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.absolute().parent)

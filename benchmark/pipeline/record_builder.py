@@ -152,7 +152,7 @@ def _memory_warnings(info: dict[str, Info]) -> list[str]:
     Two stages with the same weights are the same counter and give one warning.
     """
     sizes = {}
-    for name in ("repaired", "victim", "clean"):
+    for name in ("control", "repaired", "victim", "clean"):
         if name in info:
             sizes[info[name]["weights_sha256"]] = (name, info[name].get("micro_batch"))
     return [f"{name}: memory ran out; trained on {size} images at a time, their gradients added "
