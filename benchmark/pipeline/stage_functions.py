@@ -31,7 +31,7 @@ from benchmark.pipeline.storage_check import check_storable
 from benchmark.pipeline.store import Store
 from benchmark.training.evaluation import Stamp, TestSplit, count_errors
 from benchmark.training.loop import CellRefused, Progress, Score, TrainingFailed, fit
-from benchmark.utils.device import repair_precision, resolve_precision, state
+from benchmark.utils.device import main_says, repair_precision, resolve_precision, state
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_atomically
 from benchmark.utils.generators import seed_generators
@@ -110,10 +110,12 @@ def repair(store: Store, data: DataCache, cell: Cell, victim: Stage, patterns: P
     write_counter(folder, repaired, progress, began, repaired=True,
                   knowledge=_used(data, cell, session), suspicion=session.reported_scores(),
                   strengths=[choice.model_dump() for choice in session.knowledge.strengths])
+    problem = None
     if state().is_main_process:
         problem = check_storable(repaired, lambda: read_counter(folder, cell.model, cell.defense))
-        if problem:
-            raise TrainingFailed(f"defense {cell.defense.name}: {problem}")
+    problem = main_says(problem)  # all processes refuse, or the others would wait for the main one
+    if problem:
+        raise TrainingFailed(f"defense {cell.defense.name}: {problem}")
 
 
 def count(store: Store, data: DataCache, cell: Cell, counter: Stage, patterns: Patterns,

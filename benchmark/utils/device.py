@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -14,6 +15,7 @@ from accelerate.utils import (GradientAccumulationPlugin, broadcast_object_list,
 from benchmark.utils.errors import UserError, did_you_mean, quoted, shown
 from benchmark.utils.switches import check_precision
 
+Value = TypeVar("Value")
 OFF = {"", "0", "no", "false", "off"}
 # Environment variables that Accelerate, torch or CUDA read, with the values that change nothing.
 # What `accelerator` is given, Accelerate does not read from its variables; they change nothing.
@@ -180,7 +182,7 @@ def check_environment() -> None:
                             "training.* instead")
 
 
-def main_says(value: bool) -> bool:
+def main_says(value: Value) -> Value:
     """The main process's value, sent to all processes so that they take the same branch."""
     if state().num_processes == 1:
         return value
