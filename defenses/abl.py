@@ -32,8 +32,7 @@ trigger. The isolated images are then mostly clean ones, and the method fails; s
 scores in the table of detectors.
 """
 
-from collections.abc import Callable, Iterable
-from itertools import cycle
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ class ABL(Defense):
         trainer.fit(counter, others, epochs=self.epochs)
         usual = float(normalised_losses(counter, others, knowledge).mean())
         batches = list(trainer.batches(counter, isolated))
-        trainer.fit(counter, others, loss=global_ascent(batches, usual),
+        trainer.fit(counter, others, loss=GlobalAscent(batches, usual),
                     epochs=self.unlearn_epochs, lr=self.unlearn_lr, warmup=0)
         return counter
 
@@ -103,11 +102,23 @@ def local_ascent(gamma: float) -> Callable[[Counter, Batch], Tensor]:
     return loss
 
 
-def global_ascent(isolated: Iterable[Batch], usual: float) -> Callable[[Counter, Batch], Tensor]:
-    """The loss minus the bounded loss of the next batch of isolated images; see `bounded_loss`."""
-    endless = cycle(isolated)
-    return lambda counter, batch: (
-        counter.loss(batch) - bounded_loss(counter, next(endless), usual).mean())
+class GlobalAscent:
+    """The loss minus the bounded loss of the next batch of isolated images; see `bounded_loss`.
+
+    isolated: the batches, which take turns. usual: the bound.
+    """
+
+    def __init__(self, isolated: Sequence[Batch], usual: float):
+        self.isolated, self.usual, self.passes = isolated, usual, 0
+
+    def begin_after(self, passes: int) -> None:
+        """Go on with the batch that comes after a number of passes, in a resumed training too."""
+        self.passes = passes
+
+    def __call__(self, counter: Counter, batch: Batch) -> Tensor:
+        isolated = self.isolated[self.passes % len(self.isolated)]
+        self.passes += 1
+        return counter.loss(batch) - bounded_loss(counter, isolated, self.usual).mean()
 
 
 def bounded_loss(counter: Counter, batch: Batch, usual: float) -> Tensor:

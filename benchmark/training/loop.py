@@ -136,7 +136,9 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
         the file exists, the training resumes from it and ends in the same weights as an
         uninterrupted run.
     penalties: the attacker's additions to the loss, where the attacker trains the counter.
-    loss: a defender's loss in place of the counter's own.
+    loss: a defender's loss in place of the counter's own. If it has a method `begin_after`, this is
+        called before each epoch with the number of forward passes of this process in the epochs
+        before; a loss that differs from pass to pass is so the same in a resumed training.
     after_step: a defender's function, called after each step of the optimizer.
 
     A global batch is divided among the processes, and its loss is the mean over its images, so that
@@ -147,9 +149,9 @@ def fit(counter: "Counter", scenes: list[Scene], recipe: Recipe, seed: int, titl
     a batch are added up, so that the steps are the same up to rounding. Layers that see the images
     of a pass together, such as BatchNorm, are the exception. The final weights depend on the last
     number of images per pass, but not on when memory ran out, except when it ran out after a
-    checkpoint: the epochs before the checkpoint used larger passes. A `loss` that has a state keeps
-    it when the training starts over. Several processes cannot start over, because a process that
-    has memory left waits for the others.
+    checkpoint: the epochs before the checkpoint used larger passes. A `loss` that has a state, but
+    no `begin_after`, keeps it when the training starts over. Several processes cannot start over,
+    because a process that has memory left waits for the others.
 
     Raises:
         TrainingFailed: the loss or a weight is not finite, memory runs out even with one image per
@@ -208,6 +210,7 @@ class TrainingRun:
         """Build the optimizer and the schedule, and resume from the checkpoint if there is one."""
         recipe = self.recipe
         self.counter = self.objective.counter
+        self.begin_after = getattr(self.objective.loss, "begin_after", None)
         self.accelerator = make_accelerator(resolve_precision(recipe.precision), recipe.tracker)
         batches = shuffled(self.scenes, recipe, np.random.default_rng(0))
         self.one_size = len({trained_size(scene, recipe) for scene in self.scenes}) == 1
@@ -274,7 +277,9 @@ class TrainingRun:
         loss_sum = torch.zeros((), device=accelerator.device)
         finite_steps = torch.zeros((), device=accelerator.device)
         self.objective.train()
-        passes = (indices for batch in batches for indices in self.passes(batch))
+        passes = [indices for batch in batches for indices in self.passes(batch)]
+        if self.begin_after is not None:
+            self.begin_after(epoch * len(passes))  # every epoch has as many
         with closing(prepared_ahead(self.pack, passes)) as packed:
             for number, indices in enumerate(batches, start=1):
                 completes_step = number % recipe.accumulate == 0 or number == len(batches)

@@ -269,10 +269,44 @@ def test_the_loss_of_the_isolated_is_bounded():
 
 def test_unlearning_descends_on_the_others_and_ascends_on_each_of_the_isolated_in_turn():
     isolated = [batch(scene(0, 4), scene(0, 12)), batch(scene(1, 8))]
-    loss = abl.global_ascent(isolated, 4.0)
+    loss = abl.GlobalAscent(isolated, 4.0)
     for _ in range(2):
         assert gradient(loss, scene(9, 30), scene(9, 50)) == ([30 - 2.5, 50 - 2.5], 80 - 2 * (1 + 0.75) / 2)
         assert gradient(loss, scene(9, 30)) == ([30 - 4], 30 - 2)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_unlearning_that_was_killed_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    """The isolated images take turns, and an epoch ends in the middle of a turn."""
+    recipe = RECIPE.model_copy(update={"batch_size": 1, "checkpoint_seconds": 0})
+    bounded_loss, seen = abl.bounded_loss, []
+
+    def noted(counter, batch, usual):
+        seen.append(float(batch.images.sum()))
+        if len(seen) == kill_at:
+            raise Killed
+        return bounded_loss(counter, batch, usual)
+
+    def repaired(folder):
+        seen.clear()
+        knowledge = knowledge_of(Knows(poisoned=True))
+        knowledge.trainer = make_trainer(recipe, 0, "check", fresh, folder=folder)
+        defense = build("defense", "abl", {"isolate": 0.2, "tune_epochs": 1, "epochs": 1, "unlearn_epochs": 3})
+        return weights(defense.apply(None, knowledge))
+
+    monkeypatch.setattr(abl, "bounded_loss", noted)
+    kill_at = None
+    whole, order = repaired(None), seen.copy()
+    steps, isolated = len(order) // 3, len({*order})
+    assert steps % isolated and order == (order[:isolated] * len(order))[:len(order)]
+    kill_at = steps + 2
+    with pytest.raises(Killed):
+        repaired(tmp_path)
+    kill_at = None
+    assert torch.equal(repaired(tmp_path), whole) and seen == order[steps:]
 
 
 def planted():
