@@ -193,7 +193,7 @@ def run(grid: Sequence[Cell], out: StrPath, store: StrPath = STORE,
         retry_failed: bool = False) -> Results:
     """Run a grid as `crowdbench run` does, and write its records to `out`.
 
-    store: finished stages are taken from it. retry_failed: run only the cells that failed before.
+    store: finished stages are taken from it. retry_failed: also try again what failed before.
     """
     from benchmark.pipeline import runner
     from benchmark.pipeline.graph import StageGraph

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
                               "and run nothing")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
     command.add_argument("--retry-failed", action="store_true",
-                         help="run only the cells that failed before")
+                         help="also try again what failed before")
     command.add_argument("--shard", metavar="I/N", type=_share, default=(1, 1),
                          help="run share I of N, for job arrays; "
                               "cells with the same victim are in the same share")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from benchmark.config.cell import Cell, display_names
@@ -18,7 +19,6 @@ from benchmark.pipeline.time_estimates import Estimator
 from benchmark.profiling.stored_rates import known_rates
 from benchmark.results.record import Record
 from benchmark.utils.device import main_says
-from benchmark.utils.errors import UserError
 from benchmark.utils.human import duration, number
 from benchmark.utils.progress import log
 from benchmark.utils.switches import switches
@@ -40,7 +40,8 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
         retry: bool = False) -> Outcome:
     """Run cells. Each record is written to `out`/records as soon as its stages are there.
 
-    retry: run only the cells that failed before.
+    retry: also try again what failed before. It does not leave out the other cells: once a run of
+        another share has forgiven a stage, nothing tells any more which cells failed for it.
 
     Raises:
         UserError: data is missing or broken, which is found before anything is trained, or a stage
@@ -55,8 +56,6 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     log(f"{number(len(cells), 'cell')}, {len(paths) - len(todo)} of them done before")
     stages = {path: [watched(stage, cell, began_with) for stage in graph.stages(cell)]
               for path, cell in todo.items()}
-    if retry:
-        stages = _failed_before(stages, graph.store)
     for line in graph.data.small_images(todo[path] for path in stages):
         log(line)
     for path in stages:
@@ -65,6 +64,9 @@ def run(cells: Sequence[Cell], graph: StageGraph, out: Path, executor: Executor 
     failures: dict[Path, str] = {}
     if stages:
         with graph.store.in_use():
+            if retry:
+                for stage in dict.fromkeys(chain.from_iterable(stages.values())):
+                    graph.store.clear_failure(stage)
             failures = _make_records(stages, todo, names, graph, executor)
         other = time.monotonic() - began - graph.store.spent
         log(f"waiting and everything else took {other:.1f} s")
@@ -82,7 +84,7 @@ def _make_records(stages: dict[Path, list[Stage]], cells: dict[Path, Cell],
     Returns a line for each failed cell, by the path of its record.
     """
     missing = {path: set(needed) for path, needed in stages.items()}
-    distinct = dict.fromkeys(stage for needed in stages.values() for stage in needed)
+    distinct = dict.fromkeys(chain.from_iterable(stages.values()))
     progress = _Progress(distinct, graph.store)
     failures: dict[Path, str] = {}
     for stage, failure in executor(list(progress.stages), graph.store):
@@ -152,18 +154,6 @@ def _learn(estimator: Estimator, stage: Stage, store: Store) -> None:
     seconds = store.seconds(stage) if stage.work else None
     if seconds is not None:
         estimator.learn(stage.work(), seconds)
-
-
-def _failed_before(stages: dict[Path, list[Stage]], store: Store) -> dict[Path, list[Stage]]:
-    """The cells that have a failed stage; their failures are cleared, so that they run again."""
-    failed = {path: needed for path, needed in stages.items() if any(map(store.failure, needed))}
-    if not failed:
-        raise UserError("--retry-failed: no cell of this grid failed before; leave it out to run "
-                        "what is missing")
-    for needed in failed.values():
-        for stage in needed:
-            store.clear_failure(stage)
-    return failed
 
 
 def shard(cells: Sequence[Cell], graph: StageGraph, number: int, shards: int) -> list[Cell]:

@@ -153,9 +153,12 @@ class Store:
             write_atomically(hidden(self.path(stage)) / FAILED, failure)
 
     def failure(self, stage: Stage) -> str | None:
-        """The reason why a stage failed before; None if it did not."""
+        """The reason why a stage failed before; None if it did not.
+
+        All processes of a distributed run get the main one's answer, which may forget it later.
+        """
         failure = read_failure(hidden(self.path(stage)))
-        return failure.reason if failure else None
+        return main_says(failure.reason if failure else None)
 
     def clear_failure(self, stage: Stage) -> None:
         """Forget that a stage failed, so that it is tried again."""

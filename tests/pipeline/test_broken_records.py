@@ -95,17 +95,16 @@ def test_a_broken_record_that_is_not_asked_for_is_named_and_the_others_are_shown
     assert len(skipped) == 5 and str(path) in told.err and path.read_bytes() == b""
 
 
-def test_only_the_failed_cells_run_again_and_a_broken_record_of_another_is_left_alone(again):
+def test_a_retry_runs_the_failed_cells_and_makes_a_broken_record_again(again):
     chosen, graph, out, path = again
-    first = record_path(chosen[0], graph, out)
+    first, whole = record_path(chosen[0], graph, out), path.read_bytes()
     path.write_bytes(b"")
     first.unlink()
     stage = graph.stages(chosen[0])[-1]
     shutil.rmtree(graph.store.path(stage))
-    graph.store.path(stage).with_name(f".{stage.key}").mkdir()
     graph.store.fail(stage, "no counts today")
     outcome = run(chosen, graph, out, retry=True)
-    assert outcome.paths == [first] and not outcome.failures and path.read_bytes() == b""
+    assert outcome.paths == [first, path] and not outcome.failures and path.read_bytes() == whole
 
 
 def test_a_killed_process_leaves_a_record_that_is_whole_or_not_there(finished, tmp_path):

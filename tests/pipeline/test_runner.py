@@ -296,9 +296,18 @@ def test_a_failed_cell_is_named_the_others_finish_and_only_retry_tries_it_again(
     assert asked.failed == 4 and sum(row["record"].startswith("failed: repair tiny") for row in asked.cells) == 4
     (out / "records" / next(path.name for path in (out / "records").glob("*none*"))).unlink()
     last = run(chosen, graph, out, retry=True)
-    assert len(tried) == 8 and not last.failures and len(last.records) == 11  # just the failed ones were run
-    with pytest.raises(UserError, match="no cell of this grid failed before"):
-        run(chosen, graph, out, retry=True)
+    assert len(tried) == 8 and not last.failures and len(last.records) == 12  # the one without a record was run, too
+    assert len(run(chosen, graph, out, retry=True).records) == 12 and len(tried) == 8
+
+
+def test_cells_of_two_shares_that_failed_for_one_stage_are_both_retried(tmp_path):
+    chosen = cells({**REQUEST, "attack": ["multiply", "minus"], "defense": "none", "seed": 0})
+    graph = StageGraph(Store(tmp_path / "store"))
+    shares = [shard(chosen, graph, number, 2) for number in (1, 2)]
+    graph.store.fail(graph.clean(chosen[0]), "no memory today")
+    assert all(len(run(share, graph, tmp_path).failures) == 1 for share in shares)
+    for share in shares:
+        assert len(share) == len(run(share, graph, tmp_path, retry=True).records) == 1
 
 
 # Estimates.

@@ -149,6 +149,13 @@ def test_a_failure_is_remembered_until_it_is_forgiven_or_the_stage_is_there(stor
     assert store.failure(one) is None
 
 
+def test_every_process_of_a_distributed_run_gets_the_main_ones_answer_whether_a_stage_failed(store, monkeypatch):
+    one = stage(lambda folder: None)
+    store.fail(one, "the loss is nan")
+    monkeypatch.setattr("benchmark.pipeline.store.main_says", lambda value: None)  # the main one looked before
+    assert store.failure(one) is None
+
+
 def test_a_stage_that_is_not_what_was_written_is_refused_by_name(store):
     one = stage(lambda folder: (folder / "weights").write_bytes(b"weights"))
     folder = store.get(one)
