@@ -26,10 +26,11 @@ from benchmark.pipeline.data_cache import DataCache
 from benchmark.recipe import Recipe
 from benchmark.registry import checked
 from benchmark.training.loop import Progress, Score, fit
+from benchmark.training.measuring import measured
 from benchmark.utils.device import autocast, resolve_precision, state
 from benchmark.utils.prefetch import prepared_ahead
 from benchmark.utils.progress import Bar
-from benchmark.utils.transfer import Awaited, one_behind
+from benchmark.utils.transfer import Awaited
 from defenses.base import Knowledge, Loss, Trainer
 from models.base import Counter
 
@@ -174,14 +175,13 @@ class _TrainerMethods:
         training, values = counter.training, {}
         counter.to(self.device).eval()
 
-        def measured() -> Iterator[tuple[list[int], Awaited]]:
-            for indices in in_order(scenes, MEASURED_TOGETHER):
-                with torch.no_grad(), autocast(self.precision):
-                    results = measure(Batch.of([scenes[i] for i in indices], self.device))
-                yield indices, Awaited(results.float())
+        def work(some: list[Scene]) -> Awaited:
+            with torch.no_grad(), autocast(self.precision):
+                return Awaited(measure(Batch.of(some, self.device)).float())
 
-        for indices, results in one_behind(measured()):  # the device has the next batch already
-            values |= dict(zip(indices, results.get()))
+        batches = in_order(scenes, MEASURED_TOGETHER)
+        for indices, results in measured(work, scenes, batches, MEASURED_TOGETHER, self.title):
+            values |= dict(zip(indices, results))
         counter.train(training)
         return torch.stack([values[index] for index in range(len(scenes))])
 

@@ -1,6 +1,6 @@
 """Evaluation: counts and scores of images, and the test split, which no other module reads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,11 +15,12 @@ from benchmark.data.datasets.base import Dataset
 from benchmark.data.lighting_drift import drifted
 from benchmark.data.scene import Scene
 from benchmark.data.splits import load_test
-from benchmark.training.loop import CountErrors, TrainingFailed
+from benchmark.training.loop import CountErrors
+from benchmark.training.measuring import measured
 from benchmark.utils.device import autocast, state
-from benchmark.utils.memory import keep_buffers, retry_with_smaller_batches
+from benchmark.utils.memory import keep_buffers
 from benchmark.utils.progress import Bar
-from benchmark.utils.transfer import Awaited, one_behind
+from benchmark.utils.transfer import Awaited
 from models.base import Counter
 
 # Both take images [B, 3, H, W] in 0..1.
@@ -103,45 +104,22 @@ def _measure_scenes(measure: Measure, scenes: list[Scene], precision: str, stamp
     """The value of `measure` for each scene, float64 [N], in order; see `count_people`."""
     keep_buffers()
     process = state()
-    name = title or "counting"
     batches = list(in_order(scenes, batch_size))[process.process_index :: process.num_processes]
     silent = title is None or not process.is_main_process
 
-    def out_of_memory(reason: str) -> TrainingFailed:
-        return TrainingFailed(f"{name}: out of memory with one image at a time; "
-                              f"try a smaller scale ({reason})")
-
-    def measured() -> Iterator[tuple[list[int], list[Awaited]]]:
-        """The indices of each batch, and its values on their way from the device."""
-        limit = batch_size
-        for indices in Bar(batches, desc=title, unit="batch", disable=silent):
-            batch = [scenes[index] for index in indices]
-            work = partial(_measure_in_parts, measure, batch, precision, stamp)
-            first_size = min(len(batch), limit)
-            results, size = retry_with_smaller_batches(work, first_size, name, out_of_memory)
-            if size < len(batch):
-                limit = size
-            yield indices, results
-
     values: list[tuple[int, float]] = []  # each with the index of its scene
-    for indices, results in one_behind(measured()):  # the device has the next batch already
-        values.extend(zip(indices, torch.cat([part.get() for part in results]).tolist()))
+    work = partial(_measure_batch, measure, precision, stamp)
+    bar = Bar(batches, desc=title, unit="batch", disable=silent)
+    for indices, results in measured(work, scenes, bar, batch_size, title or "counting"):
+        values.extend(zip(indices, results.tolist()))
     if process.num_processes > 1:
         values = gather_object(values)
     value_of = dict(values)
     return np.array([value_of[index] for index in range(len(scenes))])
 
 
-def _measure_in_parts(measure: Measure, scenes: list[Scene], precision: str, stamp: Stamp | None,
-                      size: int) -> list[Awaited]:
-    """The values of `measure` for the scenes of a batch, with at most `size` of them in a pass."""
-    starts = range(0, len(scenes), size)
-    return [_measure_batch(measure, scenes[start : start + size], precision, stamp)
-            for start in starts]
-
-
-def _measure_batch(measure: Measure, scenes: list[Scene], precision: str,
-                   stamp: Stamp | None) -> Awaited:
+def _measure_batch(measure: Measure, precision: str, stamp: Stamp | None,
+                   scenes: list[Scene]) -> Awaited:
     with_heads = stamp is not None and takes_heads(stamp)
     images, heads = images_to_count(scenes, state().device, with_heads)
     if stamp is not None:

@@ -71,7 +71,8 @@ class Batches(Protocol):
 class PerImage(Protocol):
     """Measure every scene without augmentation, in evaluation mode and without gradients.
 
-    measure: a function from a batch to one value for each of its images, [B, ...].
+    measure: a function from a batch to one value for each of its images, [B, ...]. When memory
+        runs out, it is called again with smaller batches.
     Returns the values in the order of the scenes, [N, ...], on the CPU.
     """
 

@@ -15,6 +15,7 @@ from factories import RECIPE, ROOT, draw_scenes, flat_weights, hiding_attack
 from torch import nn
 
 from benchmark.config.grid import cells
+from benchmark.pipeline.defender import make_trainer
 from benchmark.pipeline.record_builder import warnings
 from benchmark.training.evaluation import count_errors, count_people
 from benchmark.training.loop import TrainingFailed, fit
@@ -188,6 +189,19 @@ def test_one_image_that_cannot_be_counted_is_told():
     message = "counting: out of memory with one image at a time; try a smaller scale"
     with pytest.raises(TrainingFailed, match=message):
         count_people(Limited(limit=0, training=False), SCENES, "fp32")
+
+
+def counts_per_image(counter):
+    trainer = make_trainer(RECIPE, 0, "a defense", Limited)
+    return trainer.per_image(counter, SCENES, lambda batch: counter.count(batch.images))
+
+
+def test_what_a_defense_measures_is_the_same_when_memory_runs_out():
+    short = Limited(limit=2, training=False)
+    assert torch.allclose(counts_per_image(short), counts_per_image(Limited()), rtol=1e-5)
+    assert short.passes == [4, 2, 2, 2, 2, 2]
+    with pytest.raises(TrainingFailed, match="a defense: out of memory with one image at a time; try a smaller scale"):
+        counts_per_image(Limited(limit=0, training=False))
 
 
 # Memory that really runs out.
