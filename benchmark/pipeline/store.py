@@ -147,10 +147,17 @@ class Store:
     # A failed stage stays in its hidden folder, with the reason beside its last checkpoint.
 
     def fail(self, stage: Stage, reason: str) -> None:
-        """Remember that a stage failed."""
-        if state().is_main_process:
-            failure = json.dumps({"title": stage.title, "reason": reason})
-            write_atomically(hidden(self.path(stage)) / FAILED, failure)
+        """Remember that a stage failed, unless another process makes it again or has made it."""
+        final, failure = self.path(stage), json.dumps({"title": stage.title, "reason": reason})
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_of(final)
+        if not state().is_main_process or not acquire(lock, wait=False):
+            return
+        try:
+            if not self._is_complete(final):
+                write_atomically(hidden(final) / FAILED, failure)
+        finally:
+            lock.release()
 
     def failure(self, stage: Stage) -> str | None:
         """The reason why a stage failed before; None if it did not.

@@ -118,8 +118,8 @@ def test_a_file_in_the_place_of_a_stage_is_named_before_anything_is_made(store):
 @pytest.mark.parametrize("how", [*CONTENTS, "folder", "pipe"])
 def test_a_broken_note_of_a_failure_is_none_and_the_stage_is_tried_again(store, how):
     store.fail(stage(), "the loss is nan")
-    [folder] = store.root.glob("counters/.*")
-    spoil(folder / "failed.json", how)
+    [note] = store.root.glob("counters/.*/failed.json")
+    spoil(note, how)
     assert store.failure(stage()) is None
     assert [one.title for one in contents(store.root)] == ["?"]
     assert list(run_locally([stage()], store)) == [(stage(), None)]

@@ -160,6 +160,31 @@ def test_a_stage_that_another_process_has_in_hand_comes_later_and_what_needs_it_
     assert settled == [("others", None), ("slow", None), ("after", None)]
 
 
+def test_a_stage_that_another_process_makes_again_or_has_made_is_not_marked_as_failed(store):
+    begun, end = threading.Event(), threading.Event()
+
+    def again(folder):
+        begun.set()
+        assert end.wait(60)
+
+    def fails(folder):  # the thread waits for the lock, and has it before the failure is written
+        thread.start()
+        raise TrainingFailed("the loss is nan")
+
+    def fail_late(stage, reason):
+        assert begun.wait(60)
+        write_failure(stage, reason)
+
+    thread = threading.Thread(target=lambda: Store(store.root).get(named("victim", make=again)))
+    write_failure, store.fail = store.fail, fail_late
+    assert told(run_locally([named("victim", make=fails)], store)) == [("victim", "the loss is nan")]
+    assert store.failure(named("victim")) is None
+    end.set()
+    thread.join()
+    write_failure(named("victim"), "too late")
+    assert store.has(named("victim")) and store.failure(named("victim")) is None
+
+
 # Signals.
 
 def test_a_write_in_hand_is_finished_before_a_signal_stops_the_run(tmp_path):
