@@ -11,7 +11,8 @@ import numpy as np
 from benchmark.figures.style import COLUMN, DEFENDED, LETTERS, UNDEFENDED, plain
 from benchmark.results.result import Result, on_common_seeds
 from benchmark.results.scenarios import Scenario, row_suffixes
-from benchmark.utils.errors import UserError, did_you_mean
+from benchmark.tables.formats import one_line
+from benchmark.utils.errors import UserError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +82,21 @@ def count_pairs(scenarios: Sequence[Scenario], defense: str) -> list[CountPair]:
     if not pairs:
         raise UserError(f"figure: no victim with the defense {defense!r} was also counted with the "
                         "same seed without a defense; expected records with the defense 'none'")
+    return pairs
+
+
+def pairs_with_people(scenarios: Sequence[Scenario], defense: str) -> list[CountPair]:
+    """The pairs of `count_pairs`, for figures of count / truth.
+
+    Raises:
+        UserError: as `count_pairs`, or no test image of a victim shows people.
+    """
+    pairs = count_pairs(scenarios, defense)
+    for pair in pairs:
+        if not (pair.before.truth > 0).any():
+            raise UserError(f"figure: no test image of the victim {shown(one_line(pair.title))} "
+                            "shows people, and count / truth exists with people alone; expected "
+                            "records of images with people")
     return pairs
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmark.figures.captions import sample
-from benchmark.figures.count_pairs import LINES, CountPair, Counts, both, count_pairs, pair_panels
+from benchmark.figures.count_pairs import (LINES, CountPair, Counts, both, count_pairs, pair_panels,
+                                           pairs_with_people)
 from benchmark.figures.style import (BAND, DEFENDED, STYLE, UNDEFENDED, Picture, add_legend,
                                      number_logarithmic, plain)
 from benchmark.results.scenarios import Scenario
@@ -48,11 +49,11 @@ BANDWIDTHS = {"density\n(paper's bandwidth, 0.5)": lambda ratios: 0.5,
 def draw_kde(scenarios: Sequence[Scenario], defense: str) -> Picture:
     """Densities of r: for each victim a panel with the paper's bandwidth and one with Scott's.
 
-    Each panel has a line for each counter and kind of image. Raises as `count_pairs`.
+    Each panel has a line for each counter and kind of image. Raises as `pairs_with_people`.
     """
     from matplotlib import rc_context
 
-    pairs = count_pairs(scenarios, defense)
+    pairs = pairs_with_people(scenarios, defense)
     ratios = [counts.ratios(name) for pair in pairs for counts in (pair.before, pair.after)
               for name in LINES]
     at = np.linspace(0, max(2.0, np.quantile(np.concatenate(ratios), 0.99)), 400)

@@ -35,29 +35,33 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> Picture:
 
     The rows are ordered by the share of triggered images that are counted right (RA), the best one
     first. A grey tick is the flip rate of the clean counter after the same defense, and a dotted
-    line that of the victim without a defense. Bars are 95% intervals.
+    line that of the victim without a defense. Bars are 95% intervals. Detectors, which leave the
+    counter as it is, have no rows.
 
     Raises:
-        UserError: no victim among the records.
+        UserError: no victim among the records, or only results of detectors.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     victims = attacked(scenarios)
-    if not victims:
-        raise UserError("figure defenses: no record of a victim; expected records with an attack")
-    groups = named_repairs(list(victims.values()))
+    repaired = zip(victims, named_repairs(list(victims.values())))
+    panels = {title: group for title, group in repaired if group}  # the others met detectors alone
+    if not panels:
+        raise UserError("figure defenses: no record of a victim without a defense or after a "
+                        "repair; expected records with an attack, not of detectors alone")
+    groups = list(panels.values())
     rows = _ordered(groups)
     across = min(ACROSS, len(groups))
     down = math.ceil(len(groups) / across)
     with rc_context(STYLE | {"axes.grid.axis": "x"}):
         size = (max(COLUMN, NAMES + PANEL * across), ABOVE + down * (0.3 + ROW * len(rows)))
         figure = Figure(size, layout="constrained")
-        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
-        for title, group, axes in zip(victims, groups, panels):
+        places = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
+        for (title, group), axes in zip(panels.items(), places):
             axes.set_title(plain(title))
             _draw_rows(axes, dict(group), rows)
-        for axes in panels:  # the iterator holds only the panels that are left empty
+        for axes in places:  # the iterator holds only the panels that are left empty
             axes.set_axis_off()
         _name_rows(figure, groups, rows)
         figure.supxlabel("share of images", fontsize=STYLE["font.size"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmark.figures.captions import BARS, sample
-from benchmark.figures.count_pairs import LINES, Counts, both, count_pairs, pair_panels
+from benchmark.figures.count_pairs import LINES, Counts, both, pair_panels, pairs_with_people
 from benchmark.figures.style import (BAND, STYLE, Picture, add_legend, draw_bars,
                                      number_logarithmic, plain)
 from benchmark.metrics.bootstrap import bootstrap, mean
@@ -37,11 +37,11 @@ def draw_reliability(scenarios: Sequence[Scenario], defense: str) -> Picture:
 
     A line for each counter and kind of image, as in `draw_kde`. A line at 1 is a calibrated count.
 
-    Raises as `count_pairs`.
+    Raises as `pairs_with_people`.
     """
     from matplotlib import rc_context
 
-    pairs = count_pairs(scenarios, defense)
+    pairs = pairs_with_people(scenarios, defense)
     truths = [pair.before.truth for pair in pairs]
     wide = max(map(np.max, truths)) >= 10 * min(truth[truth > 0].min() for truth in truths)
     numbers: set[int] = set()

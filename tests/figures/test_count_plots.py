@@ -231,6 +231,13 @@ def test_the_nearest_defense_is_named():
         draw_kde(scenarios(both()), "amp")
 
 
+@pytest.mark.parametrize("draw", [draw_kde, draw_reliability])
+def test_images_without_people_have_no_count_over_truth(draw):
+    with pytest.raises(UserError, match="figure: no test image of the victim blended/add .*shows people.*; expected"):
+        draw(scenarios([*both(), *both("add", truth=[0] * 8)]), "anp")
+    assert draw_scatter(scenarios(both("add", truth=[0] * 8)), "anp")
+
+
 @pytest.mark.parametrize("other", [[], [counted(seed=1)]])
 def test_a_defense_without_the_undefended_victim_is_refused(other):
     with pytest.raises(UserError, match="counted with the same seed without a defense"):

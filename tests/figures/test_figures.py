@@ -18,7 +18,7 @@ from benchmark.figures.trigger_panel import draw_trigger_panel
 from benchmark.metrics.image_quality import psnr, ssim
 from benchmark.metrics.bootstrap import bootstrap
 from benchmark.registry import find, load_plugin, names
-from benchmark.results.record import Choice
+from benchmark.results.record import Choice, Detection
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.ablation import ablation
 from benchmark.utils.errors import UserError
@@ -237,6 +237,15 @@ def test_every_attack_has_its_panel_and_two_settings_of_a_defense_have_two_names
     panels = drawn_panels(draw_defenses(scenarios([*defended(none=9), *given, *defended("add", none=5)])))
     assert [*rows(panels["blended/multiply"])] == ["anp (eps 0.1)", "anp (eps 0.4)", "no defense"]
     assert rows(panels["blended/add"]) == {"no defense": (1, 0.5)} and len(panels) == 2
+
+
+def test_detectors_have_no_row_and_an_attack_that_met_them_alone_has_no_panel():
+    scores = Detection(of="test images", clean=[0.0] * 10, triggered=[1.0] * 10)
+    detectors = [record.model_copy(update={"detection": scores}) for record in defended("add", strip=9)]
+    panels = drawn_panels(draw_defenses(scenarios([*defended(none=9, anp=4), *detectors])))
+    assert {title: [*rows(axes)] for title, axes in panels.items()} == {"blended/multiply": ["anp", "no defense"]}
+    with pytest.raises(UserError, match="no record of a victim .*; expected .* not of detectors alone"):
+        draw_defenses(scenarios(detectors))
 
 
 def test_the_picture_of_defenses_is_written_twice_the_same_and_needs_a_victim(tmp_path):
