@@ -74,7 +74,8 @@ def _compare(options: argparse.Namespace) -> int:
     table = compare(read_records(paths), subject)
     over = "defense" if "/" in subject else "attack"
     if options.out:
-        write_tables([table, win_table(table.frame.to_dict("records"), over)], options.out)
+        wins = win_table(table.frame.to_dict("records"), over)
+        write_tables([table, *([wins] if len(wins.frame) else [])], options.out)
     if options.json:
         print_rows(table)
     else:

@@ -149,10 +149,15 @@ def compare(records: Iterable[Record], subject: str) -> Table:
     subject: a defense, or an attack as TRIGGER/TARGET.
 
     Raises:
-        UserError: no record has the subject, or the records contradict each other.
+        UserError: no record has the subject, there is nothing to compare it with, or the records
+            contradict each other.
     """
     build = attack_difference_table if "/" in subject else difference_table
-    return build(scenarios(records), subject)
+    table = build(scenarios(records), subject)
+    if not len(table.frame):
+        raise UserError(f"compare {subject!r}: no record of another defense that repaired the same "
+                        "victims, with a seed that this one has, too; expected at least one")
+    return table
 
 
 def related_records(records: Sequence[Record], others: Iterable[Record]) -> list[Record]:

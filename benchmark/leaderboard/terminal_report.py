@@ -35,6 +35,8 @@ def terminal_report(board: Board, width: int, defenses: Collection[str] | None =
 def comparison_report(differences: Table, width: int, over: str) -> str:
     """A table of differences for a terminal: wins, ties and losses, then the verdicts.
 
+    On clean counters alone nothing is won or lost, and the first of the two is left out.
+
     over: what the wins are counted over, 'attack' or 'defense'.
     """
     rows = differences.frame.to_dict("records")
@@ -42,7 +44,8 @@ def comparison_report(differences: Table, width: int, over: str) -> str:
     tables = [(win_table(rows, over), f"{{model}}, {{{subject}}}"),
               (verdict_table(rows, differences.title),
                f"{{model}}, {{{over}}}: {{{subject}}} compared with")]
-    return "\n".join(terminal(table, width, group) for table, group in tables)
+    return "\n".join(terminal(table, width, group) for table, group in tables
+                     if len(table.frame))
 
 
 def _parts(board: Board, width: int, defenses: Collection[str] | None) -> Iterator[str]:

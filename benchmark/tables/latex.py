@@ -77,7 +77,7 @@ class Column:
 def latex(table: Table) -> str:
     """Floats for a document that loads array, booktabs and graphicx, for any LaTeX engine.
 
-    The lead and the notes follow as text.
+    The lead and the notes follow as text. A table without columns has only these.
     """
     caption, columns = table.caption or f"{table.title}.", _narrowest(table)
     for column in _names(columns):
@@ -148,12 +148,13 @@ def _column_parts(columns: Sequence[Column]) -> Iterator[list[Column]]:
             part, left = [], free
         part.append(column)
         left -= column.width
-    yield names + part
+    if columns:
+        yield names + part
 
 
 def _row_parts(columns: Sequence[Column]) -> Iterator[range]:
     """The rows of the parts that are short enough."""
-    first, lines, rows = 0, 0, len(columns[0].cells)
+    first, lines, rows = 0, 0, len(columns[0].cells) if columns else 0
     for row in range(rows):
         height = max(math.ceil(len(column.cells[row]) / column.most) for column in columns)
         if row > first and lines + height > HEIGHT:
@@ -165,9 +166,9 @@ def _row_parts(columns: Sequence[Column]) -> Iterator[range]:
 
 def _names(columns: Sequence[Column]) -> list[Column]:
     """The leading columns of text, four at most and with the rank, which name the rows."""
-    names = itertools.takewhile(
-        lambda column: column.heading == "rank" or not column.is_number, columns)
-    return list(itertools.islice(names, min(4, len(columns) - 1)))
+    names = itertools.takewhile(  # all columns but the last one, which would be left alone
+        lambda column: column.heading == "rank" or not column.is_number, columns[:-1])
+    return list(itertools.islice(names, 4))
 
 
 def _row(cells: Iterable[str]) -> str:

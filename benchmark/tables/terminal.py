@@ -15,7 +15,8 @@ INDENT = "  "  # of rows below the name of their group
 def terminal(table: Table, width: int, group: str = "") -> str:
     """The title, the lead, the columns that fit in `width` characters, and the notes.
 
-    A number that does not exist is left empty. Columns that do not fit are named.
+    A number that does not exist is left empty. Columns that do not fit are named. A table without
+    columns has only the other lines.
 
     group: a line above the rows that share it, '{model}, {attack}'; these are no columns then.
     """
@@ -28,8 +29,8 @@ def terminal(table: Table, width: int, group: str = "") -> str:
         fitting = _fitting(columns, width - (len(INDENT) if group else 0))
         shown = max(shown, fitting, key=len)
     lines = [one_line(table.title), *_wrapped(table.lead, width), ""]
-    lines += _rows(table, shown, group)
-    lines.append("")
+    if shown:
+        lines += [*_rows(table, shown, group), ""]
     notes = list(table.notes)
     if len(shown) < len(headings):
         left_out = ", ".join(headings[len(shown):])
@@ -65,11 +66,12 @@ class _Column:
 
 
 def _fitting(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """The first columns that fit, and at least one."""
-    fitting, left = list(columns[:1]), width - columns[0].width
-    for column in columns[1:]:
+    """The first columns that fit, and at least one if there is any."""
+    fitting: list[_Column] = []
+    left = width + len(BETWEEN)
+    for column in columns:
         left -= len(BETWEEN) + column.width
-        if left < 0:
+        if fitting and left < 0:
             break
         fitting.append(column)
     return fitting

@@ -7,6 +7,7 @@ from factories import ROOT, make_record
 from scipy.stats import binomtest, ttest_1samp
 from table_rows import frames, row
 
+from benchmark.cli import main
 from benchmark.config.grid import cells
 from benchmark.config.request import load_request
 from benchmark.leaderboard.report import board, compare, related_records
@@ -297,9 +298,34 @@ def test_holm_makes_a_difference_among_many_need_more():
 
 
 def test_cells_of_other_seeds_are_not_compared():
-    records = [make_record(seed=0), make_record(defense="anp", seed=1)]
+    records = [make_record(seed=0), make_record(defense="anp", seed=1), make_record(defense="nad", seed=1)]
     table = compare(records, "anp")
-    assert len(table.frame) == 0 and "share no seed" in table.notes[-1]
+    assert table.frame["compared with"].tolist() == ["nad"] and "share no seed" in table.notes[-1]
+
+
+@pytest.mark.parametrize("subject, records", [
+    ("none", [make_record()]), ("anp", [make_record(defense="anp"), make_record("minus", "anp")]),
+    ("anp", [make_record(seed=0), make_record(defense="anp", seed=1)]),
+    ("anp", [make_record(defense="anp"), make_record("minus")])])
+@pytest.mark.parametrize("more", [[], ["--out", "out"], ["--json"]])
+def test_a_defense_without_another_one_to_compare_it_with_is_refused(tmp_path, monkeypatch, capsys, subject, records, more):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "records").mkdir()
+    for number, one in enumerate(records):
+        (tmp_path / f"records/{number}.json").write_text(one.dumps())
+    assert main(["compare", subject, "records", *more]) == 2
+    out, line = capsys.readouterr()
+    assert out == "" and line.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert f"compare '{subject}': no record of another defense that repaired the same victims" in line
+
+
+def test_on_clean_counters_alone_nothing_is_won_and_there_is_no_table_of_it(tmp_path, capsys):
+    for number, one in enumerate([make_record(None), make_record(None, "anp")]):
+        (tmp_path / f"{number}.json").write_text(one.dumps())
+    assert main(["compare", "anp", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Differences of anp\n") and "Wins" not in out
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"differences"}
 
 
 def test_a_defense_that_no_record_holds_is_refused():

@@ -53,6 +53,14 @@ def test_groups_stand_above_their_rows_and_what_does_not_exist_is_empty():
         "  none     0.250", "  mine", ""]
 
 
+def test_a_table_without_rows_and_columns_is_its_other_lines_in_every_format(tmp_path):
+    table = Table("t", "T", as_frame([]), ["A note."], lead=["A lead."])
+    assert terminal(table, 80, "{model}").splitlines() == ["T", "A lead.", "", "A note."]
+    report.write_tables([table], tmp_path)
+    assert "tabular" not in (tmp_path / "t.tex").read_text() and "A note." in (tmp_path / "t.tex").read_text()
+    assert all((tmp_path / f"t.{suffix}").is_file() for suffix in report.FORMATS)
+
+
 def test_text_of_strangers_moves_no_cursor():
     frame = as_frame([{"a\x1b[2J": "b\x1b[31m\r\n\u202e", "model": "\x1b]0;x\x07", "n": count(1)}])
     text = terminal(Table("t", "T\x1b", frame, ["\x1b[1mnote"]), 80, "{model}")
