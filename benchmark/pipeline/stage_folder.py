@@ -84,8 +84,10 @@ def marks(store: Path) -> list[FileLock]:
     return [FileLock(path, fallback_to_soft=False) for path in store.glob(".run-*.lock")]
 
 
-def acquire(lock: FileLock, wait: bool) -> bool:
+def acquire(lock: FileLock, wait: bool, place: str = "a store (--store)") -> bool:
     """Take a lock. Returns whether it was taken; False only where `wait` is false.
+
+    place: the folder that the lock belongs to, for messages.
 
     Raises:
         UserError: the file system has no locks.
@@ -99,7 +101,7 @@ def acquire(lock: FileLock, wait: bool) -> bool:
         if error.filename:
             raise
         raise UserError(f"{lock.lock_file}: the file system cannot lock files ({error.strerror}); "
-                        "expected a store (--store) on one that can, as local disks can") from None
+                        f"expected {place} on one that can, as local disks can") from None
     return True
 
 

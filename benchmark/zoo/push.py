@@ -2,12 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
+from filelock import FileLock
+
 from benchmark.pipeline.counter_files import INFO, WEIGHTS
-from benchmark.pipeline.stage_folder import ABOUT, damage, describe
+from benchmark.pipeline.stage_folder import ABOUT, acquire, damage, describe
 from benchmark.pipeline.store_admin import StoredStage, behind
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError, shown
@@ -20,22 +23,49 @@ from benchmark.zoo.half import Halving
 from benchmark.zoo.index import (INDEX, KINDS, FileName, Index, SharedFile, SharedStage,
                                  read_index, stage_folder, write_index)
 
+LOCK = ".push.lock"
 
 def push(records: Sequence[Record], store: Path, folder: Path,
          halving: Halving | None = None) -> tuple[Index, int]:
     """Copy the stages behind records into a zoo, which is made if it is missing.
 
     What the zoo holds already stays as it is. The index gets a stage once its files are there, so
-    that a killed push leaves a sound zoo, and the next one goes on.
+    that a killed push leaves a sound zoo, and the next one goes on. Two pushes into one zoo wait for
+    each other, so that the index of neither lacks the stages of the other.
     halving: rounds counters to 16 bits where they count the same; None rounds none.
     Returns the index, and the number of stages that were added.
 
     Raises:
         UserError: a counter of a record is not in the store, a stage is damaged or none that a run
-            writes, or the zoo holds another stage under its key.
+            writes, the zoo holds another stage under its key, or its file system has no locks.
         OSError: the zoo cannot be written.
     """
     stages = [stage for stage in behind(store, records) if stage.kind in KINDS]
+    with _alone(folder):
+        return _push(stages, folder, halving)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a zoo, which is made if it is missing. Raises as `push` does.
+
+    The file of the lock stays there, hidden; the index does not name it, so it is no part of the
+    zoo.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, place = FileLock(folder / LOCK, fallback_to_soft=False), "a zoo (--to)"
+    if not acquire(lock, wait=False, place=place):
+        log(f"zoo {shown(folder)}: another push is at work there; this one waits for it")
+        acquire(lock, wait=True, place=place)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _push(stages: Sequence[StoredStage], folder: Path,
+          halving: Halving | None) -> tuple[Index, int]:
+    """Copy stages into a zoo whose lock is held. Raises as `push` does."""
     index = read_index(folder / INDEX, folder) if (folder / INDEX).exists() else Index()
     added = 0
     for stage in stages:

@@ -4,8 +4,10 @@ import errno
 import json
 import re
 import shutil
+import threading
 
 import pytest
+from filelock import FileLock
 from hard_times import killed_at_each_step
 
 from benchmark.cli import main
@@ -15,9 +17,10 @@ from benchmark.pipeline.store import Store
 from benchmark.pipeline.store_admin import behind, garbage
 from benchmark.results.record import Record
 from benchmark.utils.errors import UserError
+from benchmark.zoo import push as push_module
 from benchmark.zoo.index import INDEX, read_index
 from benchmark.zoo.pull import check_space, index_of, missing, pull
-from benchmark.zoo.push import push
+from benchmark.zoo.push import LOCK, push
 from benchmark.zoo.sources import source
 
 
@@ -39,7 +42,7 @@ def test_only_counters_and_patterns_are_shared(shared):
     assert {stage.kind for stage in index.stages.values()} == {"counters"} and len(index.stages) == 2
     for stage in index.stages.values():
         assert stage.precision == "fp32" and stage.weights == "from scratch" and stage.licence
-    assert sorted(path.name for path in shared.iterdir()) == ["counters", INDEX]
+    assert sorted(path.name for path in shared.iterdir() if path.name != LOCK) == ["counters", INDEX]
 
 
 def test_what_is_in_the_store_is_not_pulled_again(zoo, desk):
@@ -66,6 +69,34 @@ def test_a_push_adds_and_never_changes(trained, zoo):
     before = (zoo / INDEX).read_bytes()
     index, added = push(trained.records, trained.store, zoo)
     assert added == 0 and (zoo / INDEX).read_bytes() == before and len(index.stages) == 2
+
+
+def test_a_push_that_starts_during_another_one_waits_and_loses_nothing(trained, desk, monkeypatch, capsys):
+    store, new, others = trained.store, desk / "new", []
+
+    def push_during(*given):
+        if not others:
+            others.append(threading.Thread(target=push, args=(trained.records, store, new)))
+            others[0].start()
+            others[0].join(timeout=1)
+        return add(*given)
+
+    add = push_module._add
+    monkeypatch.setattr(push_module, "_add", push_during)
+    push(trained.records[:1], store, new)
+    others[0].join()
+    assert "zoo new: another push is at work there; this one waits" in capsys.readouterr().err.replace(str(desk) + "/", "")
+    assert len(read_index(new / INDEX, new).stages) == 2 and main(["zoo", "verify", str(new)]) == 0
+    assert main(["zoo", "pull", str(new)]) == 0 and not list((desk / "runs").rglob(LOCK))
+
+
+def test_a_zoo_on_a_file_system_without_locks_is_refused_in_one_line(trained, desk, monkeypatch):
+    def without_locks(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", without_locks)
+    with pytest.raises(UserError, match=r"\.push\.lock: the file system cannot lock files .*expected a zoo \(--to\) on one"):
+        push(trained.records, trained.store, desk / "new")
 
 
 def test_a_push_over_another_stage_of_the_same_key_is_refused(trained, zoo):
