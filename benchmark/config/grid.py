@@ -21,7 +21,8 @@ def cells(request: dict[str, Any]) -> list[Cell]:
     Raises:
         UserError: an unknown component or key, a value that does not fit or occurs twice, a
             setting that this machine does not support, an audit of something else than a trained
-            counter, or a request without any cell or with too many.
+            counter or with an attack that needs training images, or a request without any cell or
+            with too many.
     """
     check_extent(request)
     grid = [_cell(choice) for choice in expand(request)]
@@ -186,6 +187,23 @@ def _check_audits(audits: list[Cell]) -> None:
             raise UserError(f"audit: trigger {cell.trigger.name!r} is optimised with a clean "
                             "counter and its training images, which an audit does not have; "
                             "expected another trigger")
+        if cell.target and not cell.reads_train:
+            _check_unfitted(cell)
         if cell.model not in checked_models:  # each file is read once
             trained(cell.model.name, cell.model.given, "audit")
             checked_models.append(cell.model)
+
+
+def _check_unfitted(cell: Cell) -> None:
+    """Check that the target of an audit that reads no training images needs none of them.
+
+    Raises:
+        UserError: it takes the attacker's count from them. The line is its own, which it would
+            otherwise give after everything was counted.
+    """
+    import numpy as np
+
+    from attacks.base import Target
+
+    if type(cell.target.build()).fitted is not Target.fitted:
+        cell.target.build().tau_of(np.zeros((0, 2), np.float32), (64, 64))

@@ -290,6 +290,29 @@ def test_the_commands_refusal_comes_before_data_is_looked_for(capsys, command):
                                        "trained squeeze\n")
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("target", ["clean_more", "clean_fewer"])
+def test_a_target_that_takes_its_count_from_training_images_is_refused_before_anything_is_counted(
+        capsys, command, target, dry):
+    command[command.index("none,multiply")] = f"multiply,{target},none"
+    assert main([*command, *dry]) == 2
+    assert capsys.readouterr().err == (f"crowdbench: target {target}: found no stamped image to take the count from; "
+                                       "expected attack.count=NUMBER\n")
+    assert not Path("runs").exists()
+    command[command.index(f"multiply,{target},none")] = target
+    assert main([*command, "--set", "attack.count=30", "--json"]) == 0
+    if not dry:
+        assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_a_target_may_take_its_count_from_the_training_images_that_a_defense_of_an_audit_reads(audit, home):
+    defense = {"name": "fine_tune", "extra": 3, "lr": 1e-12}
+    request = audit | {"data": DATA | {"root": str(home)}, "attack": "clean_more"}
+    assert len(cells(request | {"defense": defense})) == 1
+    with pytest.raises(UserError, match="target clean_more: found no stamped image"):
+        cells(request | {"defense": ["none", defense]})
+
+
 # Defenses.
 
 @pytest.fixture(scope="module")
