@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from benchmark.data.image_files import opened
 from benchmark.utils.errors import UserError
+from benchmark.utils.hashing import remembered_sha256
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -28,9 +29,14 @@ def read_picture(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: not a readable image ({reason})") from None
 
 
-@lru_cache(maxsize=8)  # not more: Part A has images of hundreds of sizes
 def resized(path: Path, size: tuple[int, int], device: torch.device) -> Tensor:
     """Return a picture in 0..1, resized to (H, W), [1, 3, H, W]."""
+    return _resized(path, remembered_sha256(path), size, device)
+
+
+@lru_cache(maxsize=8)  # not more: Part A has images of hundreds of sizes
+def _resized(path: Path, sha256: str, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return a picture as `resized` does. sha256: of its file, so that a changed one is read."""
     pixels = torch.from_numpy(read_picture(path).copy()).to(device)
     picture = pixels.permute(2, 0, 1)[None].float() / 255
     fitted = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)

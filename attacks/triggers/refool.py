@@ -32,6 +32,7 @@ from attacks.base import Trigger
 from attacks.parts.picture import Picture, resized
 from attacks.parts.tile import as_tensor
 from benchmark.registry import register
+from benchmark.utils.hashing import remembered_sha256
 
 OURS = Path(__file__).with_suffix(".png")
 GAMMA = 2.2
@@ -64,14 +65,18 @@ class Refool(Trigger):
         """Return images [B, 3, H, W] in 0..1 with the reflection."""
         if not self.alpha:
             return images  # the gamma and its inverse would change the pixels by rounding
-        light = _light(self, images.shape[-2:], images.device)
+        sha256 = remembered_sha256(self.image or OURS)
+        light = _light(self, sha256, images.shape[-2:], images.device)
         mixed = (1 - self.alpha) * images.float() ** GAMMA + self.alpha * light
         return (mixed ** (1 / GAMMA)).clamp_(0, 1).to(images.dtype)
 
 
 @lru_cache(maxsize=8)
-def _light(trigger: Refool, size: tuple[int, int], device: torch.device) -> Tensor:
-    """Return the light of the reflection, before gamma, in an image of (H, W), [1, 3, H, W]."""
+def _light(trigger: Refool, sha256: str, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the light of the reflection, before gamma, in an image of (H, W), [1, 3, H, W].
+
+    sha256: of the file of the picture, so that a changed one is read again.
+    """
     height, width = size
     path, side = trigger.image or OURS, min(size)
     if trigger.reflection == "ghost":

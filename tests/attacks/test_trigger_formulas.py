@@ -203,6 +203,16 @@ def test_blended_takes_pictures_of_any_kind(tmp_path, mode):
     torch.testing.assert_close(stamped, 0.5 * images() + 0.5)
 
 
+@pytest.mark.parametrize("trigger", ["blended", "refool"])
+def test_a_picture_that_changes_on_the_disk_is_read_again(tmp_path, trigger):
+    path = tmp_path / "picture.png"
+    for number, colour in enumerate(("white", "black")):
+        Image.new("RGB", (9, 7), colour).save(path)
+        os.utime(path, ns=(number, number))  # two writings may be closer than the ticks of its clock
+        stamped = build("trigger", trigger, {"alpha": 1, "image": path}).stamp(images())
+        torch.testing.assert_close(stamped, torch.full_like(stamped, colour == "white"))
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n cut short"])
 def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path, content):
     path = tmp_path / "trigger.png"
