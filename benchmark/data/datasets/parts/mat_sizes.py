@@ -1,7 +1,8 @@
 """Sizes in MATLAB files: what a file announces is compared with what it holds, before it is read.
 
 scipy makes an array of the size that a file announces before it reads the contents, so that 200
-bytes could take all memory. The elements of a file of version 5 to 7 are described in MathWorks,
+bytes could take all memory. It also takes any number for the type of an array's values, and one
+that stands for no type ends the process. The elements of a file of version 5 to 7 are described in MathWorks,
 "MAT-File Format", chapter 1.
 """
 
@@ -12,7 +13,11 @@ from collections.abc import Iterable, Iterator
 
 HEADER = 128  # bytes before the first element
 MATRIX, COMPRESSED = 14, 15  # types of elements
+FLAGS = 6  # the type of the first element of an array, which has 8 bytes
 SPARSE = 5  # the class of an array
+OF_VALUES = range(4, 16)  # the classes of arrays of text and of numbers
+VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18}  # types of elements: text and numbers
+NOTHING = (1, b"")  # stands for an element that an array lacks
 MOST_UNPACKED = 64 * 2**20  # bytes
 MOST_ELEMENTS = 10_000  # in a file; that of an image has about twenty
 DEEPEST = 20  # arrays within each other
@@ -21,7 +26,7 @@ Element = tuple[int, bytes]  # its type and its contents
 
 
 def problem_of(content: bytes) -> str | None:
-    """The first problem of the sizes in a MATLAB file, for a message; None if there is none.
+    """The first problem of the sizes and types in a MATLAB file, for a message; None without one.
 
     A file of version 4, which announces only what follows at once, has no problem.
     """
@@ -63,17 +68,23 @@ class _Sizes:
         for kind, payload in elements:
             if kind != MATRIX or not payload:
                 continue
-            (_, flags), (_, size), *inner = [*self._elements(payload), (0, b""), (0, b"")]
+            flags, (_, size), *inner = [*self._elements(payload), NOTHING, NOTHING]
+            array_class = self._class_in(*flags)
+            if array_class in OF_VALUES and (unknown := {kind for kind, _ in inner} - VALUES):
+                raise ValueError(f"values of the unknown type {min(unknown)}")
             sides = struct.unpack(f"{self.order}{len(size) // 4}i", size[:len(size) // 4 * 4])
             values = math.prod(max(side, 0) for side in sides)
-            if values > len(payload) and not self._is_sparse(flags):
+            # Of a sparse array only the values that are not zero are held and allocated.
+            if values > len(payload) and array_class != SPARSE:
                 text = "x".join(map(str, sides))
                 raise ValueError(f"an array of {text:.60} values in {len(payload):,} bytes")
             self._check_arrays(inner, depth + 1)
 
-    def _is_sparse(self, flags: bytes) -> bool:
-        """Whether an array holds only its values that are not zero; no others are allocated."""
-        return len(flags) >= 4 and struct.unpack(f"{self.order}I", flags[:4])[0] & 0xff == SPARSE
+    def _class_in(self, kind: int, flags: bytes) -> int:
+        """The class of an array, in its first element. Raises ValueError where that is another."""
+        if kind != FLAGS or len(flags) != 8:
+            raise ValueError("an array that does not begin with its class")
+        return int(struct.unpack(f"{self.order}I", flags[:4])[0] & 0xff)
 
     def _elements(self, data: bytes) -> Iterator[Element]:
         """The elements in some bytes, one after the other. Raises ValueError."""
