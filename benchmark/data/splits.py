@@ -32,7 +32,7 @@ def load_train(dataset: Dataset, scale: float = 1.0,
     items = dataset.items("train")
     count = validation_number(len(items), held_out)
     if held_out < 0 or count >= len(items):
-        raise UserError(f"held_out = {held_out}: expected a share of at least 0 that leaves some "
+        raise UserError(f"hold_out = {held_out}: expected a share of at least 0 that leaves some "
                         f"of the {len(items)} training images")
     return hold_out(read_scenes(dataset, items, scale), dataset.name, count)
 

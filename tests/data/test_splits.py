@@ -50,7 +50,7 @@ def test_load_train_and_test(tmp_path, a_part):
 @pytest.mark.parametrize("held_out", [1.0, 2.0, -0.5])
 def test_a_hold_out_that_leaves_nothing_is_refused(tmp_path, a_part, held_out):
     a_part()
-    with pytest.raises(UserError, match=f"held_out = {held_out}"):
+    with pytest.raises(UserError, match=f"hold_out = {held_out}: expected a share"):
         load_train(ShanghaiTech(root=tmp_path), held_out=held_out)
 
 
