@@ -288,7 +288,6 @@ def evaluate(counter: "Counter", data: "Dataset", attack: "Attack | None" = None
     """
     from benchmark.training.evaluation import TestSplit
     from benchmark.utils.device import resolve_precision
-    from benchmark.utils.errors import UserError
 
     if attack is not None and attack.trigger.lacks_pattern:
         raise UserError(f"evaluate: trigger {attack.trigger.name} has no pattern, because it is "
