@@ -266,8 +266,10 @@ def test_a_full_disk_is_found_before_anything_is_written(run, tmp_path, capsys, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("error, code", [(OSError(errno.ENOSPC, "No space left on device"), 2), (KeyboardInterrupt(), 130)])
-def test_an_export_that_fails_leaves_nothing(run, tmp_path, capsys, monkeypatch, error, code):
+@pytest.mark.parametrize("error, code, words", [
+    (OSError(errno.ENOSPC, "No space left on device"), 2, r"crowdbench: OUT\S*: No space left on device; .*"),
+    (KeyboardInterrupt(), 130, "stopped: .*")])
+def test_an_export_that_fails_leaves_nothing(run, tmp_path, capsys, monkeypatch, error, code, words):
     def fail(*_):
         raise error
 
@@ -275,7 +277,8 @@ def test_an_export_that_fails_leaves_nothing(run, tmp_path, capsys, monkeypatch,
     arguments = ["export", str(record_path(run, "zero")), "--to", str(tmp_path / "out"), "--store", f"{run}/store"]
     assert main(arguments) == code
     assert list(tmp_path.iterdir()) == []
-    assert str(tmp_path / "out") in capsys.readouterr().err or code == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(words.replace("OUT", re.escape(str(tmp_path / "out"))), last), last
 
 
 def test_a_damaged_victim_is_refused(run, tmp_path, capsys):
