@@ -25,12 +25,14 @@ def cells(request: dict[str, Any]) -> list[Cell]:
             with too many.
     """
     check_extent(request)
-    grid = [_cell(choice) for choice in expand(request)]
+    choices = list(expand(request))
+    grid = [_cell(choice) for choice in choices]
     if not grid:
         raise UserError("settings: expected at least one value in every list, found an empty list")
     for cell in grid:
         _check(cell)
     check_repeats(request)
+    _check_same(choices, grid)
     _check_machine(grid)
     _check_audits([cell for cell in grid if cell.settings.audit])
     return grid
@@ -162,6 +164,28 @@ def _check_also(cell: Cell, also: Cell) -> None:
     if also.attack.trigger == cell.attack.trigger:
         raise UserError(f"attack.also: trigger {also.trigger.name!r} with the same settings; "
                         "expected another trigger or other settings")
+
+
+def _check_same(choices: list[dict[str, Any]], grid: list[Cell]) -> None:
+    """Refuse two cells with the same settings, which `check_repeats` takes for two by their text.
+
+    An axis may write a value in two ways, as 0 and 0.0 or 'none' and {name: none}.
+    """
+    seen: dict[str, dict[str, Any]] = {}
+    for choice, cell in zip(choices, grid):
+        other = seen.setdefault(_every_setting(cell), choice)
+        if other is not choice:
+            key = next(key for key, value in choice.items() if repr(value) != repr(other[key]))
+            raise UserError(f"{shown(key)}: {quoted(other[key])} and {quoted(choice[key])} are the "
+                            "same; expected each value of an axis once")
+
+
+def _every_setting(cell: Cell) -> str:
+    """All that a cell resolves to, as text: the same for two ways of writing one cell."""
+    parts = (cell.data, cell.model, cell.trigger, cell.target, cell.test_trigger, cell.defense)
+    components = [part and (part.name, part.resolved) for part in parts]
+    return repr([dict(cell.settings), dict(cell.recipe), components,
+                 cell.also and _every_setting(cell.also)])
 
 
 def _check_machine(grid: list[Cell]) -> None:

@@ -76,6 +76,21 @@ def test_a_value_that_occurs_twice_in_an_axis_is_refused(flag, message):
         cells(override({"attack": {"target": "add"}}, [flag]))
 
 
+@pytest.mark.parametrize("flag, message", [
+    ("seed=0,0.0", "seed: 0 and 0.0 are the same; expected each value of an axis once"), ("scale=1,1.0", "scale: 1 and 1.0 are"),
+    ("defense=[none, {name: none}]", "defense: 'none' and {'name': 'none'} are the same"),
+    ("defense=[fine_tune, {name: fine_tune, extra: 40}]", "defense: 'fine_tune' and {.*40.*} are the same"),
+    ("model.width=[32, 32.0]", "model: .*32.* and .*32.0} are the same"),
+    ("attack=[{target: add, alpha: 1}, {target: add, alpha: 1.0}]", "attack: .* are the same"),
+    ("attack=[none, {target: add, also: {trigger: patch, target: add}}, {target: add, also: {target: add, trigger: patch}}]",
+     "attack: .* are the same"),
+    ("training=[{}, {precision: auto}]", "training: {} and {'precision': 'auto'} are the same")])
+def test_a_value_that_an_axis_writes_in_two_ways_is_refused(flag, message):
+    with pytest.raises(UserError, match=message) as refused:
+        cells(override({"model": {"name": "tiny"}, "defense": "none"}, [flag]))
+    assert "\n" not in str(refused.value)
+
+
 def test_flags_may_shorten_an_axis_of_a_file():
     assert len(cells(override({"seed": list(range(20_000))}, ["seed=0"]))) == 1
 
