@@ -12,14 +12,16 @@ import pkgutil
 import sys
 from datetime import date
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from benchmark.utils.errors import UserError, did_you_mean, quoted, shown, unknown_key
 from benchmark.utils.plugin_imports import collision_notes, import_hint, make_importable
-from benchmark.utils.plugin_sources import source_hash
+from benchmark.utils.plugin_sources import module_hashes, source_hash
 
 PACKAGES = {
     "trigger": "attacks.triggers",
@@ -36,6 +38,8 @@ KEYS = {"dataset": "data.", "model": "model.", "defense": "defense.", "trigger":
 # Types of pydantic's errors where a text was expected.
 TEXT_EXPECTED = ("path_type", "string_type")
 _plugins: dict[tuple[str, str], type] = {}
+_files: dict[tuple[str, str], Path] = {}  # of the plugins
+_modules: dict[Path, str] = {}  # that plugins import, with the hash of each when it was imported
 
 
 class Settings(BaseModel):
@@ -60,8 +64,9 @@ def register(cls: type) -> type:
         if cls.name in names(cls.kind):
             raise UserError(f"plugin: there is a {cls.kind} named {cls.name!r} already; "
                             "rename the file")
-        cls.version = source_hash(Path(inspect.getfile(cls)))
-        _plugins[cls.kind, cls.name] = cls
+        file = Path(inspect.getfile(cls)).resolve()
+        cls.version = source_hash(file)
+        _plugins[cls.kind, cls.name], _files[cls.kind, cls.name] = cls, file
     return cls
 
 
@@ -218,16 +223,44 @@ class NoComponent(UserError):
 def load_plugin(path: str | Path) -> None:
     """Import a user's own file; its registered class becomes a component named after the file.
 
-    The file may import modules that lie beside it; see `benchmark.utils.plugin_imports`.
+    The file may import modules that lie beside it; see `benchmark.utils.plugin_imports`. If it was
+    loaded before, what it registers now takes the place of what it registered then.
 
     Raises:
-        UserError: the file is missing, cannot be imported, or registers nothing (NoComponent).
+        UserError: the file is missing, cannot be imported, imports a module that has changed since
+            Python read it, or registers nothing (NoComponent). What was registered before stays.
     """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"plugin {shown(path)}: expected an existing .py file")
+    before = {key: _plugins.pop(key) for key in registered_in(path)}
+    try:
+        _import_file(path)
+        _check_modules(path)
+        for note in collision_notes(path):
+            print(note, file=sys.stderr)
+        if not registered_in(path):
+            raise NoComponent(f"plugin {shown(path)}: expected a class decorated with @register, "
+                              "found none")
+    except BaseException:
+        for key in registered_in(path):
+            del _plugins[key]
+        _plugins.update(before)
+        raise
+
+
+class _FromSource(SourceFileLoader):
+    """Reads a file itself: its bytecode may be of what it was earlier in the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_file(path: Path) -> None:
+    """Import a plugin, whose classes are registered thereby. Raises UserError."""
     make_importable(path)
-    spec = importlib.util.spec_from_file_location(f"plugins.{path.stem}", path)
+    name = f"plugins.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -237,11 +270,18 @@ def load_plugin(path: str | Path) -> None:
     except BaseException as error:  # a file may be a script that ends the process
         raise UserError(f"plugin {shown(path)}: {type(error).__name__}: {error}"
                         f"{import_hint(path, error)}") from error
-    for note in collision_notes(path):
-        print(note, file=sys.stderr)
-    if not registered_in(path):
-        raise NoComponent(f"plugin {shown(path)}: expected a class decorated with @register, "
-                          "found none")
+
+
+def _check_modules(path: Path) -> None:
+    """Check that the modules that a plugin imports are as they were when Python read them.
+
+    Python reads a module once, so that a plugin which is loaded again would run the old module
+    under the version of the new one. Raises UserError.
+    """
+    for file, sha256 in module_hashes(path).items():
+        if _modules.setdefault(file, sha256) != sha256:
+            raise UserError(f"plugin {shown(path)}: {shown(file)} has changed since a plugin "
+                            "imported it; expected a new Python process, which reads it again")
 
 
 def registered_in(path: str | Path) -> list[tuple[str, str]]:
@@ -251,4 +291,7 @@ def registered_in(path: str | Path) -> list[tuple[str, str]]:
 
 def source_file(kind: str, name: str) -> Path:
     """The file of a registered component."""
+    # Two plugins in two folders may have one name, and Python knows one module of it.
+    if is_plugin(kind, name) and (kind, name) in _files:
+        return _files[kind, name]
     return Path(inspect.getfile(find(kind, name))).resolve()

@@ -4,6 +4,7 @@ import ast
 import inspect
 import io
 import json
+import os
 import sys
 import tokenize
 from pathlib import Path
@@ -141,6 +142,49 @@ def test_a_defense_of_ones_own_is_built(plugin):
 def test_a_plugin_takes_no_other_modules_place(plugin):
     plugin("json", LEAVE)
     assert sys.modules["json"] is json and find("defense", "json").__name__ == "Leave"
+
+
+def test_a_plugin_that_is_loaded_again_takes_its_own_place(plugin, tmp_path):
+    plugin("mine", HALVE + LEAVE)
+    before = find("target", "mine").version
+    plugin("mine", HALVE.replace("first: int = 0", "first: int = 1") + LEAVE)
+    assert build("target", "mine", {}).first == 1 and find("target", "mine").version != before
+    plugin("mine", LEAVE)  # without the target, which is forgotten
+    assert "mine" in names("defense") and "mine" not in names("target")
+    for wrong in ("class:", "x = 1", LEAVE.replace("def apply", "def applied"), LEAVE + "raise SystemExit"):
+        with pytest.raises(UserError):
+            plugin("mine", wrong)
+        assert build("defense", "mine", {}).apply("victim", None) == "victim"
+
+
+def test_an_edit_in_the_same_second_that_keeps_the_size_is_seen(plugin, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for first in (1, 2):
+        (tmp_path / "mine.py").write_text(HALVE.replace("first: int = 0", f"first: int = {first}"))
+        os.utime(tmp_path / "mine.py", (1, 1))
+        load_plugin(tmp_path / "mine.py")
+        assert build("target", "mine", {}).first == first
+
+
+def test_a_plugin_of_the_same_name_in_another_folder_takes_no_place(plugin, tmp_path):
+    plugin("mine", LEAVE)
+    (tmp_path / "other").mkdir()
+    for _ in range(2):
+        with pytest.raises(UserError, match="there is a defense named 'mine' already; rename the file"):
+            plugin("other/mine", LEAVE)
+    assert registry.source_file("defense", "mine") == (tmp_path / "mine.py").resolve()
+
+
+def test_a_plugin_is_not_loaded_again_after_a_module_that_it_imports_has_changed(plugin, tmp_path):
+    (tmp_path / "its_rate_of_registry_test.py").write_text("RATE = 1\n")
+    text = f"from its_rate_of_registry_test import RATE\n{LEAVE}"
+    plugin("mine", text)
+    plugin("mine", f"{text}\n")
+    before = find("defense", "mine")
+    (tmp_path / "its_rate_of_registry_test.py").write_text("RATE = 2\n")
+    with pytest.raises(UserError, match="mine.py: .*registry_test.py has changed since .*; expected a new Python process"):
+        plugin("mine", text)
+    assert find("defense", "mine") is before
 
 
 @pytest.mark.parametrize("name, text, message", [

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from benchmark.utils.hashing import file_sha256
 from benchmark.utils.packages import OURS, ROOT
 
 IMPORT_BESIDE = "import_beside"  # see benchmark.utils.plugin_imports
@@ -24,6 +25,11 @@ def source_hash(path: Path) -> str:
     if len(digests) == 1:
         return digests[0][:12]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
+
+
+def module_hashes(path: Path) -> dict[Path, str]:
+    """The hash of each local module that a plugin imports; see `source_hash`."""
+    return {file: file_sha256(file) for file in _sources(path)[1:]}
 
 
 def imported_beside(path: Path) -> set[str]:
