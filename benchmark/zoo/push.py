@@ -30,8 +30,8 @@ def push(records: Sequence[Record], store: Path, folder: Path,
     """Copy the stages behind records into a zoo, which is made if it is missing.
 
     What the zoo holds already stays as it is. The index gets a stage once its files are there, so
-    that a killed push leaves a sound zoo, and the next one goes on. Two pushes into one zoo wait for
-    each other, so that the index of neither lacks the stages of the other.
+    that a killed push leaves a sound zoo, and the next one goes on. Two pushes into one zoo wait
+    for each other, so that the index lacks the stages of neither.
     halving: rounds counters to 16 bits where they count the same; None rounds none.
     Returns the index, and the number of stages that were added.
 

@@ -77,7 +77,8 @@ def test_a_value_that_occurs_twice_in_an_axis_is_refused(flag, message):
 
 
 @pytest.mark.parametrize("flag, message", [
-    ("seed=0,0.0", "seed: 0 and 0.0 are the same; expected each value of an axis once"), ("scale=1,1.0", "scale: 1 and 1.0 are"),
+    ("seed=0,0.0", "seed: 0 and 0.0 are the same; expected each value of an axis once"),
+    ("scale=1,1.0", "scale: 1 and 1.0 are the same"),
     ("defense=[none, {name: none}]", "defense: 'none' and {'name': 'none'} are the same"),
     ("defense=[fine_tune, {name: fine_tune, extra: 40}]", "defense: 'fine_tune' and {.*40.*} are the same"),
     ("model.width=[32, 32.0]", "model: .*32.* and .*32.0} are the same"),

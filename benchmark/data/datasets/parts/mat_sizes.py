@@ -2,8 +2,8 @@
 
 scipy makes an array of the size that a file announces before it reads the contents, so that 200
 bytes could take all memory. It also takes any number for the type of an array's values, and one
-that stands for no type ends the process. The elements of a file of version 5 to 7 are described in MathWorks,
-"MAT-File Format", chapter 1.
+that stands for no type ends the process. The elements of a file of version 5 to 7 are described in
+MathWorks, "MAT-File Format", chapter 1.
 """
 
 import math
