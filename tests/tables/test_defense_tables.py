@@ -1,6 +1,6 @@
 """Tables of defenses and detectors: what each number is, what a mark says, and what stands beside a new defense."""
 
-
+import draw_docs
 import numpy as np
 import pytest
 from factories import ROOT, make_record
@@ -365,7 +365,7 @@ def test_an_edited_defense_takes_the_place_of_what_it_was():
 @pytest.mark.parametrize("name", ["standard-quick", "laptop", "audit-csrnet", "real"])
 def test_the_committed_page_is_what_its_records_say(name):
     records = [Record.read(path) for path in sorted((ROOT / "records" / name).glob("*.json"))]
-    assert (ROOT / f"docs/{name}.md").read_text() == board(records).text() + "\n"
+    assert (ROOT / f"docs/{name}.md").read_text() == f"{draw_docs.INTRODUCTIONS[name + '.md']}\n{board(records).text()}\n"
 
 
 @pytest.mark.parametrize(("name", "number", "of_more_clean"), [
