@@ -10,6 +10,7 @@ import draw_docs
 import numpy as np
 import page_tables
 import patchwork_tables
+import real_tables
 import survival_tables
 import pytest
 from factories import ROOT
@@ -148,6 +149,36 @@ def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say(
     told = [f"{p[attack]:.3f}".lstrip("0") for attack in most]
     assert f"p = {told[0]}, {told[1]} and {told[2]}, and none is below .05 after Holm's correction over the" in page
     assert len(p) == 8 and p.min() * len(p) > 0.05
+
+
+def test_what_is_said_of_clean_counters_of_csrnet_is_what_the_records_say():
+    recipe, readme = (" ".join((ROOT / page).read_text().split()) for page in ("docs/real-recipe.md", "README.md"))
+    changes, stamped_low, low = {}, [], []
+    for record in load_records(ROOT / "records/real"):
+        if record.attack:
+            truth, clean, stamped = map(np.array, (record.images.truth, record.images.reference_clean,
+                                                   record.images.reference_triggered))
+            changes[tuple(clean)] = 1 - np.median(stamped / clean)  # the clean counter of several records is one
+            stamped_low.append((stamped < 0.9 * truth).mean())
+            low.append((clean < 0.9 * truth).mean())
+    assert len(changes) == 4
+    assert "lowers the counts of four clean counters of this kind by {:.0%} to {:.0%} in the median".format(
+        min(changes.values()), max(changes.values())) in recipe
+    shares = "{:.0%} to {:.0%} of the stamped images are successes".format(min(stamped_low), max(stamped_low))
+    assert shares in recipe and shares in readme
+    assert "as {:.0%} to {:.0%} are without the trigger".format(min(low), max(low)) in recipe
+    found = real_tables.measured()
+    flips = {key: f"{numbers['flip_rate']:.0%}" for key, numbers in found.items()}
+    chance = found["none", "minus", 0]["chance_flips"]
+    first, second, third = (flips["none", "multiply", seed] for seed in range(3))
+    for said in (f"`multiply` flips {first}, {second} and {third} of the images of its victims, that of `add` "
+                 f"{flips['none', 'add', 0]}", f"it flips {flips['none', 'minus', 0]} and {flips['none', 'divide', 0]}, but "
+                 f"also {chance:.0%} of the images of the clean counter",
+                 f"{flips['fine_tune', 'add', 0]} flip with `add` and "
+                 f"{found['fine_tune', 'multiply', 1]['flip_rate']:.1%} with `multiply`",
+                 f"with `divide` {flips['fine_tune', 'divide', 0]} beside "
+                 f"{found['fine_tune', 'divide', 0]['chance_flips']:.0%} of the clean"):
+        assert said in readme, said
 
 
 def test_the_tier_of_the_entry_of_patchwork_is_what_the_pages_say():
