@@ -259,8 +259,8 @@ class _FromSource(SourceFileLoader):
 def _import_file(path: Path) -> None:
     """Import a plugin, whose classes are registered thereby. Raises UserError."""
     make_importable(path)
-    name = f"plugins.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
+    name, file = f"plugins.{path.stem}", str(path.resolve())  # as tracebacks name it
+    spec = importlib.util.spec_from_file_location(name, file, loader=_FromSource(name, file))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -11,7 +11,7 @@ from benchmark.config.cell import Cell, KeyParts
 from benchmark.data.datasets.base import Dataset, Split
 from benchmark.pipeline.data_cache import DataCache
 from benchmark.recipe import RUNNING, Recipe
-from benchmark.registry import find, is_plugin
+from benchmark.registry import find
 from benchmark.utils.device import repair_precision, resolve_precision
 from benchmark.utils.hashing import content_key
 
@@ -19,15 +19,16 @@ from benchmark.utils.hashing import content_key
 def split(data: DataCache, dataset: Dataset, split: Split) -> KeyParts:
     """Key of a split: the content of its files, and how they are read.
 
-    The code and the settings of a plugin may read other heads from the same files. Those of this
-    project's datasets only choose the files.
+    The code and the settings of a plugin, which alone has a version, may read other heads from the
+    same files. Those of this project's datasets only choose the files.
     """
     key = {"content": data.fingerprint(dataset, split), "sigma": dataset.sigma,
            "max_side": dataset.max_side}
-    if is_plugin("dataset", dataset.name):
+    version = getattr(type(dataset), "version", None)
+    if version is not None:
         settings = dataset.model_dump(mode="json", exclude_defaults=True,
                                       exclude={"root", "sigma", "max_side"})
-        key["dataset"] = [dataset.name, type(dataset).version, settings]
+        key["dataset"] = [dataset.name, version, settings]
     return key
 
 
