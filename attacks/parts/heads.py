@@ -24,7 +24,7 @@ def takes_heads(function: Callable[..., Any]) -> bool:
 
 
 def moved_inside(heads: Heads, size: Sequence[int]) -> list[Tensor]:
-    """Return heads of which those on the right or lower border of images of (H, W) are moved inside.
+    """Return heads, with those on the right or lower border of images of (H, W) moved inside.
 
     A head at x = 0 is at x = W in the mirrored image, where no pixel is.
     """

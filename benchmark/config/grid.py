@@ -167,9 +167,9 @@ def _check_also(cell: Cell, also: Cell) -> None:
 
 
 def _check_same(choices: list[dict[str, Any]], grid: list[Cell]) -> None:
-    """Refuse two cells with the same settings, which `check_repeats` takes for two by their text.
+    """Refuse cells that are the same although their values are written in two ways.
 
-    An axis may write a value in two ways, as 0 and 0.0 or 'none' and {name: none}.
+    These are values such as 0 and 0.0, or 'none' and {name: none}; `check_repeats` compares text.
     """
     seen: dict[str, dict[str, Any]] = {}
     for choice, cell in zip(choices, grid):
@@ -181,7 +181,7 @@ def _check_same(choices: list[dict[str, Any]], grid: list[Cell]) -> None:
 
 
 def _every_setting(cell: Cell) -> str:
-    """All that a cell resolves to, as text: the same for two ways of writing one cell."""
+    """The resolved settings of a cell as text, which is equal where two cells are the same."""
     parts = (cell.data, cell.model, cell.trigger, cell.target, cell.test_trigger, cell.defense)
     components = [part and (part.name, part.resolved) for part in parts]
     return repr([dict(cell.settings), dict(cell.recipe), components,
@@ -222,8 +222,8 @@ def _check_unfitted(cell: Cell) -> None:
     """Check that the target of an audit that reads no training images needs none of them.
 
     Raises:
-        UserError: it takes the attacker's count from them. The line is its own, which it would
-            otherwise give after everything was counted.
+        UserError: the target takes the attacker's count from them. It would otherwise be told after
+            everything was counted.
     """
     import numpy as np
 

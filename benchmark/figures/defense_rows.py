@@ -34,7 +34,7 @@ def draw_defenses(scenarios: Sequence[Scenario]) -> Picture:
     """A panel for each attack and a row for each defense: its flip rate and its rho_Acc.
 
     The rows are ordered by the share of triggered images that are counted right (RA), the best one
-    first. A grey tick is the flip rate of the clean counter after the same defense, and a dotted
+    first. A black tick is the flip rate of the clean counter after the same defense, and a dotted
     line that of the victim without a defense. Bars are 95% intervals. Detectors, which leave the
     counter as it is, have no rows.
 

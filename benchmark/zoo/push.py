@@ -25,6 +25,7 @@ from benchmark.zoo.index import (INDEX, KINDS, FileName, Index, SharedFile, Shar
 
 LOCK = ".push.lock"
 
+
 def push(records: Sequence[Record], store: Path, folder: Path,
          halving: Halving | None = None) -> tuple[Index, int]:
     """Copy the stages behind records into a zoo, which is made if it is missing.
