@@ -61,23 +61,6 @@ def check_extent(request: dict[str, Any]) -> None:
                         f"expected at most {_number(MOST_VALUES)}")
 
 
-def check_repeats(request: dict[str, Any]) -> None:
-    """Check that no axis has a value twice, whose cells would be the same.
-
-    request: one whose values were checked, so that each can be written out.
-
-    Raises:
-        UserError: it names the value.
-    """
-    for key, value in request.items():
-        seen = set()
-        for choice in map(repr, expand(value)):
-            if choice in seen:
-                raise UserError(f"{shown(key)}: {shown(choice)} occurs twice; expected each value "
-                                "of an axis once")
-            seen.add(choice)
-
-
 def _lengths(request: dict[str, Any]) -> str:
     """The lengths of the longest axes: 'seed 10,000 x scale 10,000'."""
     lengths = [(extent(value).choices, key) for key, value in request.items()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.component_source import class_attribute, setting_names
-from benchmark.config.axes import check_extent, check_repeats, expand
+from benchmark.config.axes import check_extent, expand
 from benchmark.config.cell import POISONING, Cell, Component, ExperimentSettings
 from benchmark.config.request import DEFAULTS, as_mapping
 from benchmark.recipe import Recipe
@@ -31,8 +31,7 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         raise UserError("settings: expected at least one value in every list, found an empty list")
     for cell in grid:
         _check(cell)
-    check_repeats(request)
-    _check_same(choices, grid)
+    _check_each_once(request, choices, grid)
     _check_machine(grid)
     _check_audits([cell for cell in grid if cell.settings.audit])
     return grid
@@ -166,18 +165,28 @@ def _check_also(cell: Cell, also: Cell) -> None:
                         "expected another trigger or other settings")
 
 
-def _check_same(choices: list[dict[str, Any]], grid: list[Cell]) -> None:
-    """Refuse cells that are the same although their values are written in two ways.
+def _check_each_once(request: dict[str, Any], choices: list[dict[str, Any]],
+                     grid: list[Cell]) -> None:
+    """Refuse two cells with the same settings, also where a value is written in two ways.
 
-    These are values such as 0 and 0.0, or 'none' and {name: none}; `check_repeats` compares text.
+    Such values are 0 and 0.0, or 'none' and {name: none}.
     """
     seen: dict[str, dict[str, Any]] = {}
     for choice, cell in zip(choices, grid):
         other = seen.setdefault(_every_setting(cell), choice)
         if other is not choice:
-            key = next(key for key, value in choice.items() if repr(value) != repr(other[key]))
-            raise UserError(f"{shown(key)}: {quoted(other[key])} and {quoted(choice[key])} are the "
-                            "same; expected each value of an axis once")
+            raise UserError(f"{_repeated(request, other, choice)}; "
+                            "expected each value of an axis once")
+
+
+def _repeated(request: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The axis and the value or values by which two choices of a request are the same cell."""
+    for key, value in one.items():
+        if repr(value) != repr(other[key]):
+            return f"{shown(key)}: {quoted(value)} and {quoted(other[key])} are the same"
+    key = next(key for key, axis in request.items()
+               if [repr(value) for value in expand(axis)].count(repr(one[key])) > 1)
+    return f"{shown(key)}: {quoted(one[key])} occurs twice"
 
 
 def _every_setting(cell: Cell) -> str:
