@@ -14,6 +14,11 @@ ENTRIES = Path("records/entries")
 
 def add(commands: Any) -> None:
     """Add submit, validate, reproduce and verify."""
+    for add_one in (_add_submit, _add_validate, _add_reproduce, _add_verify):
+        add_one(commands)
+
+
+def _add_submit(commands: Any) -> None:
     command = add_command(commands, "submit", _submit,
                           "build a leaderboard entry from a run of a frozen grid")
     command.add_argument("run", type=Path, metavar="RUN",
@@ -32,6 +37,8 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=Path, default=ENTRIES,
                          help=f"the folder of entries (default: {ENTRIES})")
 
+
+def _add_validate(commands: Any) -> None:
     command = add_command(commands, "validate", _validate,
                           "check that entries are complete, consistent and unchanged")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH",
@@ -40,6 +47,8 @@ def add(commands: Any) -> None:
                          help="an older copy of the folder: no published entry may change")
     command.add_argument("--json", action="store_true", help="print JSON")
 
+
+def _add_reproduce(commands: Any) -> None:
     command = add_command(commands, "reproduce", _reproduce,
                           "run the cells of records again from the start and compare the counts")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -53,6 +62,8 @@ def add(commands: Any) -> None:
     add_record_options(command)
     add_plugin_flag(command)
 
+
+def _add_verify(commands: Any) -> None:
     command = add_command(commands, "verify", _verify,
                           "run cells of a published entry with seeds that nobody chose, and add "
                           "the records to the entry")

@@ -66,7 +66,11 @@ def add(commands: Any) -> None:
                          help="a training image (default: the one with the median count)")
     _add_out(command, "poisoning")
     add_grid_options(command, "defense")
+    _add_of_counters(figure)
 
+
+def _add_of_counters(figure: Any) -> None:
+    """Add the figures that need the trained counters of a grid."""
     for name, text in (("maps", "draw density maps of a grid's victims before and after a defense"),
                        ("gradcam", "draw Grad-CAM maps of a grid's victims "
                                    "before and after a defense")):
