@@ -71,7 +71,10 @@ class AttackResults:
 
     @property
     def complete(self) -> bool:
-        return self.present == self.wanted and not self.entry.get("lacks")
+        """Whether all cells were run, each model with all defenses and seeds."""
+        defenses, seeds = len(grid_defenses(self.grid)), set(map(_seeds, self.results.values()))
+        is_whole = len(self.results) == len(self.models) * defenses and len(seeds) == 1
+        return is_whole and self.present == self.wanted and not self.entry.get("lacks")
 
     @cached_property
     def models(self) -> list[str]:
@@ -147,7 +150,11 @@ def attacks_on(grid: FrozenGrid, scenarios: Sequence[Scenario]) -> list[AttackRe
             records = tuple(record for record in result.records if attack_slot(record, grid))
             if records:
                 key = model, identity(grid_defense(records[0].defense, grid))
-                groups.setdefault(attack, {}).setdefault(key, replace(result, records=records))
+                found = groups.setdefault(attack, {})
+                if key in found:  # its records write a setting that these leave at its default
+                    records = tuple(sorted((*found[key].records, *records),
+                                           key=lambda record: record.seed))
+                found[key] = replace(result, records=records)
     return [AttackResults(grid, results) for _, results in sorted(groups.items())]
 
 
@@ -173,12 +180,17 @@ def best_detector(scenarios: Sequence[Scenario], attack: AttackResults) -> tuple
         for result in scenario.results:
             for record in result.records:
                 scores = record.detection
-                if scores and scores.of == "test images" and scores.triggered:
+                is_of_grid = scores and attack_slot(record, attack.grid)
+                if is_of_grid and scores.of == "test images" and scores.triggered:
                     area = detection.auroc(scores.clean, scores.triggered)
                     areas.setdefault(result.defense, []).append(area)
     means = {detector: float(np.mean(values)) for detector, values in areas.items()}
     best = max(sorted(means), key=lambda detector: means[detector], default="")
     return best, means.get(best, math.nan)
+
+
+def _seeds(result: Result) -> tuple[int, ...]:
+    return tuple(record.seed for record in result.records)
 
 
 def _of_clean_counter(record: Record) -> Record:

@@ -80,7 +80,14 @@ def choosing_flags(key: str, choices: Iterable[Mapping[str, Any]],
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as a shell hands it to `--set`, which reads some texts as numbers but for quotes."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        is_read_as_text = override({}, [f"text={value}"]) == {"text": value}
+    except UserError:
+        is_read_as_text = False
+    return value if is_read_as_text else f"'\"{value}\"'"
 
 
 def wanted_settings(key: str, choice: dict[str, Any],

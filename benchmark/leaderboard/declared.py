@@ -94,8 +94,14 @@ def _numbers(record: Record, slot: GridSlot) -> tuple[int | None, int | None]:
         number = len(training.ids) if training else None
         return number, number
     number = record.attack.images
-    copies = len(record.attack.poisoned) + len(record.attack.covers)
-    return number, None if number is None else number + copies
+    return number, None if number is None else number + sum(_copies(record))
+
+
+def _copies(record: Record) -> tuple[int, int]:
+    """The numbers of poisoned copies and of cover copies that all attacks on the victim added."""
+    attacks = [attack for attack in (record.attack, record.attack and record.attack.also) if attack]
+    return (sum(len(attack.poisoned) for attack in attacks),
+            sum(len(attack.covers) for attack in attacks))
 
 
 def _check_scores(record: Record, defense: Defense | None) -> Iterator[KeyProblem]:
@@ -141,5 +147,5 @@ def _expected_scores(record: Record) -> tuple[int, int]:
         return 1, 1
     if of == "test images":
         return len(record.images.id), len(record.images.id) if attack else 0
-    poisoned, covers = (len(attack.poisoned), len(attack.covers)) if attack else (0, 0)
+    poisoned, covers = _copies(record)
     return record.knowledge.get("poisoned", 0) - poisoned - covers, poisoned

@@ -20,6 +20,7 @@ from benchmark.leaderboard.manifest import Manifest, identity
 from benchmark.leaderboard.record_checks import check_content
 from benchmark.leaderboard.required_fields import check_fields
 from benchmark.leaderboard.reruns import is_copy
+from benchmark.results.controls import CONTROLS
 from benchmark.results.record import Record
 from benchmark.utils.strict_json import InvalidFile
 
@@ -53,12 +54,16 @@ class DrawnCell:
 def own_cells(manifest: Manifest, records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
     """The records that an entry is about, by their cell without the seed, in a fixed order.
 
-    These are the attacked cells of the entered defense, or those of the entered attack with each
-    defense of the grid. Cells without an attack and those of detectors have no RA of their own.
+    These are the attacked cells of the entered defense, or those of the entered attack with no
+    defense and with each repair of the grid. Cells without an attack and those of detectors have no
+    RA of their own, and a counter that was trained anew as a control never met the attack.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        is_own = manifest.attack or identity(record.defense) == identity(manifest.defense)
+        if manifest.attack:
+            is_own = record.defense.name not in CONTROLS
+        else:
+            is_own = identity(record.defense) == identity(manifest.defense)
         repairs = not record.detection or record.detection.of == "training images"
         if record.attack and is_own and repairs:
             groups.setdefault(_key(record), []).append(record)

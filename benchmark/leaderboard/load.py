@@ -22,7 +22,7 @@ from benchmark.leaderboard.manifest import (CELLS, FILE, MOST_MANIFEST, RERUNS, 
 from benchmark.leaderboard.validate import CheckedEntry, check_entry
 from benchmark.results.controls import SHARED
 from benchmark.results.record import Record
-from benchmark.results.scenarios import cell_of, settings_of
+from benchmark.results.scenarios import cell_of, entry_of, settings_of
 from benchmark.utils.errors import UserError, shown
 from benchmark.utils.human import number
 from benchmark.utils.progress import log
@@ -214,16 +214,17 @@ def label_entries(loose: RecordFiles,
     `provenance["victims"]` gets the path of the first entry with the same victims, or NO_ENTRY; no
     record gets it where there is no entry at all. The victims of an entry of an attack are its own;
     where it started from the clean counters of others, it gets the label of these.
-    A record is dropped if it is the same as an earlier one. An entry's is dropped already if its
-    cell and counts are those of a record outside of entries or of an earlier entry.
+    A record is dropped if it is the same as an earlier one. Of a record of no defense or of a control
+    that an entry holds, too, the first one stays. Of a record of the entered defense or attack that
+    also lies outside of entries, with the same counts, the entry's stays.
     """
-    entries = list(entries)
+    entries = sorted(entries, key=lambda entry: entry[0].manifest.attack is not None)
     known_victims: list[tuple[str | None, Digests]] = []
     known_clean: list[tuple[str | None, CleanCounts]] = []
     has_attacks = any(entry.manifest.attack for entry, _ in entries)
-    labelled: RecordFiles = []
+    labelled: list[tuple[tuple[Path, Record], tuple[str, str]]] = []
     kept: dict[str, list[Record]] = {}
-    seen = set()
+    seen, entered = set(), set()
     groups = [(None, loose)] if loose else []
     for entry, files in [*groups, *entries]:
         facts = entry and _describe(entry)
@@ -238,15 +239,24 @@ def label_entries(loose: RecordFiles,
         if has_attacks:
             known_clean.append((victims, _clean_counts(whole)))
         for path, record in plain:
-            record = _labelled(record, victims=victims, **_entry_label(entry, facts, record))
+            digest, label = _digest(record), _entry_label(entry, facts, record)
+            unentered = cell_of(_labelled(record, victims=victims)), digest
+            record = _labelled(record, victims=victims, **label)
             cell = cell_of(record)
-            identity = cell, _digest(record)
             is_repeated = record in kept.setdefault(cell, [])
-            if not is_repeated and (entry is None or identity not in seen):
-                labelled.append((path, record))
+            if not is_repeated and (entry is None or (cell, digest) not in seen):
+                labelled.append(((path, record), unentered))
                 kept[cell].append(record)
-            seen.add(identity)
-    return labelled
+            seen.add((cell, digest))
+            if label:
+                entered.add(unentered)
+    return [file for file, unentered in labelled
+            if unentered not in entered or _is_entered(file[1])]
+
+
+def _is_entered(record: Record) -> bool:
+    """Whether a record is of the defense or the attack of an entry, by its labels."""
+    return bool(entry_of(record) or entry_of(record, "attack_entry"))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -42,7 +42,7 @@ LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
     "interval, by bootstrap over seeds and images.",
     "RA is the share of triggered images that are counted to within 10% of the truth, and "
-    "determines the rank. rho_Acc is the same share of clean images, and the flip rate the share "
+    "determines the rank, unless an entered attack leaves less of it. rho_Acc is the same share of clean images, and the flip rate the share "
     "of images that the trigger moves into the attacker's success.",
     "A 'control' is what a defense must beat: none, retraining, or continued training on the "
     "poisoned images. Controls have no rank.",
@@ -140,16 +140,19 @@ def ranking_tables(scenarios: Sequence[Scenario]) -> list[Table]:
     for grid in frozen():
         defenses = [] if grid.takes_attacks else _defenses(scenarios, grid)
         if any(defense.complete and not defense.is_control for defense in defenses):
-            attacks = _entered_attacks(grid, scenarios) if has_attacks else None
+            attacks = _entered_attacks(grid, scenarios, defenses) if has_attacks else None
             tables.append(_table(grid.name, defenses, attacks))
     return tables
 
 
-def _entered_attacks(grid: "FrozenGrid", scenarios: Sequence[Scenario]) -> "EnteredAttacks | None":
+def _entered_attacks(grid: "FrozenGrid", scenarios: Sequence[Scenario],
+                     defenses: Sequence[GridResults]) -> "EnteredAttacks | None":
     """The attacks that were entered against the defenses of a grid; None without any."""
     from benchmark.leaderboard.strongest_attack import entered_attacks
 
-    attacks = entered_attacks(grid, scenarios)
+    accuracies = [result.numbers["reference_rho_acc"] for defense in defenses if defense.complete
+                  for result in defense.attacked.values()]
+    attacks = entered_attacks(grid, scenarios, float(np.mean(accuracies)))
     return attacks if attacks.names else None
 
 

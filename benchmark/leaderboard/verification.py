@@ -1,8 +1,10 @@
 """Verification: cells of an entry that a maintainer ran again with fresh seeds.
 
 The folder of an entry may hold verification/COMMIT/*.json, the records of the first cells that
-`drawn_cells` gives for the entry's revision and this commit. The RA of each is compared with the
-mean RA over the entry's own seeds of the same cell.
+`drawn_cells` gives for the entry's revision and this commit. What the rank of the entry goes by is
+compared, in each of them, with its mean over the entry's own seeds of the same cell: the RA of a
+defense, and the damage of an attack. The damage is the RA of the clean counter on the triggered
+images minus the RA of the repaired counter.
 """
 
 import math
@@ -20,6 +22,7 @@ from benchmark.leaderboard.copies import FileProblem
 from benchmark.leaderboard.fresh_seeds import (DrawnCell, check_drawn, drawn_cells, identity_of,
                                                is_commit, own_cells)
 from benchmark.leaderboard.manifest import Manifest, revision
+from benchmark.metrics.counting import rho_acc
 from benchmark.metrics.significance import LEVEL
 from benchmark.results.record import Record
 from benchmark.results.result import Result
@@ -27,7 +30,7 @@ from benchmark.results.scenarios import settings_of
 from benchmark.tables.formats import NONE, Table, as_frame, interval, number, signed
 
 VERIFIED, UNDECIDED, NOT_CONFIRMED = "verified", "undecided", "not confirmed"
-MARGIN = 0.2  # a loss of RA that a verified entry does not have
+MARGIN = 0.2  # a loss of RA, or of damage, that a verified entry does not have
 Verified = tuple[DrawnCell, Record]  # a drawn cell, and the record of its run
 
 
@@ -35,8 +38,8 @@ Verified = tuple[DrawnCell, Record]  # a drawn cell, and the record of its run
 class Verification:
     """The drawn cells of an entry with the records of their runs.
 
-    cells: the `own_cells` of the entry. pairs: at least one. is_attack: whether a high RA, which
-    means a weak attack, speaks against the entry; for a defense, a low RA does.
+    cells: the `own_cells` of the entry. pairs: at least one. is_attack: whether the damage is
+    compared, and not the RA.
     """
 
     cells: Mapping[str, Sequence[Record]]
@@ -53,10 +56,23 @@ class Verification:
         pairs = [(cell, by_identity[cell.identity]) for cell in drawn]
         return cls(cells, pairs, manifest.attack is not None)
 
+    @property
+    def measure(self) -> str:
+        """What is compared."""
+        return "damage" if self.is_attack else "RA"
+
+    def measured(self, record: Record) -> float:
+        """The RA, or the damage, of a record."""
+        numbers = Result(settings_of(record), (record,)).numbers
+        if not self.is_attack:
+            return numbers["ra"]
+        images = record.images
+        return rho_acc(images.reference_triggered, images.truth) - numbers["ra"]
+
     @cached_property
     def differences(self) -> list[float]:
-        """For each drawn cell its RA minus the mean RA of the entry's seeds of this cell."""
-        return [_ra(record) - float(np.mean([_ra(own) for own in cell.entered]))
+        """For each drawn cell what was measured, minus the mean over the entry's seeds of it."""
+        return [self.measured(record) - float(np.mean([*map(self.measured, cell.entered)]))
                 for cell, record in self.pairs]
 
     @property
@@ -73,7 +89,7 @@ class Verification:
         its k runs, and that of the entry's mean, which all of them are compared with. The error is
         nan if no cell has two seeds.
         """
-        values = [[_ra(record) for record in cell] for cell in self.cells.values()]
+        values = [[*map(self.measured, cell)] for cell in self.cells.values()]
         freedom = sum(len(cell) - 1 for cell in values)
         if not freedom:
             return math.nan, 0
@@ -101,16 +117,15 @@ class Verification:
         no part of it does so by more than MARGIN; UNDECIDED if more cells would have to be run.
         """
         low, high = self.interval
-        least, most = (-high, -low) if self.is_attack else (low, high)
-        if most < 0:
+        if high < 0:
             return NOT_CONFIRMED
-        return VERIFIED if least >= -MARGIN else UNDECIDED
+        return VERIFIED if low >= -MARGIN else UNDECIDED
 
     @property
     def tier(self) -> str:
-        """The tier of the entry: 'verified with 3 fresh seeds: RA -0.012 [-0.080, 0.056]'."""
+        """The tier of an entry: 'verified with 3 fresh seeds: RA -0.012 [-0.080, 0.056]'."""
         seeds = f"{len(self.pairs)} fresh seed{'s' if len(self.pairs) > 1 else ''}"
-        return f"{self.verdict} with {seeds}: RA {self._difference}"
+        return f"{self.verdict} with {seeds}: {self.measure} {self._difference}"
 
     @property
     def _difference(self) -> str:
@@ -119,19 +134,21 @@ class Verification:
 
     def table(self) -> Table:
         """The table of the drawn cells, with the answer above it."""
-        rows = [{"cell": cell.title, "RA entered": number(_ra(record) - difference),
+        name = self.measure
+        rows = [{"cell": cell.title, f"{name} entered": number(self.measured(record) - difference),
                  "seeds entered": ", ".join(str(own.seed) for own in cell.entered),
-                 "RA": number(_ra(record)), "RA - RA entered": signed(difference)}
+                 name: number(self.measured(record)), f"{name} - {name} entered": signed(difference)}
                 for (cell, record), difference in zip(self.pairs, self.differences)]
-        against = "higher" if self.is_attack else "lower"
+        explained = ("damage is the RA of the clean counter on the triggered images minus the RA of "
+                     "the repaired one. " if self.is_attack else "")
         return Table(
             "verification", "Cells with fresh seeds", as_frame(rows),
-            ["RA entered is the mean over the entry's own seeds of the same cell. The mean "
-             f"difference is {self._difference}, with its 95% interval by Student's t, from the "
+            [f"{explained}{name} entered is the mean over the entry's own seeds of the same cell. "
+             f"The mean difference is {self._difference}, with its 95% interval by Student's t, from the "
              "variance between the entry's own seeds, pooled over its cells. The entry is "
-             f"{NOT_CONFIRMED!r} if the RA of the fresh seeds is {against} by more than that "
-             "spread explains, that is if the whole interval is on this side of 0. It is "
-             f"{VERIFIED!r} if no part of the interval is more than {MARGIN} on this side. "
+             f"{NOT_CONFIRMED!r} if the {name} of the fresh seeds is lower by more than that "
+             "spread explains, that is if the whole interval is below 0. It is "
+             f"{VERIFIED!r} if no part of the interval is below -{MARGIN}. "
              f"Otherwise it is {UNDECIDED!r}, and more cells are needed."],
             lead=[f"{self.tier}."])
 
@@ -154,7 +171,3 @@ def check_verification(folder_name: str, runs: Mapping[str, Record], manifest: M
             continue
         for key, message in check_drawn(cells[identity_of(record)], record, manifest, grid):
             yield f"{folder_name}/{file}", key, message
-
-
-def _ra(record: Record) -> float:
-    return Result(settings_of(record), (record,)).numbers["ra"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.recipe import RUNNING
 from benchmark.results.labels import setting_labels
 from benchmark.results.record import AttackChoice, Choice, Images, Record
 from benchmark.results.result import Result, Settings
@@ -105,6 +106,7 @@ def setting_values(record: Record) -> dict[str, Any]:
     training = record.training.get("given", {}) | record.training.get("resolved", {})
     training |= {key: value for key, value in record.training.items()
                  if key not in ("given", "resolved")}
+    training = {key: value for key, value in training.items() if key not in RUNNING}
     return flat | {f"training.{key}": value for key, value in training.items()}
 
 

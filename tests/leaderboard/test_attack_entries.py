@@ -1,6 +1,7 @@
 """Entries of attacks: what submit writes, what is missing, and what a forger is refused."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -10,9 +11,12 @@ from forging import cell, forged, put, refused, root_of, sealed
 
 from benchmark.cli import main
 from benchmark.config import frozen_grids
+from benchmark.leaderboard.attack_slots import attack_slot
+from benchmark.leaderboard.declared import check_declared
+from benchmark.leaderboard.fresh_seeds import own_cells
 from benchmark.leaderboard.load import read_record_files
-from benchmark.leaderboard.validate import validate
-from benchmark.results.record import Record
+from benchmark.leaderboard.validate import check_entry, validate
+from benchmark.results.record import Choice, Record
 from benchmark.utils.errors import UserError
 
 MINE, NONE, RETRAIN = "add-jpeg-seed0", "add-none-seed0", "add-retrain-seed0"
@@ -103,6 +107,19 @@ def test_one_of_several_settings_is_chosen_by_hand(grid, run, tmp_path, assignme
         attack_submitted(run, tmp_path / "entries")
     assert not (tmp_path / "entries").exists()
     assert validate([attack_submitted(run, tmp_path / "entries", settings=[wish])]).ok
+
+
+def test_the_version_of_a_plugin_that_looks_like_a_number_is_chosen_by_the_flag_that_is_told(grid, run, tmp_path):
+    of_plugin(attack_run_of(grid, tmp_path / "other", "attack.amplitude=30"))
+    of_plugin(run)
+    for number, file in enumerate((tmp_path / "other").iterdir()):
+        told = json.loads(file.read_text())
+        told["attack"]["trigger"]["version"] = "123456789012"
+        (run / f"{file.stem[:-8]}{number:08x}.json").write_text(json.dumps(told))
+    with pytest.raises(UserError) as refused_choice:
+        attack_submitted(run, tmp_path / "entries", "my_trigger/add")
+    flag = next(flag for flag in shlex.split(str(refused_choice.value)) if flag.endswith('="123456789012"'))
+    assert validate([attack_submitted(run, tmp_path / "entries", "my_trigger/add", settings=[flag])]).ok
 
 
 @pytest.mark.parametrize("attack, words", [
@@ -289,6 +306,17 @@ def test_cover_copies_that_no_run_makes_are_refused(covered, change, words):
     refused(root_of(sealed(covered)), "attack.covers", words)
 
 
+def test_the_copies_of_a_second_attack_are_in_the_poisoned_set_too(grid):
+    record = attack_records(grid, "attack.poison_rate=0.05")[1]
+    slot, attack = attack_slot(record, grid), record.attack
+    both = attack.model_copy(update={"also": attack.model_copy(update={"poisoned": ["IMG_1", "IMG_2"]})})
+    first = len(attack.poisoned)
+    for number, problems in ((first + 2, []), (first, ["knowledge.poisoned"])):
+        known = record.model_copy(update={"attack": both, "defense": Choice(name="plugin", version=PLUGIN),
+                                          "knowledge": {"poisoned": attack.images + number}})
+        assert [key for key, _ in check_declared(known, slot)] == problems
+
+
 def said(run, change):
     """All records and so the manifest say something else of the attack."""
     rewritten(run, "add", lambda record: change(record["attack"]))
@@ -433,6 +461,17 @@ def test_the_victims_of_an_entry_that_started_from_known_clean_counters_have_no_
         reference_clean=[2 * count for count in record["images"]["reference_clean"]]))
     labels = {record.provenance["victims"] for _, record in read_record_files([others, entry])}
     assert labels == {"of no entry", f"sig-add/{entry.name}"}
+
+
+def test_an_entry_and_the_run_that_it_was_made_of_are_one_attack(run, entry):
+    records = [record for _, record in read_record_files([run, entry])]
+    assert len(records) == 10 and all(record.provenance["attack_entry"]["name"] == "My attack" for record in records)
+
+
+def test_counters_that_were_retrained_are_not_drawn_for_a_verification(entry):
+    checked = check_entry(entry)
+    own = own_cells(checked.manifest, checked.cells.values())
+    assert sorted(records[0].defense.name for records in own.values()) == ["blur", "jpeg", "none"]
 
 
 def test_an_entry_with_an_error_is_left_out(entry, capsys):

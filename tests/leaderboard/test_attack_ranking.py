@@ -50,7 +50,6 @@ def ranked(records):
     return table.frame.set_index("attack")
 
 
-
 def test_attacks_are_ranked_by_what_is_left_after_the_best_repair(grid):
     frame = ranked(attacked(grid) + attacked(grid, harm=0.2, attack="attack=multiply"))
     assert frame["rank"].to_dict() == {"sig/multiply": "1", "sig/add": "2"}
@@ -95,6 +94,35 @@ def test_both_tests_are_of_the_differences_of_images_and_of_seeds_and_are_correc
     assert frame.loc["sig/multiply", "p damage, seeds"] == f"{p_seeds[0]:.3f}"
     assert frame.loc["sig/add", "damage - first"] == f"{differences.mean():+.3f}"
     assert frame.loc["sig/multiply", "damage - first"] == "/"
+
+
+@pytest.mark.parametrize("key", ["checkpoint_seconds", "compile"])
+def test_how_a_training_was_run_makes_no_other_cell_of_it(grid, key):
+    records = attacked(grid)
+    told = [record.model_copy(update={"training": record.training | {"given": record.training["given"] | {key: 30}}})
+            if record.seed == 0 else record for record in records]
+    assert told != records and ranked(told).equals(ranked(records))
+
+
+def test_a_setting_that_only_some_seeds_write_out_splits_no_attack(grid):
+    records = attacked(grid)
+    older = []
+    for record in records:
+        if (record.defense.name, record.seed) == ("retrain", 0):
+            settings = {key: value for key, value in record.defense.resolved.items() if key != "times"}
+            record = record.model_copy(update={"defense": record.defense.model_copy(update={"resolved": settings})})
+        older.append(record)
+    assert older != records and ranked(older).equals(ranked(records))
+
+
+def test_only_detectors_of_the_grid_find_an_attack(grid):
+    records = attacked(grid)
+    other = next(record for record in records if record.defense.name == "strip")
+    scores = other.detection.model_copy(update={"triggered": [99.0] * len(other.detection.triggered)})
+    settings = other.training["resolved"] | {"epochs": 5}
+    outside = other.model_copy(update={"detection": scores, "seed": 9, "protocol": None,
+                                       "training": other.training | {"resolved": settings}})
+    assert ranked([*records, outside]).loc["sig/add", "found by"] == ranked(records).loc["sig/add", "found by"]
 
 
 def test_an_attack_without_all_cells_is_incomplete(grid):
@@ -216,25 +244,48 @@ def varied(records):
             if record.defense.name == "strip" else record for record in changed]
 
 
+def clean_accuracy(records):
+    """The mean rho_Acc of the clean counters of a grid of defenses."""
+    return np.mean([rho_acc(record.images.reference_clean, record.images.truth) for record in records if record.attack])
+
+
+def left_over(entered_records, defense, of_grid):
+    """The RA of a defense after an entered attack, with what the clean counter lacks."""
+    found = []
+    for images in (record.images for record in entered_records if record.defense.name == defense):
+        clean, own = (rho_acc(counts, images.truth) for counts in (images.reference_triggered, images.triggered))
+        found.append(own + max(of_grid - clean, 0))
+    return f"{np.mean(found):.3f}"
+
+
 def test_a_defense_is_ranked_by_the_lower_of_both_and_says_where_it_was_not_run(both, tmp_path):
     defenses, attacks = both
     before = ranking_tables(scenarios(standard(defenses)))[0]
     assert before.frame.set_index("defense")["rank"].to_dict() == {"jpeg": "1", "mine": "2", "none": "control"}
-    [table] = ranking_tables(scenarios(standard(defenses) + entered(attacks, tmp_path)))
+    records = entered(attacks, tmp_path)
+    [table] = ranking_tables(scenarios(standard(defenses) + records))
     frame = table.frame.set_index("defense")
     assert frame["rank"].to_dict() == {"mine": "1", "jpeg": "2", "none": "control"}
-    assert frame.loc["jpeg", "strongest attack"] == "sig/add" and frame.loc["jpeg", "its RA"] == "0.333"
+    assert frame.loc["jpeg", ["strongest attack", "its RA"]].tolist() == [
+        "sig/add", left_over(records, "jpeg", clean_accuracy(standard(defenses)))]
     assert frame.loc["mine", ["strongest attack", "its RA"]].tolist() == ["not run", "/"]
     assert frame.loc["jpeg", "RA"] == before.frame.set_index("defense").loc["jpeg", "RA"]
     assert any("The rank is by the lower of RA and its RA" in note for note in table.notes)
 
 
-def test_a_trigger_that_spoils_the_images_for_every_counter_lowers_no_defense(both, tmp_path):
-    """What the clean counter gets right of the clean images, and not of stamped ones, is added to the RA of a defense."""
+def miscounting(record):
+    """The record with a clean counter that counts no clean image right."""
+    counts = [3 * truth + 1 for truth in record.images.truth]
+    return record.model_copy(update={"images": record.images.model_copy(update={"reference_clean": counts})})
+
+
+@pytest.mark.parametrize("clean_counter", [lambda record: record, miscounting])
+def test_a_trigger_that_spoils_the_images_for_every_counter_lowers_no_defense(both, tmp_path, clean_counter):
+    """What the clean counters of the grid get right of clean images, and that of the attack not of stamped ones, is added."""
     defenses, attacks = both
-    records = entered(attacks, tmp_path, jpeg=0, spoils=True)
+    records = [clean_counter(record) for record in entered(attacks, tmp_path, jpeg=0, spoils=True)]
     [table] = ranking_tables(scenarios(standard(defenses) + records))
-    clean = np.mean([rho_acc(record.images.reference_clean, record.images.truth) for record in records])
+    clean = clean_accuracy(standard(defenses))
     assert table.frame.set_index("defense").loc["jpeg", ["strongest attack", "its RA"]].tolist() == [
         "sig/add", f"{clean:.3f}"] and clean > 0.4
 
@@ -245,7 +296,8 @@ def test_a_defense_of_ones_own_may_be_run_against_an_entered_attack(both, tmp_pa
            for record in attack_records(attacks) if record.defense.name == "jpeg"]
     records = standard(defenses) + entered(attacks, tmp_path)
     frame = ranking_tables(scenarios(records + own))[0].frame.set_index("defense")
-    assert frame.loc["mine", ["strongest attack", "its RA"]].tolist() == ["sig/add", "0.000"]
+    assert frame.loc["mine", ["strongest attack", "its RA"]].tolist() == [
+        "sig/add", left_over(own, own[0].defense.name, clean_accuracy(standard(defenses)))]
     frame = ranking_tables(scenarios(records + own[:1]))[0].frame.set_index("defense")  # one of two seeds
     assert frame.loc["mine", "strongest attack"] == "not run"
 

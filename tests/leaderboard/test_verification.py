@@ -315,6 +315,17 @@ def test_seeds_that_differ_much_leave_it_undecided(is_attack):
     assert outcome([[0.4, 0.5, 0.6]] * 8, [[0.5]] * 8, is_attack).verdict == "verified"
 
 
+def test_an_attack_is_measured_beside_its_clean_counter():
+    """The repaired counters are as good as entered, but the trigger spoils the images for clean counters, too."""
+    entered = outcome([[0.52, 0.55, 0.58, 0.55, 0.6, 0.5]], [[0.55]], is_attack=True)
+    [(drawn, fresh)] = entered.pairs
+    spoilt = fresh.images.model_copy(update={"reference_triggered": [300.0] * 200})
+    checked = replace(entered, pairs=[(drawn, fresh.model_copy(update={"images": spoilt}))])
+    assert entered.verdict == "verified" and checked.verdict == "not confirmed"
+    assert "not confirmed with 1 fresh seed: damage -" in checked.tier
+    assert checked.table().frame["damage"].tolist() == ["-0.550"]
+
+
 def test_with_one_seed_nothing_can_be_tested():
     single = outcome([[0.5]], [[0.1]])
     assert single.verdict == "undecided" and single.tier == "undecided with 1 fresh seed: RA -0.400"
