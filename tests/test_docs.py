@@ -19,7 +19,10 @@ from benchmark import cli
 from benchmark.api import load_records
 from benchmark.cli.options import request_from_flags
 from benchmark.config.grid import cells
+from benchmark.leaderboard.attack_ranking import attack_tables
+from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.validate import check_entry
+from benchmark.results.scenarios import scenarios
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 HERE = ("my_", "their_", "TARGET", "TRIGGER", "...")  # what a reader puts in place of these does not exist
@@ -212,6 +215,27 @@ def test_what_is_said_of_the_survival_of_attacks_is_what_the_records_say():
     kept = survival_tables.measured()["flip_rate"].loc["1"]
     assert (kept.loc[["universal/multiply", "universal/divide"], ["fine_tune", "patchwork"]].T
             >= kept.loc[["universal/multiply", "universal/divide"], "none"] / 2).all(axis=None)
+
+
+def test_what_is_said_of_the_entered_attack_is_what_the_board_says():
+    page = " ".join((ROOT / "docs/survival.md").read_text().split())
+    folders = [ROOT / "records" / name for name in ("entries", "standard-quick")]
+    records = [record for _, record in read_record_files(folders)]
+    table = next(table for table in attack_tables(scenarios(records)) if table.name == "attacks-attacks-quick-1")
+    frame = table.frame.set_index("attack")
+    own = frame.loc["universal/multiply"]
+    assert f"**The damage left is {own['damage left']}**" in page and own["rank"] == "5" and len(frame) == 5
+    others = sorted(float(text.partition(" ")[0]) for text in frame["damage left"].drop("universal/multiply"))
+    assert f"those of the paper have {others[-1]:.3f} to {others[0]:.3f}" in page
+    assert f"(PSNR {own['PSNR']} dB)" in page and own["best defense"] == "shrink_pad"
+    cells = load_records(ROOT / "records/entries/attacks-quick-1").table().query("attack != 'clean'").set_index("defense")
+    none, tuned, best = (cells.loc[name].map(lambda value: f"{value:.2f}".lstrip("0") if isinstance(value, float) else value)
+                         for name in ("none", "fine_tune", "shrink_pad"))
+    for said in (f"flips {none.flip_rate} of the images of the victims, and {none.reference_flip_rate} of those of clean",
+                 f"After the paper's fine-tuning {tuned.flip_rate} flip, {tuned.control_flip_rate} by chance",
+                 f"{best.flip_rate} flip, {best.control_flip_rate} by chance, but its rho_Acc is only {best.rho_acc}",
+                 f"the clean counter counts only {float(own['RA clean counter'].partition(' ')[0]):.2f}".replace("0.", ".")):
+        assert said in page, said
 
 
 def test_the_visibility_of_the_two_attacks_is_that_of_the_records():
