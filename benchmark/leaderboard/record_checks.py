@@ -102,11 +102,6 @@ def _check_defense_settings(own: Choice) -> Iterator[KeyProblem]:
     for key, used in own.resolved.items():
         if isinstance(used, bool | int | float) and type(used) is not type(expected[key]):
             yield f"defense.resolved.{key}", f"{used!r}; expected {expected[key]!r}"
-    for key in own.given.keys() & own.resolved.keys():
-        given, used = own.given[key], own.resolved[key]
-        are_numbers = isinstance(given, (int, float)) and isinstance(used, (int, float))
-        if are_numbers and given != used:
-            yield f"defense.given.{key}", f"{given}; expected {used} as in defense.resolved"
 
 
 def _check_images(record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
@@ -121,17 +116,25 @@ def _check_images(record: Record, grid: FrozenGrid) -> Iterator[KeyProblem]:
 
 
 def _check_given(record: Record) -> Iterator[KeyProblem]:
-    """Every setting that was given is a setting of its component."""
+    """Every setting that was given is one of its component, and a number is the resolved one.
+
+    A cell that is run again has the settings that were given.
+    """
     choices = {"data": record.data, "model": record.model, "defense": record.defense}
     if record.attack:
         choices |= {"attack.trigger": record.attack.trigger, "attack.target": record.attack.target}
-    unknown = {key: choice.given.keys() - choice.resolved.keys() for key, choice in choices.items()}
+    both = {key: (choice.given, choice.resolved) for key, choice in choices.items()}
     training = record.training
-    unknown["training"] = training["given"].keys() - training["resolved"].keys() - RUNNING
-    for key, settings in unknown.items():
-        for name in sorted(settings):
-            yield f"{key}.given", (f"unknown setting {name[:60]!r}; expected those of "
-                                   f"{key}.resolved")
+    both["training"] = ({key: value for key, value in training["given"].items()
+                         if key not in RUNNING}, training["resolved"])
+    for key, (given, resolved) in both.items():
+        for name, value in sorted(given.items()):
+            if name not in resolved:
+                yield f"{key}.given", (f"unknown setting {name[:60]!r}; expected those of "
+                                       f"{key}.resolved")
+            elif isinstance(value, int | float) and value != resolved[name]:
+                yield f"{key}.given.{name}", (f"{value}; expected {resolved[name]!r:.60} as in "
+                                              f"{key}.resolved")
 
 
 def _check_texts(value: Any, key: str = "") -> Iterator[KeyProblem]:

@@ -203,6 +203,8 @@ def test_a_manifest_names_a_grid_of_attacks(entry, protocol):
     (MINE, put("attack", "choose", "most"), ["attack.choose", '"most"']),
     (MINE, put("attack", "increases", False), ["attack.increases", "false"]),
     (MINE, put("attack", "trigger", "resolved", "amplitude", 90.0), ["attack.trigger.resolved.amplitude", "90.0", "40.0"]),
+    (MINE, put("attack", "trigger", "given", "amplitude", 5), ["attack.trigger.given.amplitude", "5; expected 40.0"]),
+    (MINE, put("training", "given", "epochs", 3), ["training.given.epochs", "3; expected"]),
     (MINE, put("attack", "trigger", "name", "patch"), ["cell", "patch/add", "no such cell"]),
     (MINE, put("attack", "trigger", "version", 9), ["attack.trigger.version", "9"]),
     (MINE, put("attack", "target", "resolved", "n", 5), ["attack.target.resolved.n", "5"]),
