@@ -86,9 +86,11 @@ def refuse_other_code(drawing: Drawing, cells: Sequence[Cell]) -> None:
     """
     for drawn, cell in zip(drawing.cells, cells):
         entered = drawn.entered[0]
-        for component, choice in ((cell.defense, entered.defense),
-                                  (cell.trigger, entered.attack.trigger),
-                                  (cell.target, entered.attack.target)):
+        pairs = [(cell.defense, entered.defense)]
+        for own, attack in ((cell, entered.attack), (cell.also, entered.attack.also)):
+            if own and attack:
+                pairs += [(own.trigger, attack.trigger), (own.target, attack.target)]
+        for component, choice in pairs:
             if component.version != choice.version:
                 raise UserError(f"verify: {choice.name} has the version {component.version} here; "
                                 f"expected {choice.version}, the code that the entry was made with")

@@ -251,6 +251,20 @@ def test_other_code_than_that_of_the_entry_is_refused_before_anything_is_run(ent
         refuse_other_code(drawing, [cell])
 
 
+def test_other_code_of_a_second_attack_is_refused_too(entry):
+    drawing = without_mine(draw(entry, 1, COMMIT), "jpeg")
+    [cell], [drawn] = drawing.grid(), drawing.cells
+    [record, *others] = drawn.entered
+    changed = record.attack.trigger.model_copy(update={"version": "0123456789ab"})
+    attack = record.attack.model_copy(update={"also": record.attack.model_copy(update={"trigger": changed})})
+    known = record.defense.model_copy(update={"version": cell.defense.version})
+    record = record.model_copy(update={"attack": attack, "defense": known})
+    drawing = replace(drawing, cells=[replace(drawn, entered=(record, *others))])
+    refuse_other_code(drawing, [cell])
+    with pytest.raises(UserError, match="blended has the version .* here; expected 0123456789ab"):
+        refuse_other_code(drawing, [replace(cell, also=cell)])
+
+
 @pytest.mark.parametrize("number, commit, told", [
     (0, COMMIT, "verify --cells 0: expected 1 to 1000"), (1, "abc", "expected the full hash of a commit, 40 hex digits")])
 def test_a_wrong_wish_is_refused(entry, number, commit, told):
