@@ -129,6 +129,28 @@ def test_what_is_said_of_patchwork_is_what_the_records_say():
     assert annotated.flip_rate == ours.flip_rate
 
 
+def test_what_is_said_of_five_seeds_of_patchwork_is_what_the_records_say():
+    found, readme, page = patchwork_tables.of_each_seed(), *(
+        " ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/patchwork.md"))
+    assert found.groupby("attack").size().to_dict() == dict.fromkeys(("add", "divide", "minus", "multiply"), 5)
+    assert (found["tuned"] < 0).all() and len(found) == 20
+    fewer, p = (f"{value:.{digits}f}".lstrip("0")
+                for value, digits in ((-found["tuned"].mean(), 2), (patchwork_tables.p_of_fewer_flips(), 3)))
+    means, worst = found.groupby("attack").mean(), found["beyond"].loc[:, 4]
+    minus, divide, minus_4, divide_4 = (f"{value:.2f}".lstrip("0") for value in (
+        means.beyond["minus"], means.beyond["divide"], worst["minus"], worst["divide"]))
+    assert f"({fewer} less, p = {p}), but after `minus` and `divide` {minus} and {divide} more than by chance" in readme
+    for said in (f"it is {fewer} of the images less (p = {p}, a t test over seeds)",
+                 f"After `minus` {minus} and after `divide` {divide} more images flip than by chance, with seed 4 even "
+                 f"{minus_4} and {divide_4}", f"only the loss is higher ({means.cost['multiply']:.3f}".replace("0.", ".")):
+        assert said in page, said
+    chance = found.loc[["minus", "divide"], ["chance", "annotated"]]
+    assert f"never met a backdoor ({chance.min(axis=None):.2f} to {chance.max(axis=None):.2f})".replace("0.", ".") in page
+    reached = (means.beyond <= 0.02) & (means.easr <= 0.05) & (means.cost <= 0.02)
+    assert reached[reached].index.tolist() == ["add"]
+    assert means.beyond["multiply"] <= 0.02 and means.easr["multiply"] <= 0.05
+
+
 def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say():
     table, page = patchwork_tables.of_held_out(), " ".join((ROOT / "docs/patchwork.md").read_text().split())
     flips, chance = table["flip_rate", patchwork_tables.OURS], table["control_flip_rate", patchwork_tables.OURS]
