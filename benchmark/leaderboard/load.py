@@ -214,9 +214,9 @@ def label_entries(loose: RecordFiles,
     `provenance["victims"]` gets the path of the first entry with the same victims, or NO_ENTRY; no
     record gets it where there is no entry at all. The victims of an entry of an attack are its own;
     where it started from the clean counters of others, it gets the label of these.
-    A record is dropped if it is the same as an earlier one. Of a record of no defense or of a control
-    that an entry holds, too, the first one stays. Of a record of the entered defense or attack that
-    also lies outside of entries, with the same counts, the entry's stays.
+    A record is dropped if it is the same as an earlier one. Where a record of no defense or of a
+    control is in several places, the first one stays. Where a record of the entered defense or
+    attack also lies outside of entries, with the same counts, the entry's stays.
     """
     entries = sorted(entries, key=lambda entry: entry[0].manifest.attack is not None)
     known_victims: list[tuple[str | None, Digests]] = []

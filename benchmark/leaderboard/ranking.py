@@ -42,8 +42,9 @@ LEGEND = [
     "Each number is the mean over all models, attacks and seeds of the grid, with its 95% "
     "interval, by bootstrap over seeds and images.",
     "RA is the share of triggered images that are counted to within 10% of the truth, and "
-    "determines the rank, unless an entered attack leaves less of it. rho_Acc is the same share of clean images, and the flip rate the share "
-    "of images that the trigger moves into the attacker's success.",
+    "determines the rank, unless an entered attack leaves less of it. rho_Acc is the same share of "
+    "clean images, and the flip rate the share of images that the trigger moves into the "
+    "attacker's success.",
     "A 'control' is what a defense must beat: none, retraining, or continued training on the "
     "poisoned images. Controls have no rank.",
 ]

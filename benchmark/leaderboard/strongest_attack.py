@@ -35,8 +35,8 @@ from benchmark.utils.strict_json import InvalidFile
 LEGEND = (
     "strongest attack is the entered attack that leaves a defense the lowest RA, as the mean over "
     "all models and seeds, and its RA is that RA, plus what the clean counter of the attack lacks "
-    "(the rho_Acc of the clean counters of this grid minus its RA, where that is above 0), which no "
-    "defense can give back. Only attacks that were entered with all cells of "
+    "(the rho_Acc of the clean counters of this grid minus its RA, where that is above 0), which "
+    "no defense can give back. Only attacks that were entered with all cells of "
     "a grid with victims of these settings count. The rank is by the lower of RA and its RA; a "
     "defense that was not run against any entered attack says 'not run', and is ranked by RA "
     "alone. The differences in RA and their p values are over the attacks of the grid alone.")

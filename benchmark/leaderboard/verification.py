@@ -137,15 +137,16 @@ class Verification:
         name = self.measure
         rows = [{"cell": cell.title, f"{name} entered": number(self.measured(record) - difference),
                  "seeds entered": ", ".join(str(own.seed) for own in cell.entered),
-                 name: number(self.measured(record)), f"{name} - {name} entered": signed(difference)}
+                 name: number(self.measured(record)),
+                 f"{name} - {name} entered": signed(difference)}
                 for (cell, record), difference in zip(self.pairs, self.differences)]
-        explained = ("damage is the RA of the clean counter on the triggered images minus the RA of "
-                     "the repaired one. " if self.is_attack else "")
+        explained = ("damage is the RA of the clean counter on the triggered images minus the RA "
+                     "of the repaired one. " if self.is_attack else "")
         return Table(
             "verification", "Cells with fresh seeds", as_frame(rows),
             [f"{explained}{name} entered is the mean over the entry's own seeds of the same cell. "
-             f"The mean difference is {self._difference}, with its 95% interval by Student's t, from the "
-             "variance between the entry's own seeds, pooled over its cells. The entry is "
+             f"The mean difference is {self._difference}, with its 95% interval by Student's t, "
+             "from the variance between the entry's own seeds, pooled over its cells. The entry is "
              f"{NOT_CONFIRMED!r} if the {name} of the fresh seeds is lower by more than that "
              "spread explains, that is if the whole interval is below 0. It is "
              f"{VERIFIED!r} if no part of the interval is below -{MARGIN}. "
