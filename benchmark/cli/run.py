@@ -84,7 +84,8 @@ def _print_tables(outcome: Any, out: Path, as_json: bool) -> None:
 
     An audit is also compared with the earlier audits of other counters.
     """
-    from benchmark.leaderboard.load import label_entries, read_sound
+    from benchmark.leaderboard.entry_labels import label_entries
+    from benchmark.leaderboard.load import read_sound
     from benchmark.leaderboard.report import other_audits, related_records
     from benchmark.utils.device import state
 

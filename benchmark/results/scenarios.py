@@ -83,7 +83,7 @@ def settings_of(record: Record) -> Settings:
     """The settings that define a cell, flat: {'model': 'csrnet', 'trigger.alpha': '0.1', ...}.
 
     The seed is left out. The checksum of the test images and their true counts is included, and so
-    are the entries of the leaderboard and the victims that `leaderboard.load.label_entries` noted.
+    are the entries of the leaderboard and the victims that `label_entries` noted.
     """
     return {key: _text(value) for key, value in setting_values(record).items()}
 
@@ -116,7 +116,7 @@ def cell_of(record: Record) -> str:
 
 
 def entry_of(record: Record, key: str = "entry") -> dict[str, str]:
-    """The leaderboard entry that `leaderboard.load.label_entries` noted in a record's provenance.
+    """The leaderboard entry that `label_entries` noted in a record's provenance.
 
     {} for a record of no entry. A value of another type, which only a file can hold, is ignored.
 

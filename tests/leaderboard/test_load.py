@@ -9,7 +9,8 @@ import pytest
 from factories import DEFENSES, make_record, rewritten, run_of, submitted
 
 from benchmark.cli import main
-from benchmark.leaderboard.load import label_entries, read_record_files
+from benchmark.leaderboard.entry_labels import label_entries
+from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.manifest import Manifest
 from benchmark.leaderboard.report import board, compare
 from benchmark.leaderboard.reruns import tier, verdicts
