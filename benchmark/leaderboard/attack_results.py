@@ -72,7 +72,8 @@ class AttackResults:
     @property
     def complete(self) -> bool:
         """Whether all cells were run, each model with all defenses and seeds."""
-        defenses, seeds = len(grid_defenses(self.grid)), set(map(_seeds, self.results.values()))
+        defenses, seeds = len(grid_defenses(self.grid)), {
+            tuple(result.seeds) for result in self.results.values()}
         is_whole = len(self.results) == len(self.models) * defenses and len(seeds) == 1
         return is_whole and self.present == self.wanted and not self.entry.get("lacks")
 
@@ -187,10 +188,6 @@ def best_detector(scenarios: Sequence[Scenario], attack: AttackResults) -> tuple
     means = {detector: float(np.mean(values)) for detector, values in areas.items()}
     best = max(sorted(means), key=lambda detector: means[detector], default="")
     return best, means.get(best, math.nan)
-
-
-def _seeds(result: Result) -> tuple[int, ...]:
-    return tuple(record.seed for record in result.records)
 
 
 def _of_clean_counter(record: Record) -> Record:

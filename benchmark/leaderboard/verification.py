@@ -58,7 +58,7 @@ class Verification:
 
     @property
     def measure(self) -> str:
-        """What is compared."""
+        """The name of the number that is compared: 'RA' or 'damage'."""
         return "damage" if self.is_attack else "RA"
 
     def measured(self, record: Record) -> float:
