@@ -149,6 +149,10 @@ def test_what_is_said_of_five_seeds_of_patchwork_is_what_the_records_say():
     reached = (means.beyond <= 0.02) & (means.easr <= 0.05) & (means.cost <= 0.02)
     assert reached[reached].index.tolist() == ["add"]
     assert means.beyond["multiply"] <= 0.02 and means.easr["multiply"] <= 0.05
+    easr, cost = means["annotated_easr"], means["annotated_cost"]
+    assert f"Its eASR is at most {easr.max():.2f} in the mean of each attack".replace("0.", ".") in page
+    assert f"only on `multiply` does it lose more than .02 rho_Acc ({cost['multiply']:.3f})".replace("0.", ".") in page
+    assert cost[cost > 0.02].index.tolist() == ["multiply"]
 
 
 def test_what_is_said_of_patchwork_and_held_out_attacks_is_what_the_records_say():
