@@ -115,8 +115,8 @@ SETTINGS = {"fine_tune_few": {"epochs": 1, "lr": 1e-5}, "fst": {"epochs": 1, "lr
             "nad": {"epochs": 1, "lr": 1e-5, "teacher_epochs": 1},
             "fine_pruning": {"epochs": 1, "lr": 1e-5, "share": 0.3},
             "anp": {"steps": 1, "channels": 2}, "clp": {"u": 1.0},
-            "i_bau": {"rounds": 1, "lr": 1e-5}, "sau": {"rounds": 1, "lr": 1e-5},
-            "drmguard": {"rounds": 1, "lr": 1e-5}}
+            "i_bau": {"rounds": 1, "lr": 1e-5}, "sau": {"rounds": 1, "lr": 1e-5, "steps": 1},
+            "drmguard": {"rounds": 1, "lr": 1e-5, "epochs": 1}}
 
 
 # Counters with the layers of another one: repairs by gradients treat them alike, pruning goes by their layers.

@@ -114,7 +114,7 @@ def test_a_step_lowers_the_loss():
 
 
 def test_the_classifier_is_float32_in_bf16():
-    tested, images = counter(), views(3).images
+    tested, images = counter(), views(3).images[..., :32, :32]
     with torch.autocast("cpu", torch.bfloat16):
         assert tested.apply_layers(images, tested.logits).dtype == torch.float32
 

@@ -203,9 +203,10 @@ def test_the_memory_format_changes_nothing(counter):
 
 
 def test_bf16_is_close_to_fp32(counter):
-    expected = densities(counter, images(2))
+    small = images(2, size=(40, 48))  # bf16 takes long on a processor that does not have it
+    expected = densities(counter, small)
     with torch.autocast("cpu", torch.bfloat16):
-        actual = densities(counter, images(2)).float()
+        actual = densities(counter, small).float()
     assert (actual - expected).norm() < 0.1 * expected.norm()
 
 
