@@ -8,7 +8,7 @@ from benchmark.component_source import class_attribute, setting_names
 from benchmark.config.axes import check_extent, expand
 from benchmark.config.cell import POISONING, Cell, Component, ExperimentSettings
 from benchmark.config.request import DEFAULTS, as_mapping
-from benchmark.recipe import Recipe
+from benchmark.recipe import RUNNING, Recipe
 from benchmark.registry import checked, find
 from benchmark.utils.errors import UserError, quoted, shown, unknown_key
 
@@ -31,8 +31,8 @@ def cells(request: dict[str, Any]) -> list[Cell]:
         raise UserError("settings: expected at least one value in every list, found an empty list")
     for cell in grid:
         _check(cell)
-    _check_each_once(request, choices, grid)
     _check_machine(grid)
+    _check_each_once(request, choices, grid)
     _check_audits([cell for cell in grid if cell.settings.audit])
     return grid
 
@@ -167,34 +167,39 @@ def _check_also(cell: Cell, also: Cell) -> None:
 
 def _check_each_once(request: dict[str, Any], choices: list[dict[str, Any]],
                      grid: list[Cell]) -> None:
-    """Refuse two cells with the same settings, also where a value is written in two ways.
+    """Refuse two choices of one record: a value that is written in two ways, or in none.
 
-    Such values are 0 and 0.0, or 'none' and {name: none}.
+    The former are 0 and 0.0, or 'none' and {name: none}. The latter only say how cells are run.
     """
     seen: dict[str, dict[str, Any]] = {}
     for choice, cell in zip(choices, grid):
-        other = seen.setdefault(_every_setting(cell), choice)
+        other = seen.setdefault(_settings_of_record(cell), choice)
         if other is not choice:
             raise UserError(f"{_repeated(request, other, choice)}; "
                             "expected each value of an axis once")
 
 
 def _repeated(request: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
-    """The axis and the value or values by which two choices of a request are the same cell."""
+    """The axis and the value or values by which two choices of a request make one record."""
     for key, value in one.items():
         if repr(value) != repr(other[key]):
-            return f"{shown(key)}: {quoted(value)} and {quoted(other[key])} are the same"
+            return f"{shown(key)}: {quoted(value)} and {quoted(other[key])} make the same record"
     key = next(key for key, axis in request.items()
                if [repr(value) for value in expand(axis)].count(repr(one[key])) > 1)
     return f"{shown(key)}: {quoted(one[key])} occurs twice"
 
 
-def _every_setting(cell: Cell) -> str:
-    """The resolved settings of a cell as text, which is equal where two cells are the same."""
+def _settings_of_record(cell: Cell) -> str:
+    """The resolved settings of a cell as text, without those that no record depends on."""
+    from benchmark.utils.device import repair_precision, resolve_precision
+
     parts = (cell.data, cell.model, cell.trigger, cell.target, cell.test_trigger, cell.defense)
     components = [part and (part.name, part.resolved) for part in parts]
-    return repr([dict(cell.settings), dict(cell.recipe), components,
-                 cell.also and _every_setting(cell.also)])
+    precision = cell.recipe.precision
+    return repr([cell.settings.model_dump(exclude={"eval_batch"}),
+                 cell.recipe.model_dump(exclude={*RUNNING, "precision"}),
+                 resolve_precision(precision), repair_precision(precision), components,
+                 cell.also and _settings_of_record(cell.also)])
 
 
 def _check_machine(grid: list[Cell]) -> None:

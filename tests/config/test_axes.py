@@ -76,19 +76,35 @@ def test_a_value_that_occurs_twice_in_an_axis_is_refused(flag, message):
 
 
 @pytest.mark.parametrize("flag, message", [
-    ("seed=0,0.0", "seed: 0 and 0.0 are the same; expected each value of an axis once"),
-    ("scale=1,1.0", "scale: 1 and 1.0 are the same"),
-    ("defense=[none, {name: none}]", "defense: 'none' and {'name': 'none'} are the same"),
-    ("defense=[fine_tune, {name: fine_tune, extra: 40}]", "defense: 'fine_tune' and {.*40.*} are the same"),
-    ("model.width=[32, 32.0]", "model: .*32.* and .*32.0} are the same"),
-    ("attack=[{target: add, alpha: 1}, {target: add, alpha: 1.0}]", "attack: .* are the same"),
+    ("seed=0,0.0", "seed: 0 and 0.0 make the same record; expected each value of an axis once"),
+    ("scale=1,1.0", "scale: 1 and 1.0 make the same record"),
+    ("defense=[none, {name: none}]", "defense: 'none' and {'name': 'none'} make the same record"),
+    ("defense=[fine_tune, {name: fine_tune, extra: 40}]", "defense: 'fine_tune' and {.*40.*} make the same record"),
+    ("model.width=[32, 32.0]", "model: .*32.* and .*32.0} make the same record"),
+    ("attack=[{target: add, alpha: 1}, {target: add, alpha: 1.0}]", "attack: .* make the same record"),
     ("attack=[none, {target: add, also: {trigger: patch, target: add}}, {target: add, also: {target: add, trigger: patch}}]",
-     "attack: .* are the same"),
-    ("training=[{}, {precision: auto}]", "training: {} and {'precision': 'auto'} are the same")])
+     "attack: .* make the same record"),
+    ("training=[{}, {precision: auto}]", "training: {} and {'precision': 'auto'} make the same record")])
 def test_a_value_that_an_axis_writes_in_two_ways_is_refused(flag, message):
     with pytest.raises(UserError, match=message) as refused:
         cells(override({"model": {"name": "tiny"}, "defense": "none"}, [flag]))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("flag, message", [
+    ("eval_batch=8,16", "eval_batch: 8 and 16 make the same record; expected each value of an axis once"),
+    ("training.compile=true,false", "training: .*True} and .*False} make the same record"),
+    ("training.precision=auto,bf16", "training: .*auto.* and .*bf16.* make the same record")])
+def test_an_axis_of_what_no_record_depends_on_is_refused(flag, message, monkeypatch):
+    monkeypatch.setenv("CROWD_PRECISION", "bf16")
+    with pytest.raises(UserError, match=message):
+        cells(override({"model": {"name": "tiny"}, "defense": "none"}, [flag]))
+
+
+def test_a_precision_that_differs_in_repairs_alone_is_another_cell(monkeypatch):
+    monkeypatch.setenv("CROWD_PRECISION", "bf16")
+    monkeypatch.setenv("CROWD_REPAIRS", "fp32")
+    assert len(cells(override({"model": {"name": "tiny"}, "defense": "none"}, ["training.precision=auto,bf16"]))) == 2
 
 
 def test_flags_may_shorten_an_axis_of_a_file():
