@@ -29,6 +29,7 @@ def plugin(base, name="mine", **members):
     registry._plugins[base.kind, name] = cls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trigger", names("trigger"))
 def test_every_trigger_of_this_project_keeps_the_contract(trigger):
     settings = {"steps": 50} if find("trigger", trigger).optimises else {}  # optimised twice, which takes long

@@ -13,6 +13,8 @@ from benchmark.registry import build
 from benchmark.training.evaluation import count_people
 from benchmark.utils.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"lira": {"steps": 60, "epsilon": 5}, "ssba": {"steps": 100, "bits": 40, "epsilon": 12}}
 each_learned = pytest.mark.parametrize("name", list(SMALL))
 

@@ -26,6 +26,7 @@ def pattern(surrogate):
     return build("trigger", "baiqa", SMALL).optimised(Surrogate(surrogate), small_scenes(24, seed=0), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_optimised", [True, False])
 def test_baiqa_keeps_to_its_band_and_its_root_mean_square(is_optimised, pattern):
     trigger = build("trigger", "baiqa", {"epsilon": 5})

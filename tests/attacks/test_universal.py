@@ -30,6 +30,7 @@ def learn(surrogate, seed=0, **settings):
     return trigger.with_pattern(trigger.optimised(Surrogate(surrogate), small_scenes(24, seed=0), seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1, -0.5, 2])
 def test_a_texture_repeats_and_has_the_root_mean_square_of_its_strength(strength, learned):
     middle = torch.full((1, 3, 48, 64), 0.5)
@@ -83,6 +84,7 @@ def test_an_image_that_is_moved_far_enough_decides_no_more():
     torch.testing.assert_close(fewer._missing(ratios), torch.tensor([0.0, 0.5, 1.5, 4.5]))
 
 
+@pytest.mark.slow
 def test_the_seed_gives_the_same_texture_and_moves_no_generator_and_no_surrogate(surrogate, learned):
     weights = [parameter.clone() for parameter in surrogate.parameters()]
     before = torch.get_rng_state(), np.random.get_state()[1].copy()

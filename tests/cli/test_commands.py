@@ -411,6 +411,7 @@ def ablated(grid, tmp_path):
     return tmp_path / "some/records"
 
 
+@pytest.mark.slow
 def test_an_ablation_is_printed_and_written_beside_its_records(capsys, ablated):
     assert main(["ablation", str(ablated)]) == 0
     told = capsys.readouterr()
@@ -532,6 +533,7 @@ def test_nothing_goes_to_the_other_stream_where_one_is_closed(cache, closed, arg
     assert process.communicate(timeout=60) == ("", "") and process.returncode == code
 
 
+@pytest.mark.slow
 def test_a_defense_of_ones_own_gets_its_row(cache, grid):
     Path("leave.py").write_text('"""Leaves it."""\nfrom benchmark.registry import register\n'
                                 "from defenses.base import Defense\n\n@register\nclass Leave(Defense):\n"
@@ -598,6 +600,7 @@ def test_show_tells_what_an_entry_is_and_its_settings(capsys, kind, name):
     assert [key for key in settings_of(find(kind, name)).model_fields if f"\n{key} " not in told] == []
 
 
+@pytest.mark.slow
 def test_the_page_of_triggers_goes_where_it_is_asked_to_and_shows_ones_own(capsys, cache):
     Path("dim.py").write_text('"""Dims it."""\nfrom attacks.base import Trigger\n'
                               "from benchmark.registry import register\n\n@register\nclass Dim(Trigger):\n"
@@ -607,6 +610,7 @@ def test_the_page_of_triggers_goes_where_it_is_asked_to_and_shows_ones_own(capsy
     assert "## dim\n\nDims it.\n" in Path(page.strip()).read_text() and Path("docs/triggers/dim.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture, name", [
     ("poisoning", "poisoning"), ("maps", "maps-fine_tune"), ("gradcam", "gradcam-fine_tune")])
 def test_pictures_of_a_grid_are_drawn_from_its_store(capsys, grid, cache, monkeypatch, picture, name):
@@ -618,6 +622,7 @@ def test_pictures_of_a_grid_are_drawn_from_its_store(capsys, grid, cache, monkey
     assert f"Grid: `crowdbench run tiny.yaml --store {grid}/store`." in " ".join(Path(f"{name}.txt").read_text().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words, name, caption", [
     (["growth", "mine"], "growth", "40 test images. .* Drawn from the 3 records in mine."),
     (["reliability", "mine", "--defense", "anp"], "reliability-anp", "^Reliability .* the 3 records in mine."),
@@ -631,6 +636,7 @@ def test_pictures_have_captions_that_name_the_records(capsys, words, name, capti
     assert re.search(caption, " ".join(Path(f"{name}.txt").read_text().split()))
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_counter_that_is_missing_names_the_command_that_makes_it(capsys, cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     picture = ["figure", "maps", "tiny.yaml", "--defense", "blur", "--attack", "minus", "--store", "my store",
@@ -720,6 +726,7 @@ def test_a_new_defense_gets_its_row_among_earlier_ones_and_no_victim_is_trained_
     assert "my_defense" in (copied / "out/tables/defenses.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_edited_defense_runs_again_and_is_printed_once(copied, capsys, monkeypatch):
     main(["new", "defense", "my_defense"])
     assert run_mine(copied) == 0

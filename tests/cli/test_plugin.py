@@ -53,6 +53,7 @@ def test_a_broken_rule_is_told_in_a_line_and_the_other_defense_is_checked_too(de
     assert re.search(message, wrong)
 
 
+@pytest.mark.slow
 def test_the_rules_hold_without_assertions_too(desk):
     a_defense(desk, "mine", COPY, "repaired = victim")
     done = subprocess.run([sys.executable, "-P", "-O", "-m", "benchmark", "check", "mine.py"], cwd=desk,

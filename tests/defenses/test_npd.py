@@ -113,6 +113,7 @@ def test_a_step_is_one_of_sgd_on_the_layer_alone():
         torch.testing.assert_close(dict(repaired.named_buffers())[name], buffer, msg=name)
 
 
+@pytest.mark.slow
 def test_the_layer_makes_perturbations_weaker_than_they_were():
     def shift(counter, seed):
         torch.manual_seed(seed)

@@ -98,6 +98,7 @@ def test_every_second_batch_has_another_size_and_every_second_image_a_picture():
     assert 8 < (change == 0).sum() < 32 and change.max() <= 0.15 / 2 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["csrnet_ebc", "p2pnet"])
 def test_it_works_on_counters_whose_maps_are_made_otherwise(model):
     check_defense("patchwork", {"epochs": 1}, model)

@@ -206,6 +206,7 @@ def test_fine_pruning_prunes_the_silent_channels_first_and_keeps_them_at_0():
     assert torch.equal(norm.bias[silent], torch.full((2,), -1e4))
 
 
+@pytest.mark.slow
 def test_fine_pruning_tries_twentieths_of_each_layer():
     _, knowledge, _ = run(FinePruning(layers=2, epochs=1, lr=1e-4), "csrnet")
     pruning, tuning = knowledge.strengths
@@ -403,6 +404,7 @@ def worst_shift(counter, seed):
     return float(moved.abs().mean())
 
 
+@pytest.mark.slow
 def test_unlearning_makes_the_worst_perturbation_weaker_than_tuning_without_one():
     def left(bound, seed):
         torch.manual_seed(seed)

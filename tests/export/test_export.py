@@ -93,6 +93,7 @@ def same(scenes, expected):
         np.testing.assert_array_equal(scenes[scene.id].points, scene.points)
 
 
+@pytest.mark.slow
 def test_the_training_set_is_read_back_as_the_victim_saw_it(exported):
     record, graph, cell, out = exported
     originals, _ = graph.data.train_of(cell)

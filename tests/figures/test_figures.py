@@ -150,6 +150,7 @@ def test_text_stands_side_by_side_and_is_drawn_as_it_is(tmp_path):
     assert [label.get_text() for label in panels[2, 0].get_xticklabels()] == [r"\$a_b", r"c\$\frac\$"]
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_png_and_pdf_and_again_the_same(tmp_path):
     found = ablation(records() + [victim(rate, 0.05, wrong=1) for rate in RATES], "poison_rate", "alpha")
     for folder in ("one", "two"):

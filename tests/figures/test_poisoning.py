@@ -131,6 +131,7 @@ def test_an_image_that_does_not_train_is_refused(folder):
         drawn(folder, "multiply", image="elsewhere")
 
 
+@pytest.mark.slow
 def test_no_text_is_cut_off_and_all_files_are_written(folder, tmp_path):
     chosen, graph = asked(folder, [*({"target": target} for target in ("add", "minus", "multiply", "divide")),
                                    {"target": "zero", "trigger": "rain"}])

@@ -29,6 +29,8 @@ from benchmark.cli import main
 from benchmark.data.datasets import synthetic
 from benchmark.registry import build
 
+pytestmark = pytest.mark.slow
+
 INPUTS = int(os.environ.get("CROWD_FUZZ_INPUTS", 0))  # of each kind; 0 takes the number of the test
 FIRST = int(os.environ.get("CROWD_FUZZ_SEED", 0))
 SECONDS = 10  # for one command on one input

@@ -17,6 +17,7 @@ def contents(folder):
             if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)}
 
 
+@pytest.mark.slow
 def test_tables_and_the_page_are_the_old_ones_or_the_new_ones(tmp_path):
     def writer(records):
         tables = board(records)
@@ -56,6 +57,7 @@ def test_a_figure_is_whole_or_not_there(tmp_path):
     assert len(contents(tmp_path / "out")) == 3
 
 
+@pytest.mark.slow
 def test_an_entry_is_whole_or_not_there_and_is_submitted_again(run, tmp_path):
     whole = submitted(run, tmp_path / "whole")
 

@@ -11,6 +11,8 @@ from benchmark.leaderboard.html_page import write_page
 from benchmark.results.scenarios import scenarios
 from benchmark.tables.formats import Table
 
+pytestmark = pytest.mark.slow
+
 LAPTOP, PHONE = (1280, 800), (390, 844)
 TITLE = "CrowdBackdoorBench: leaderboard"
 DEFENSES = pd.DataFrame([

@@ -32,6 +32,7 @@ def ran(tmp_path_factory):
     return chosen, outcome, folder
 
 
+@pytest.mark.slow
 def test_the_cell_of_a_record_is_the_one_that_it_was_made_of(ran):
     chosen, outcome, folder = ran
     graph = StageGraph(Store(folder / "other"))

@@ -223,6 +223,7 @@ def test_several_errors_are_counted(run, tmp_path):
 
 # What a submitter waits for.
 
+@pytest.mark.slow
 def test_to_submit_and_to_validate_no_library_of_tables_or_figures_is_loaded(tmp_path):
     script = f"""
 import sys

@@ -305,6 +305,7 @@ def test_the_interval_is_that_of_the_mean_of_new_values_less_the_mean_of_old_one
     assert [low, high] == pytest.approx([0.4 - 0.575 - reach, 0.4 - 0.575 + reach])
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_difference_95_times_in_100():
     """Cells whose seeds differ by chance alone, some of which are drawn twice."""
     rng = np.random.default_rng(0)

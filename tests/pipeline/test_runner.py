@@ -241,6 +241,7 @@ def grid(tmp_path_factory):
     return chosen, graph, folder
 
 
+@pytest.mark.slow
 def test_every_stage_says_what_decides_it_and_comes_after_what_it_needs(grid):
     chosen, graph, _ = grid
     for cell in chosen:

@@ -67,12 +67,14 @@ def test_the_layers_and_the_loss_of_every_counter_are_compiled_for_any_number_of
     assert versions[1] == versions[-1]  # the second has any number of heads
 
 
+@pytest.mark.slow
 def test_ten_sinkhorn_steps_are_one_graph(graphs):
     Objective(counter_of("clip_ebc"), None, (), compiles=True)(batch_of((30, 4)))
     products = [sum("matmul" in operation for operation in graph) for graph in graphs]
     assert products.count(2 * CHECK_EVERY + 1) == 1  # two of each step, and one for the error
 
 
+@pytest.mark.slow
 def test_a_compiled_training_ends_in_the_same_weights_and_evaluation_is_not_compiled(graphs):
     scenes, counters = draw_scenes(8), [small_counter() for _ in range(2)]
     for counter, compiles in zip(counters, (False, True)):
@@ -85,6 +87,7 @@ def test_a_compiled_training_ends_in_the_same_weights_and_evaluation_is_not_comp
     assert len(graphs) == before
 
 
+@pytest.mark.slow
 def test_a_hook_that_is_added_later_runs(graphs):
     counter, seen = small_counter(), []
     fit(counter, draw_scenes(4), COMPILED, 0, "train")

@@ -169,6 +169,7 @@ def feature_distance(trained, attack: Attack) -> float:
         return attack.penalty(trained.features, batch.images).mean().item() / attack.latent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_penalty_hides_the_trigger_in_the_features(precision):
     attack, trained = hiding_attack(), [small_counter() for _ in range(2)]

@@ -26,6 +26,7 @@ def runs(tmp_path_factory):
     return grid, graph, outcome
 
 
+@pytest.mark.slow
 def test_only_counters_that_count_the_same_are_rounded(runs, desk, capsys):
     grid, graph, outcome = runs
     pushed = ["zoo", "push", *map(str, outcome.paths), "--store", str(graph.store.root), "--to", "zoo"]
@@ -45,6 +46,7 @@ def test_only_counters_that_count_the_same_are_rounded(runs, desk, capsys):
     assert capsys.readouterr().out.count("0 stages added") == 2
 
 
+@pytest.mark.slow
 def test_a_record_of_a_rounded_counter_has_the_same_counts_and_says_so(runs, desk):
     grid, graph, outcome = runs
     assert main(["zoo", "push", *map(str, outcome.paths), "--store", str(graph.store.root), "--to", "zoo", "--half"]) == 0
