@@ -20,8 +20,10 @@ from benchmark.api import load_records
 from benchmark.cli.options import request_from_flags
 from benchmark.config.grid import cells
 from benchmark.leaderboard.attack_ranking import attack_tables
+from benchmark.leaderboard.entry_files import read_verification
 from benchmark.leaderboard.load import read_record_files
 from benchmark.leaderboard.validate import check_entry
+from benchmark.leaderboard.verification import Verification
 from benchmark.results.scenarios import scenarios
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -217,6 +219,19 @@ def test_the_tier_of_the_entry_of_patchwork_is_what_the_pages_say():
     for page in ("submitting.md", "maintaining.md"):
         assert f"`{tier}`" in (ROOT / "docs" / page).read_text()
     assert tier.partition("RA ")[2] in (ROOT / "docs/patchwork.md").read_text()
+
+
+def test_the_tier_of_the_entry_of_universal_is_what_the_page_says():
+    [entry] = (ROOT / "records/entries/attacks-quick-1/universal-multiply").iterdir()
+    page, checked = (ROOT / "docs/survival.md").read_text(), check_entry(entry)
+    assert checked.tier.startswith("verified with 3 fresh seeds: damage ") and checked.tier.partition("damage ")[2] in page
+    commit, fresh = read_verification(entry)
+    verification = Verification.of(checked.manifest, [*checked.cells.values()], commit, [*fresh.values()])
+    differences = {record.defense.name: difference
+                   for (_, record), difference in zip(verification.pairs, verification.differences)}
+    low, high = min(differences, key=differences.get), max(differences, key=differences.get)
+    assert f"from {differences[low]:.2f} after `{low}` to {differences[high]:+.2f} after `{high}`".replace("0.", ".") in " ".join(
+        page.split())
 
 
 def test_what_is_said_of_the_survival_of_attacks_is_what_the_records_say():
