@@ -1,17 +1,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
+WORKERS ?= -n logical --maxprocesses 8
 
 .PHONY: demo test test-fast site constraints clean
 
 demo: $(INSTALLED)  ## the quick grid: attacked and repaired counters on drawn scenes, as tables
 	$(VENV)/bin/crowdbench run quick
 
-test: $(INSTALLED)  ## the whole test suite, on two workers with one thread each
-	$(VENV)/bin/python -m pytest -n 2
+test: $(INSTALLED)  ## the whole test suite, on a worker with one thread for each core, and 8 at most
+	$(VENV)/bin/python -m pytest $(WORKERS)
 
 test-fast: $(INSTALLED)  ## the suite without the slow tests
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m pytest $(WORKERS) -m "not slow"
 
 site: $(INSTALLED)  ## the documentation as a site, in the folder site; fails if a link leads nowhere
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
