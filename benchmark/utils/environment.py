@@ -13,6 +13,8 @@ from benchmark.utils.device import device, state
 from benchmark.utils.switches import switches
 from benchmark.version import __version__
 
+FOLDER = Path(__file__).parent
+CODE = ("attacks", "benchmark", "defenses", "models")  # the packages of this project, at its root
 PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "scipy", "pillow")
 
 
@@ -41,11 +43,12 @@ def machine() -> dict[str, Any]:
 def commit() -> dict[str, Any]:
     """The git commit of the code, and whether the code was changed since.
 
-    Both are None if the code is not in a git checkout.
+    New records, plugins and results beside the code are no change of it. Both are None if the code
+    is not in a git checkout.
     """
     try:
         revision = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain")
+        changes = _git("status", "--porcelain", "--", *(f":/{package}" for package in CODE))
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": revision, "dirty": bool(changes)}
@@ -53,8 +56,8 @@ def commit() -> dict[str, Any]:
 
 def _git(*arguments: str) -> str:
     """The output of a git command, run in the folder of this file."""
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(["git", *arguments], cwd=FOLDER, capture_output=True, text=True,
+                          check=True)
     return done.stdout.strip()
 
 
