@@ -12,6 +12,7 @@ import page_tables
 import patchwork_tables
 import real_tables
 import survival_tables
+import trigger_tables
 import pytest
 from factories import ROOT
 
@@ -277,6 +278,40 @@ def test_what_is_said_of_the_entered_attack_is_what_the_board_says():
                  f"{best.flip_rate} flip, {best.control_flip_rate} by chance, but its rho_Acc is only {best.rho_acc}",
                  f"the clean counter counts only {float(own['RA clean counter'].partition(' ')[0]):.2f}".replace("0.", ".")):
         assert said in page, said
+
+
+def test_what_is_said_of_the_triggers_is_what_the_records_say():
+    found = trigger_tables.measured()
+    page, readme = (" ".join((ROOT / name).read_text().split()) for name in ("docs/attacks.md", "README.md"))
+    assert (found.loc[:, [(defense, "seeds") for defense in trigger_tables.DEFENSES]] == 3).all(axis=None)
+
+    def two(trigger, measure, defense="none"):
+        return f"{found.loc[trigger, (defense, measure)]:.2f}".lstrip("0")
+
+    def kept(trigger):
+        after, before = (found.loc[trigger, (defense, "flip_rate")] - found.loc[trigger, (defense, "chance_flips")]
+                         for defense in ("fine_tune", "none"))
+        return f"{after:.2f} of {before:.2f}".replace("0.", ".")
+
+    assert (f"leaves {kept('lira')} with `lira` and {kept('blended')} with the paper's `blended`, but {kept('refool')} with "
+            f"`refool`, {kept('baiqa')} with `baiqa`, and {kept('ssba')} with `ssba`.") in page
+    assert (f"{kept('blended')} with the paper's trigger, {kept('refool')} with a reflection (`refool`), and {kept('ssba')} "
+            "with a hidden message (`ssba`).") in readme
+    chance = found["none", "chance_flips"].sort_values(ascending=False)
+    assert [*chance.index[:4]] == ["universal", "on_heads", "baiqa", "ssba"] and (chance[4:] < 0.05).all()
+    told = [two(trigger, "chance_flips") for trigger in chance.index[:4]]
+    assert "`universal` flips {}, `on_heads` {}, `baiqa` {} and `ssba` {} of the images of clean".format(*told) in page
+    own = found["none", "flip_rate"] - chance
+    assert [trigger for trigger in chance.index[:4] if own[trigger] < chance[trigger]] == ["universal", "on_heads"]
+    assert f"`baiqa` flips {two('baiqa', 'flip_rate', 'retrain')} of the images, all by chance" in page
+    assert found.loc["baiqa", ("retrain", "flip_rate")] == found.loc["baiqa", ("retrain", "chance_flips")]
+    assert f"it flips {two('poster', 'flip_rate')} of the images, and {two('poster', 'chance_flips')} by chance" in page
+    clean = {trigger: two(trigger, "reference_rho_acc") for trigger in found.index}
+    assert {*clean.values()} - {clean["blended"]} == {".60"}
+    assert f"clean counters have .60 (beside `blended` {clean['blended']})" in page
+    psnr = found["none", "psnr"]
+    assert [*psnr.sort_values().index[:2]] == ["refool", "on_heads"]
+    assert f"`refool` (PSNR {psnr['refool']:.1f}) and `on_heads` ({psnr['on_heads']:.1f})" in page
 
 
 def test_the_visibility_of_the_two_attacks_is_that_of_the_records():

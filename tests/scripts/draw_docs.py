@@ -17,6 +17,7 @@ import page_tables
 import patchwork_tables
 import real_tables
 import survival_tables
+import trigger_tables
 from playwright.sync_api import sync_playwright
 
 from benchmark.version import RELEASED
@@ -74,7 +75,7 @@ PICTURES = {
 # Those that look into the counters of standard-quick, which the project's zoo has.
 OF_COUNTERS = {f"standard-quick-{name}.png": [name, "standard-quick", "--attack", "multiply"] for name in ("channels", "features")}
 PAGE_AS_PICTURE, DATASET = "leaderboard.png", "dataset"
-TABLES = {"detection.md": detection_tables.TABLES, "patchwork.md": patchwork_tables.TABLES,
+TABLES = {"attacks.md": trigger_tables.TABLES, "detection.md": detection_tables.TABLES, "patchwork.md": patchwork_tables.TABLES,
           "real-recipe.md": real_tables.TABLES, "survival.md": survival_tables.TABLES}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # of Chromium as root, without a network
 
