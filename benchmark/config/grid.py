@@ -167,9 +167,10 @@ def _check_also(cell: Cell, also: Cell) -> None:
 
 def _check_each_once(request: dict[str, Any], choices: list[dict[str, Any]],
                      grid: list[Cell]) -> None:
-    """Refuse two choices of one record: a value that is written in two ways, or in none.
+    """Refuse two choices that make the same record.
 
-    The former are 0 and 0.0, or 'none' and {name: none}. The latter only say how cells are run.
+    Either one value is written in two ways, as 0 and 0.0 or 'none' and {name: none}, or the values
+    only say how a cell is run, as those of `eval_batch`.
     """
     seen: dict[str, dict[str, Any]] = {}
     for choice, cell in zip(choices, grid):
