@@ -20,7 +20,7 @@ the whole image, has one class to move to, and has a bound of 0.01 of normalised
 (configuration of BackdoorBench, config/attack/lira). This g has four convolutions and sees 9 x 9
 pixels.
 
-200 steps take about 30 seconds on one core of a CPU, for images of 112 x 176 pixels and the counter
+200 steps take 30 to 80 seconds on one core of a CPU, for images of 112 x 176 pixels and the counter
 `tiny`. The time grows with the number of pixels.
 """
 

@@ -13,8 +13,8 @@ perceptual distance and a critic, too, and they learn to survive print and camer
 convolutional; see attacks/parts/steganography.py. Their changes of two photographs have a
 correlation of about 0.7, as all of them follow one tile.
 
-No counter is needed. 600 steps take about 30 seconds on one core of a CPU, whatever the size of the
-images.
+No counter is needed. 600 steps take half a minute to three minutes on one core of a CPU, whatever
+the size of the images.
 """
 
 from collections.abc import Sequence

@@ -11,6 +11,7 @@ from benchmark.api import Results, load_records
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "records/attacks-quick"
+SEEDS = "records/attacks-quick-seeds"  # two seeds more of two triggers; those of `blended` are in records/patchwork-seeds
 OTHERS = ("records/entries/attacks-quick-1", "records/standard-quick")  # `universal`; and `blended`, the paper's trigger
 MEASURES = {"flip_rate": "flips", "chance_flips": "chance", "ra": "RA"}
 DEFENSES = {"none": "none", "fine_tune": "`fine_tune`", "retrain": "`retrain`"}
@@ -36,6 +37,16 @@ def measured() -> pd.DataFrame:
     found = pd.DataFrame(rows).T
     beyond = found["none", "flip_rate"] - found["none", "chance_flips"]
     return found.loc[beyond.sort_values(ascending=False).index]
+
+
+def left_by_fine_tuning() -> pd.DataFrame:
+    """The flips beyond chance after the paper's fine-tuning with the target `multiply`: a row for each of five seeds."""
+    found = {}
+    for record in load_records(*(ROOT / folder for folder in (FOLDER, SEEDS, "records/standard-quick", "records/patchwork-seeds"))):
+        if record.attack and record.attack.target.name == "multiply" and record.defense.name == "fine_tune":
+            row = Results([record]).table().query("attack != 'clean'").iloc[0]
+            found[record.seed, record.attack.trigger.name] = row.flip_rate - row.chance_flips
+    return pd.Series(found).unstack()[["ssba", "refool", "blended"]].dropna()
 
 
 def trigger_table() -> str:
