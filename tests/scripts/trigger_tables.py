@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from page_tables import markdown
+from scipy.stats import ttest_rel
 
 from benchmark.api import Results, load_records
 
@@ -47,6 +48,12 @@ def left_by_fine_tuning() -> pd.DataFrame:
             row = Results([record]).table().query("attack != 'clean'").iloc[0]
             found[record.seed, record.attack.trigger.name] = row.flip_rate - row.chance_flips
     return pd.Series(found).unstack()[["ssba", "refool", "blended"]].dropna()
+
+
+def p_of_more_left(trigger: str) -> float:
+    """The p of a t test over five seeds: does fine-tuning leave more of a trigger than of `blended`?"""
+    left = left_by_fine_tuning()
+    return ttest_rel(left[trigger], left["blended"]).pvalue
 
 
 def trigger_table() -> str:
