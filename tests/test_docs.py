@@ -301,8 +301,8 @@ def test_what_is_said_of_the_triggers_is_what_the_records_say():
     assert [*left.index] == [0, 1, 2, 3, 4]
     more, new = ([f"{part.mean():.2f}".lstrip("0") for part in (rows["refool"] - rows["blended"], rows["ssba"] - rows["blended"])]
                  for rows in (left, left.loc[3:]))
-    assert trigger_tables.p_of_more_left("refool") < 0.001
-    tested = f"p < .001 and p = {trigger_tables.p_of_more_left('ssba'):.3f}".replace("0.", ".")
+    assert trigger_tables.p_of_more_left(left, "refool") < 0.001
+    tested = f"p < .001 and p = {trigger_tables.p_of_more_left(left, 'ssba'):.3f}".replace("0.", ".")
     assert f"{more[0]} and {more[1]} more flips beyond chance are left than with `blended` ({tested}, t tests" in page
     assert f"in the new ones alone it is {new[0]} and {new[1]}." in page and f"the first ({tested})." in readme
     chance = found["none", "chance_flips"].sort_values(ascending=False)

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from benchmark.utils.device import device, state
+from benchmark.utils.packages import OURS, ROOT
 from benchmark.utils.switches import switches
 from benchmark.version import __version__
 
-FOLDER = Path(__file__).parent
-CODE = ("attacks", "benchmark", "defenses", "models")  # the packages of this project, at its root
 PACKAGES = ("torch", "torchvision", "accelerate", "open-clip-torch", "numpy", "scipy", "pillow")
 
 
@@ -48,15 +47,15 @@ def commit() -> dict[str, Any]:
     """
     try:
         revision = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--", *(f":/{package}" for package in CODE))
+        changes = _git("status", "--porcelain", "--", *OURS)
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": revision, "dirty": bool(changes)}
 
 
 def _git(*arguments: str) -> str:
-    """The output of a git command, run in the folder of this file."""
-    done = subprocess.run(["git", *arguments], cwd=FOLDER, capture_output=True, text=True,
+    """The output of a git command, run in the folder of our packages."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True,
                           check=True)
     return done.stdout.strip()
 

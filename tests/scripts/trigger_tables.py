@@ -22,13 +22,12 @@ COLUMNS = [*((defense, measure) for defense in ("none", "fine_tune") for measure
 def measured() -> pd.DataFrame:
     """The means over seeds with the target `multiply`: a row for each trigger, columns (defense, measure).
 
-    The rows go from the most flips beyond chance to the fewest. The PSNR and the seeds are those without a defense.
+    The rows go from the most flips beyond chance to the fewest.
     """
     records = defaultdict(list)
     for record in load_records(*(ROOT / folder for folder in (FOLDER, *OTHERS))):
-        is_few = record.defense.resolved.get("images") == 40  # the other variant of `retrain`
         if (record.attack and record.attack.target.name == "multiply" and record.defense.name in DEFENSES
-                and not (record.defense.name == "retrain" and is_few)):
+                and record.defense.resolved.get("images") != 40):  # the other variant of `retrain`
             records[record.attack.trigger.name, record.defense.name].append(record)
     rows = defaultdict(dict)
     for (trigger, defense), group in records.items():
@@ -47,12 +46,11 @@ def left_by_fine_tuning() -> pd.DataFrame:
         if record.attack and record.attack.target.name == "multiply" and record.defense.name == "fine_tune":
             row = Results([record]).table().query("attack != 'clean'").iloc[0]
             found[record.seed, record.attack.trigger.name] = row.flip_rate - row.chance_flips
-    return pd.Series(found).unstack()[["ssba", "refool", "blended"]].dropna()
+    return pd.Series(found).unstack()[["ssba", "refool", "blended"]]
 
 
-def p_of_more_left(trigger: str) -> float:
-    """The p of a t test over five seeds: does fine-tuning leave more of a trigger than of `blended`?"""
-    left = left_by_fine_tuning()
+def p_of_more_left(left: pd.DataFrame, trigger: str) -> float:
+    """The p of a t test over seeds: does fine-tuning leave more of a trigger than of `blended`? left: what it leaves."""
     return ttest_rel(left[trigger], left["blended"]).pvalue
 
 

@@ -15,7 +15,7 @@ def checkout(tmp_path, monkeypatch):
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(environment, "FOLDER", tmp_path / "attacks")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -30,6 +30,6 @@ def test_only_code_that_is_not_committed_is_a_change(checkout, path, changed):
 
 
 def test_code_outside_of_a_checkout_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "FOLDER", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert environment.commit() == {"commit": None, "dirty": None}
